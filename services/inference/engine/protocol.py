@@ -1,0 +1,231 @@
+"""What a worker asks of an engine: plain values and one Protocol, no model library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of the conversation. `role` is system, user or assistant; a template may know more."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How tokens are chosen. Every field is set: the defaults belong to the model profile, not to the engine."""
+
+    temperature: float  # 0 = greedy; then top_p, top_k and seed decide nothing
+    top_p: float = 1.0
+    top_k: int = 0  # 0 = off
+    seed: int = 0  # with the token's position it keys the generator; 0 ≤ seed < 2^64
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature <= 100.0:
+            raise ImpossibleSampling("temperature", "0 to 100")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ImpossibleSampling("top_p", "above 0, at most 1")
+        if self.top_k < 0:
+            raise ImpossibleSampling("top_k", "0 (off) or more")
+        if not 0 <= self.seed < 2**64:
+            raise ImpossibleSampling("seed", "0 to 2^64 - 1")
+        if self.max_tokens < 1:
+            raise ImpossibleSampling("max_tokens", "1 or more")
+        if len(self.stop) > MAX_STOP_STRINGS or any(not 1 <= len(s) <= MAX_STOP_LENGTH for s in self.stop):
+            raise ImpossibleSampling("stop", f"at most {MAX_STOP_STRINGS} strings of 1 to {MAX_STOP_LENGTH} characters")
+
+
+MAX_STOP_STRINGS = 16
+MAX_STOP_LENGTH = 256  # characters; also bounds the text held back
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """One request. `emitted` are token ids that another worker already published: the engine continues after them."""
+
+    request_id: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    emitted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """What can be admitted now. A request fits when a slot is free and prompt + max_tokens ≤ free_tokens."""
+
+    free_slots: int
+    free_tokens: int
+    max_tokens: int  # the context length: bound of prompt + max_tokens for one request
+    slots: int
+    tokens: int  # size of the whole KV arena
+
+
+class Finish(StrEnum):
+    STOP = "STOP"  # end-of-sequence token or a stop string
+    LENGTH = "LENGTH"  # sampling.max_tokens reached
+
+
+class Failure(StrEnum):
+    """Why the engine gave up a request: a reason code, never exception text."""
+
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    ENGINE_ERROR = "ENGINE_ERROR"
+    NOT_FINITE = "NOT_FINITE"  # the model produced NaN or infinity for this request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Phase borders of one request on this engine, `time.monotonic_ns`; 0 = not reached yet."""
+
+    admitted_ns: int
+    prefill_started_ns: int = 0
+    prefill_finished_ns: int = 0
+    first_token_ns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepOutput:
+    """What one step added to one request.
+
+    With `finish` or `failure` set it is the request's last output and its slot is already free. Before that `text`
+    may be "" while characters or a possible stop string are held back. Texts of all outputs, put together, are the
+    answer: cut before the stop string, special tokens left out.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...]  # new this step
+    text: str  # newly decodable text
+    finish: Finish | None
+    input_tokens: int  # of the prompt as rendered
+    output_tokens: int  # all generated so far, those emitted elsewhere included
+    timing: Timing
+    failure: Failure | None = None
+
+    @property
+    def last(self) -> bool:
+        return self.finish is not None or self.failure is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """What runs, for listing and for the record."""
+
+    name: str
+    revision: str
+    digest: str  # SHA-256 in hex of what the weights were made from; "" when unknown
+    template_digest: str  # SHA-256 in hex of the chat template
+    dtype: str
+    device: str
+    device_reason: str
+    attention: str
+    attention_reason: str
+    context_tokens: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """Counters since start, for metrics. Ratios are made by the reader."""
+
+    live: int
+    steps: int
+    prompt_tokens: int  # prefilled
+    output_tokens: int
+    computed_tokens: int  # rows × columns run through the model, padding included
+
+
+class EngineRefusal(Exception):
+    """The engine refuses a request; it stays as it was. `field`, `bound` and the message are safe to show a caller."""
+
+    reason = "REFUSED"
+
+    def __init__(self, field: str, bound: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.bound = bound
+
+
+class ImpossibleSampling(EngineRefusal):
+    reason = "IMPOSSIBLE_SAMPLING"
+
+    def __init__(self, field: str, bound: str) -> None:
+        super().__init__(field, bound, f"{field} must be {bound}")
+
+
+class PromptTooLong(EngineRefusal):
+    """Prompt and max_tokens together do not fit the context."""
+
+    reason = "PROMPT_TOO_LONG"
+
+    def __init__(self, prompt_tokens: int, bound_tokens: int) -> None:
+        super().__init__(
+            "messages",
+            str(bound_tokens),
+            f"the prompt has {prompt_tokens} tokens, at most {max(bound_tokens, 0)} fit beside max_tokens: "
+            "shorten the messages or lower max_tokens",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.bound_tokens = bound_tokens
+
+
+class PromptRefused(EngineRefusal):
+    """The messages cannot be rendered: empty, or a role or order that the chat template does not know."""
+
+    reason = "PROMPT_REFUSED"
+
+
+class EngineFull(EngineRefusal):
+    """No slot or no KV space now. The worker should have asked `capacity` first."""
+
+    reason = "ENGINE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("capacity", "0", "the engine is full: try again when a request has ended")
+
+
+class AlreadyLive(EngineRefusal):
+    reason = "ALREADY_LIVE"
+
+    def __init__(self) -> None:
+        super().__init__("request_id", "unique", "a request with this id is already running on this engine")
+
+
+class Engine(Protocol):
+    """A continuously batching engine, driven by one thread. Only `prompt_tokens` may be called from other threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def capacity(self) -> Capacity: ...
+
+    def load(self) -> Load: ...
+
+    def prompt_tokens(self, work: Work) -> int:
+        """Length of the rendered prompt. Raises PromptTooLong, PromptRefused."""
+        ...
+
+    def admit(self, work: Work) -> None:
+        """Take a slot; the request joins the next step. Raises EngineRefusal."""
+        ...
+
+    def step(self) -> Sequence[StepOutput]:
+        """One step for what is live. Never raises for the fault of a request: that request ends with a failure."""
+        ...
+
+    def cancel(self, request_id: str) -> bool:
+        """Drop it and free its slot at once, with no further output. False: it was not live."""
+        ...
+
+    def live(self) -> frozenset[str]: ...
+
+    def close(self) -> None: ...
