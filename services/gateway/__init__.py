@@ -1,0 +1,1 @@
+"""The gateway: identity, admission, the life of each request, the reply relay."""
