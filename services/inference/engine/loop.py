@@ -1,0 +1,195 @@
+"""The engine's thread: it alone touches the engine, so the event loop never computes.
+
+    callers ── admit, cancel ──> inbox ──> engine thread: apply all commands → step → deliver(outputs) → again
+
+Commands are applied before the next step starts, so a cancelled request is in no later step.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.inference.engine.protocol import (
+    Capacity,
+    Engine,
+    EngineRefusal,
+    Failure,
+    Load,
+    StepOutput,
+    Timing,
+    Work,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Outlet(Protocol):
+    """Where the loop delivers. Called on the engine's thread: hand over (`call_soon_threadsafe`) and return."""
+
+    def outputs(self, outputs: Sequence[StepOutput]) -> None: ...
+
+    def refused(self, request_id: str, refusal: EngineRefusal) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """Alive = the thread runs and, while `busy`, `last_ns` moves. An idle loop is not a hung one."""
+
+    alive: bool
+    busy: bool
+    steps: int
+    last_ns: int  # monotonic: when the thread last came round
+    last_step_ns: int  # how long the last step took
+
+
+@dataclass(frozen=True, slots=True)
+class _Admit:
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    request_id: str
+
+
+class EngineLoop:
+    """Owns the engine and its thread. Every method may be called from any thread."""
+
+    def __init__(self, engine: Engine, outlet: Outlet, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._engine = engine
+        self._outlet = outlet
+        self._clock_ns = clock_ns
+        self._inbox: deque[_Admit | _Cancel] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._capacity = engine.capacity()
+        self._load = engine.load()
+        self._live: frozenset[str] = frozenset()
+        self._steps = self._last_step_ns = 0
+        self._last_ns = clock_ns()
+        self._busy = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step under way and close the engine. What is live gets no further output."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def admit(self, work: Work) -> None:
+        """Join it before the next step; a refusal comes back through the outlet."""
+        self._post(_Admit(work))
+
+    def cancel(self, request_id: str) -> None:
+        """No step that starts from now on holds the request, not even if its admission still waits."""
+        self._post(_Cancel(request_id))
+
+    def capacity(self) -> Capacity:
+        """As of the last step. The caller subtracts what it has admitted and not yet seen in `live`."""
+        return self._capacity
+
+    def load(self) -> Load:
+        return self._load
+
+    def live(self) -> frozenset[str]:
+        return self._live
+
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            alive=self._thread.is_alive(),
+            busy=self._busy,
+            steps=self._steps,
+            last_ns=self._last_ns,
+            last_step_ns=self._last_step_ns,
+        )
+
+    def _post(self, command: _Admit | _Cancel) -> None:
+        with self._wake:
+            self._inbox.append(command)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            while self._next_commands():
+                self._step()
+        finally:
+            self._engine.close()
+
+    def _next_commands(self) -> bool:
+        """Wait until there is something to do, then apply every command. False: stop."""
+        with self._wake:
+            self._busy = bool(self._engine.live())
+            self._wake.wait_for(lambda: self._stopping or self._inbox or self._busy)
+            commands = list(self._inbox)
+            self._inbox.clear()
+            self._busy = True
+            if self._stopping:
+                return False
+        self._last_ns = self._clock_ns()
+        for command in commands:
+            self._apply(command)
+        self._publish()
+        return True
+
+    def _apply(self, command: _Admit | _Cancel) -> None:
+        if isinstance(command, _Cancel):
+            self._engine.cancel(command.request_id)
+            return
+        try:
+            self._engine.admit(command.work)
+        except EngineRefusal as refusal:
+            self._outlet.refused(command.work.request_id, refusal)
+        except Exception as error:  # a request must not end the thread; its text may hold a prompt
+            log.error("admission failed: %s", type(error).__name__)
+            self._outlet.outputs([_broken(command.work.request_id, self._clock_ns())])
+
+    def _step(self) -> None:
+        if not self._engine.live():
+            return
+        started = self._clock_ns()
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            log.error("step failed: %s", type(error).__name__)
+            outputs = self._drop_all()
+        self._last_ns = self._clock_ns()
+        self._last_step_ns = self._last_ns - started
+        self._steps += 1
+        self._publish()
+        if outputs:
+            self._outlet.outputs(outputs)
+
+    def _drop_all(self) -> list[StepOutput]:
+        """An engine that raises has broken its promise: end everything it held, and go on empty."""
+        lost = sorted(self._engine.live())
+        for request_id in lost:
+            self._engine.cancel(request_id)
+        return [_broken(request_id, self._clock_ns()) for request_id in lost]
+
+    def _publish(self) -> None:
+        self._capacity, self._load, self._live = self._engine.capacity(), self._engine.load(), self._engine.live()
+
+
+def _broken(request_id: str, now_ns: int) -> StepOutput:
+    return StepOutput(
+        request_id=request_id,
+        token_ids=(),
+        text="",
+        finish=None,
+        input_tokens=0,
+        output_tokens=0,
+        timing=Timing(admitted_ns=now_ns),
+        failure=Failure.ENGINE_ERROR,
+    )
+
+
