@@ -1,0 +1,113 @@
+"""Who calls: services and people by bearer token, of which receivers hold only hashes, and what each may call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chassis.boundary import Call
+from chassis.failures import PermissionDenied, Unauthenticated
+
+CREDENTIALS_FILE = "credentials.json"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The holder of a credential. A service has a name and no tenant; a person or program has both."""
+
+    kind: str  # "service" or "person"
+    name: str  # service name, or caller
+    tenant: str = ""
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def grants(self) -> frozenset[str]:
+        """What allow-lists name: `service:gateway`, `role:caller`."""
+        own = f"service:{self.name}" if self.kind == "service" else "person"
+        return frozenset({own}) | {f"role:{role}" for role in self.roles}
+
+
+# Set by the boundary, in the task of the call.
+current_principal: ContextVar[Principal] = ContextVar("current_principal")
+
+# method → grants, of which one suffices; a method that is not listed is refused.
+AllowList = Mapping[str, frozenset[str]]
+
+
+class InvalidCredentials(Exception):
+    """The credentials file cannot be used; names the file and the remedy."""
+
+
+def identified(
+    known: Mapping[str, Principal], allowed: AllowList
+) -> Callable[[Call], AbstractAsyncContextManager[None]]:
+    """A layer that knows the caller by its token and checks it against the method's allow-list."""
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        principal = _principal(call.metadata, known)
+        if not principal.grants & allowed.get(call.method, frozenset()):
+            raise PermissionDenied(f"this credential may not call {call.method}", reason="METHOD_NOT_ALLOWED")
+        current_principal.set(principal)
+        yield
+
+    return layer
+
+
+def _principal(metadata: Mapping[str, str | bytes], known: Mapping[str, Principal]) -> Principal:
+    scheme, _, token = str(metadata.get("authorization", "")).partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("no credential: send metadata `authorization: Bearer <key>`", reason="NO_CREDENTIAL")
+    principal = known.get(digest(token.strip()))
+    if principal is None:
+        raise Unauthenticated("this credential is not known here: check the key", reason="UNKNOWN_CREDENTIAL")
+    return principal
+
+
+def digest(token: str) -> str:
+    """What is stored of a token. Tokens are random and long, so a plain hash cannot be searched."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_token(prefix: str) -> str:
+    """A fresh token of 256 random bits."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def load_credentials(keys: Path) -> dict[str, Principal]:
+    """Hash of token → holder, from `credentials.json` in the keys folder."""
+    path = keys / CREDENTIALS_FILE
+    try:
+        entries = json.loads(path.read_text())["credentials"]
+        return {str(entry["sha256"]): _holder(entry) for entry in entries}
+    except FileNotFoundError:
+        raise InvalidCredentials(f"{path} is missing: `strongroom up` makes it, or STRONGROOM_KEYS is wrong") from None
+    except (ValueError, KeyError, TypeError):
+        raise InvalidCredentials(
+            f"{path} is not a credentials file: restore it, or remove it to make a new one"
+        ) from None
+
+
+def _holder(entry: Mapping[str, Any]) -> Principal:
+    return Principal(
+        kind=str(entry["kind"]),
+        name=str(entry["name"]),
+        tenant=str(entry.get("tenant", "")),
+        roles=frozenset(map(str, entry.get("roles", ()))),
+    )
+
+
+def service_token(keys: Path, service: str) -> str:
+    """The token with which a service names itself to its neighbours."""
+    path = keys / f"service-{service}"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise InvalidCredentials(f"{path} is missing: `strongroom up` makes it, or STRONGROOM_KEYS is wrong") from None

@@ -1,0 +1,40 @@
+"""Runs a service's `main`: logs, settings and one clear line when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from chassis.identity import InvalidCredentials
+from chassis.logs import log_as_json
+from chassis.server import CannotBind
+from chassis.settings import InvalidSettings, StackSettings, load
+
+S = TypeVar("S", bound=StackSettings)
+
+EXIT_MISCONFIGURED = 78  # EX_CONFIG: the supervisor does not start it again
+
+
+class CannotStart(Exception):
+    """A service's own reason not to start: what is wrong, where, and the remedy. Written for people."""
+
+
+def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> None:
+    """Loads the settings and runs `main` to its end; exits with 78 and the reason when it cannot start."""
+    log_as_json(service)
+    try:
+        settings = load(kind, service)
+        _loop_factory()(main(settings))
+    except (InvalidSettings, InvalidCredentials, CannotBind, CannotStart) as problem:
+        print(f"{service} cannot start:\n{problem}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_MISCONFIGURED) from None
+
+
+def _loop_factory() -> Callable[[Awaitable[None]], None]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run  # type: ignore[return-value]
+    return uvloop.run  # type: ignore[return-value]

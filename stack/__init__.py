@@ -1,0 +1,1 @@
+"""The local stack: keys, Redis, model and processes for one machine."""
