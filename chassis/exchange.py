@@ -176,7 +176,7 @@ async def answering(
         if reply.cancelled():
             return
         if bug := reply.exception():  # handlers answer with a status; this item's asker waits until its deadline
-            log.error("an item of %s failed", context, exc_info=bug)
+            log.error("an item of a batch stream failed", exc_info=bug)
         else:
             ready.append(reply.result())
         changed.set()
