@@ -1,0 +1,51 @@
+"""How ends and errors answer each other: what the record says, and what the caller is told."""
+
+from __future__ import annotations
+
+from chassis.failures import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
+from services.gateway.requests.outcome import CANCELLED, EXPIRED, FAILED, End
+
+
+def error_of(end: End) -> ServiceError:
+    """What the caller of a request that we ended early is told."""
+    if end.state == CANCELLED:
+        return Cancelled("the request was cancelled", reason="CANCELLED")
+    if end.state == EXPIRED:
+        return DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
+    return Unavailable("this gateway is stopping; try again", reason=end.reason, retry_after_seconds=1.0)
+
+
+def end_of(error: ServiceError) -> End:
+    """What the record of a request that failed says."""
+    if isinstance(error, DeadlineExceeded):
+        return End(EXPIRED)
+    if isinstance(error, Cancelled):
+        return End(CANCELLED)
+    return End(FAILED, error.reason)
+
+
+def engine_error(finish: str, failure: str) -> ServiceError:
+    """What a caller is told of a worker's failure: its stable reason, and a remedy where there is one."""
+    if finish == "EXPIRED":
+        return DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
+    if finish == "CANCELLED":
+        return Cancelled("the request was cancelled", reason="CANCELLED")
+    if failure == "PROMPT_TOO_LONG":
+        return InvalidArgument(
+            "the prompt does not fit into the model's context: shorten it, or ask for fewer max_tokens",
+            field="prompt.messages",
+            reason=failure,
+        )
+    if failure == "OUT_OF_MEMORY":
+        return ResourceExhausted(
+            "the worker ran out of memory for this request", reason=failure, retry_after_seconds=5.0
+        )
+    return Internal("the worker could not answer this request", reason=failure or "ENGINE_ERROR")

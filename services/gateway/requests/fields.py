@@ -1,0 +1,90 @@
+"""The bytes that the audit log commits to: canonical JSON (RFC 8785), the same from every edge.
+
+The offline verifier builds the same bytes by itself, from docs/audit-format.md; it shares no code with this module,
+so that the writer never grades its own work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import rfc8785
+
+from services.gateway.requests.outcome import Finding
+from services.gateway.requests.question import Message, Question, Sampling
+
+
+def request(messages: Sequence[Message], model: str, sampling: Sampling) -> bytes:
+    """A request: its messages, its model and those parameters that are set."""
+    value: dict[str, Any] = {
+        "messages": [{"role": message.role, "content": message.content} for message in messages],
+        "parameters": parameters(sampling),
+    }
+    if model:
+        value["model"] = model
+    return rfc8785.dumps(value)
+
+
+def received(question: Question) -> bytes:
+    """A request as the caller sent it: what the caller left unset is absent."""
+    return request(question.messages, question.model, question.sampling)
+
+
+def parameters(sampling: Sampling) -> dict[str, Any]:
+    """The sampling parameters that are set; floats as shortest decimal strings."""
+    values: dict[str, Any] = {
+        "max_tokens": sampling.max_tokens,
+        "seed": sampling.seed,
+        "temperature": _decimal(sampling.temperature),
+        "top_k": sampling.top_k,
+        "top_p": _decimal(sampling.top_p),
+        "stop": list(sampling.stop) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def answer(content: str, finish_reason: str, reasoning: str = "") -> bytes:
+    """An answer: the list of its choices. `finish_reason` is empty for a request that ended without one."""
+    choice = {"content": content, "finish_reason": finish_reason, "reasoning": reasoning, "tool_calls": []}
+    return rfc8785.dumps([choice])
+
+
+def findings(found: Sequence[Finding]) -> bytes:
+    """What the guard found, in prompt and answer: classes and places, never the text."""
+    return rfc8785.dumps(
+        [
+            {
+                "type": finding.type,
+                "start": finding.start,
+                "end": finding.end,
+                "level": finding.level,
+                "message_index": finding.message_index,
+                "rule": finding.rule,
+                "side": finding.side,
+            }
+            for finding in found
+        ]
+    )
+
+
+def circumstances(sampling: Sampling, model: str, policy_digest: bytes, template_digest: bytes, priority: str) -> bytes:
+    """The `parameters` field: everything that shaped the answer beside the messages."""
+    value = {
+        **parameters(sampling),
+        "model": model,
+        "policy_digest": policy_digest.hex(),
+        "template_digest": template_digest.hex(),
+        "priority": priority,
+    }
+    return rfc8785.dumps(value)
+
+
+def release(text: str, channel: str = "content", choice: int = 0) -> bytes:
+    """The body of a RELEASE: the pieces that are about to be sent."""
+    return rfc8785.dumps([{"channel": channel, "choice": choice, "text": text}])
+
+
+def _decimal(value: float | None) -> str | None:
+    """ECMAScript's number-to-string, which RFC 8785 uses for numbers: 0.7, 1, 1e-7."""
+    return None if value is None else rfc8785.dumps(float(value)).decode()

@@ -1,0 +1,289 @@
+"""The life of one request: screen, accept, run, filter, release, end.
+
+Runs in a task of its own. A caller who leaves cancels what runs inside it, never the task itself, so that every
+accepted request reaches its END (invariant 4). Nothing is emitted before it is durable (invariant 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+
+from chassis.failures import DeadlineExceeded, Internal, ServiceError, Unavailable
+from services.gateway.requests import fields
+from services.gateway.requests.answer import Answer
+from services.gateway.requests.endings import end_of, error_of
+from services.gateway.requests.mailbox import Mailbox
+from services.gateway.requests.neighbours import Audit, Guard, Job, Party, Queue, RecordEnded
+from services.gateway.requests.outcome import (
+    ALLOW,
+    CANCELLED,
+    EXPIRED,
+    FAILED,
+    FLAG,
+    REFUSE,
+    WITHHELD,
+    Accepted,
+    Broken,
+    Delta,
+    End,
+    Event,
+    Finding,
+    Outcome,
+    Screening,
+    Started,
+    stricter,
+)
+from services.gateway.requests.question import Caller, Question, Sampling
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Whom a life talks to."""
+
+    guard: Guard
+    audit: Audit
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is settled about a request before it starts."""
+
+    request_id: str
+    trace_id: str
+    question: Question
+    caller: Caller
+    model: str
+    template_digest: bytes
+    sampling: Sampling  # every value resolved
+    deadline: float  # of the loop's clock
+    deadline_ms: int  # unix
+
+
+class Life:
+    """One request. `run` drives it, `next_event` is what its caller reads, `cancel` ends it early."""
+
+    def __init__(self, terms: Terms, neighbours: Neighbours) -> None:
+        self.terms = terms
+        self._guard, self._audit, self._queue = neighbours.guard, neighbours.audit, neighbours.queue
+        self._party = Party(terms.caller, terms.question.subject)
+        self._mailbox = Mailbox()
+        self._conversation: asyncio.Task[End | None] | None = None
+        self._accepting: asyncio.Task[Accepted] | None = None
+        self._leaving: End | None = None  # why the conversation was cancelled
+        self._screening = Screening(ALLOW, b"")
+        self._answer: Answer | None = None
+        self._began = time.monotonic()
+        self._queued_ns = 0
+        self._timings: dict[str, float] = {}
+
+    async def next_event(self) -> Event:
+        """The next event, in order; the last one is an Outcome or Broken."""
+        return await self._mailbox.take()
+
+    def detach(self) -> None:
+        """The last caller has left: ends the request unless it is over."""
+        self._mailbox.detach()
+        self.cancel(End(CANCELLED if time.time() * 1000 < self.terms.deadline_ms else EXPIRED))
+
+    def cancel(self, why: End) -> bool:
+        """Ends the request early; False when it was over already."""
+        if self._leaving is not None or self._conversation is None or self._conversation.done():
+            return False
+        self._leaving = why
+        self._conversation.cancel()
+        return True
+
+    async def run(self) -> None:
+        """From screening to the END; never raises."""
+        self._conversation = asyncio.create_task(self._converse())
+        end, error = await self._outcome(self._conversation)
+        if self._accepting is not None:
+            await self._close(self._accepting, end, error)
+        elif error is not None:
+            self._mailbox.push(Broken(error))
+        self._queue.forget(self.terms.request_id)
+
+    async def _outcome(self, conversation: asyncio.Task[End | None]) -> tuple[End | None, ServiceError | None]:
+        """How the conversation ended: by itself, or with which error. No end: there is no record to close."""
+        try:
+            async with asyncio.timeout_at(self.terms.deadline):
+                return await conversation, None
+        except TimeoutError:
+            return End(EXPIRED), DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
+        except asyncio.CancelledError:
+            end = self._leaving or End(FAILED, "GATEWAY_STOPPING")
+            return end, error_of(end)
+        except RecordEnded:
+            return None, Unavailable("audit had lost this gateway and ended the record", reason="GATEWAY_LOST")
+        except ServiceError as error:
+            return end_of(error), error
+        except Exception:
+            log.exception("request %s failed", self.terms.request_id)
+            return End(FAILED, "INTERNAL"), Internal("internal error")
+
+    async def _converse(self) -> End | None:
+        screening = await self._guard.screen(self.terms.request_id, self.terms.question.messages, self.terms.deadline)
+        self._screening = screening
+        self._time("screen")
+        await self._audit.know_policy(screening.policy_digest)
+        if screening.verdict == REFUSE:
+            return await self._refuse(screening)
+        job = self._job(screening)
+        accepted = await self._accept(screening, job)
+        self._mailbox.push(Started(self.terms.request_id, self.terms.model, self.terms.trace_id))
+        return await self._run_job(screening, job, accepted)
+
+    async def _refuse(self, screening: Screening) -> None:
+        """REFUSED is the whole record; its text is sent once that is durable."""
+        terms = self.terms
+        content = {
+            **self._request_fields(),
+            "findings": fields.findings(screening.findings),
+            "answer_released": fields.answer(screening.refusal_text, "REFUSED"),
+        }
+        key = terms.question.idempotency_key
+        receipt = await self._audit.refuse(
+            terms.request_id, self._party, terms.model, terms.trace_id, screening.rule, key, content
+        )
+        self._time("first_release")
+        self._mailbox.push(Started(terms.request_id, terms.model, terms.trace_id))
+        self._mailbox.push(Delta(screening.refusal_text))
+        self._mailbox.push(self._result("REFUSED", receipt))
+
+    def _job(self, screening: Screening) -> Job:
+        terms = self.terms
+        return self._queue.job(
+            terms.request_id,
+            screening.messages,
+            terms.model,
+            terms.sampling,
+            terms.caller.tenant,
+            terms.deadline_ms,
+            terms.question.priority,
+        )
+
+    async def _accept(self, screening: Screening, job: Job) -> Accepted:
+        terms = self.terms
+        content = {
+            **self._request_fields(),
+            "request_sent": fields.request(screening.messages, terms.model, terms.sampling),
+            "findings": fields.findings(screening.findings),
+        }
+        # Once it is on its way it may become durable, whatever happens to us: `_close` waits for it.
+        self._accepting = asyncio.create_task(
+            self._audit.accept(
+                terms.request_id,
+                self._party,
+                terms.model,
+                terms.trace_id,
+                terms.deadline_ms,
+                hashlib.sha256(job.body).digest(),
+                terms.question.idempotency_key,
+                content,
+            )
+        )
+        accepted = await asyncio.shield(self._accepting)
+        self._time("accept")
+        return accepted
+
+    async def _run_job(self, screening: Screening, job: Job, accepted: Accepted) -> End:
+        terms = self.terms
+        self._answer = Answer(
+            terms.request_id, screening.policy_digest, terms.deadline, self._guard, self._audit, self._mailbox
+        )
+        steps = self._queue.steps(job.request_id)
+        self._queued_ns = time.time_ns()
+        await self._queue.submit(job, accepted)
+        end = await self._answer.relay(steps)
+        if end.state == WITHHELD:
+            await self._queue.cancel(terms.request_id)
+        return end
+
+    async def _close(self, accepting: asyncio.Task[Accepted], end: End | None, error: ServiceError | None) -> None:
+        """Writes the END of a request whose ACCEPTED was sent, then emits the last event."""
+        if error is not None:
+            self._mailbox.push(Broken(error))  # the caller need not wait for the END of what failed
+        try:
+            await accepting
+        except ServiceError as refused:  # it never became a record
+            if error is None:
+                self._mailbox.push(Broken(refused))
+            return
+        if error is not None:
+            await self._queue.cancel(self.terms.request_id)
+        if end is None:
+            return
+        try:
+            receipt = await self._audit.end(self.terms.request_id, end, self._usage, self._answer_fields(end))
+        except (RecordEnded, ServiceError):
+            log.warning("audit did not take the END of request %s", self.terms.request_id)
+            if error is None:
+                lost = Unavailable("audit did not take the end of this request", reason="GATEWAY_LOST")
+                self._mailbox.push(Broken(lost))
+            return
+        if error is None:
+            self._mailbox.push(self._result(end.finish_reason, receipt))
+
+    def _request_fields(self) -> dict[str, bytes]:
+        terms = self.terms
+        return {
+            "request_received": fields.received(terms.question),
+            "parameters": fields.circumstances(
+                terms.sampling,
+                terms.model,
+                self._screening.policy_digest,
+                terms.template_digest,
+                terms.question.priority,
+            ),
+        }
+
+    def _answer_fields(self, end: End) -> dict[str, bytes]:
+        generated = self._answer.generated if self._answer else ""
+        released = self._answer.released if self._answer else ""
+        return {
+            "answer_generated": fields.answer(generated, end.finish_reason),
+            "answer_released": fields.answer(released, end.finish_reason),
+            "findings": fields.findings(self._findings),
+        }
+
+    @property
+    def _findings(self) -> tuple[Finding, ...]:
+        return self._screening.findings + (self._answer.findings if self._answer else ())
+
+    @property
+    def _usage(self) -> tuple[int, int]:
+        return self._answer.usage if self._answer else (0, 0)
+
+    def _result(self, finish_reason: str, receipt: str) -> Outcome:
+        verdict, rule, answer = self._screening.verdict, self._screening.rule, self._answer
+        if answer and answer.rule:
+            verdict, rule = stricter(verdict, REFUSE if finish_reason == WITHHELD else FLAG), answer.rule
+        if answer and answer.first_release:
+            self._timings["first_release"] = (answer.first_release - self._began) * 1000
+        if answer and answer.admitted_ns:
+            self._timings["queue"] = max(0.0, (answer.admitted_ns - self._queued_ns) / 1e6)
+        self._time("total")
+        return Outcome(
+            request_id=self.terms.request_id,
+            model=self.terms.model,
+            trace_id=self.terms.trace_id,
+            finish_reason=finish_reason,
+            receipt=receipt,
+            verdict=verdict,
+            rule=rule,
+            policy_digest=self._screening.policy_digest,
+            findings=self._findings,
+            input_tokens=self._usage[0],
+            output_tokens=self._usage[1],
+            timings_ms=dict(self._timings),
+        )
+
+    def _time(self, what: str) -> None:
+        self._timings[what] = (time.monotonic() - self._began) * 1000

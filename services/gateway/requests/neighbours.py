@@ -1,0 +1,151 @@
+"""What the life of a request needs of guard, audit and queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.gateway.requests.outcome import Accepted, End, Filtered, Screening, Step
+from services.gateway.requests.question import Caller, Message, Sampling
+
+
+class FilterLost(Exception):
+    """The guard has no filter for this answer any more: feed it the whole text again."""
+
+
+class RecordEnded(Exception):
+    """Audit has ended this record already; nothing more of it may be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """For whom a request runs."""
+
+    caller: Caller
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What live workers say of a model."""
+
+    name: str
+    engine: str
+    context_tokens: int
+    workers: int
+    template_digest: bytes
+    seen_ms: int
+
+
+class Guard(Protocol):
+    """Screens prompts and filters answers."""
+
+    def require(self) -> None:
+        """Raises Unavailable while the guard is away."""
+
+    async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening: ...
+
+    async def filter(
+        self,
+        request_id: str,
+        policy_digest: bytes,
+        n: int,
+        text: str,
+        last: bool,
+        deadline: float,
+        released: int | None = None,
+    ) -> Filtered:
+        """The next piece of an answer; with `released`, the whole answer so far for a filter that was lost.
+
+        Raises FilterLost."""
+
+
+class Audit(Protocol):
+    """Makes entries durable; each call returns when its entry is."""
+
+    def require(self) -> None:
+        """Raises Unavailable while audit is away."""
+
+    async def accept(
+        self,
+        request_id: str,
+        party: Party,
+        model: str,
+        trace_id: str,
+        deadline_ms: int,
+        job_digest: bytes,
+        idempotency_key: str,
+        fields: Mapping[str, bytes],
+    ) -> Accepted: ...
+
+    async def refuse(
+        self,
+        request_id: str,
+        party: Party,
+        model: str,
+        trace_id: str,
+        rule: str,
+        idempotency_key: str,
+        fields: Mapping[str, bytes],
+    ) -> str:
+        """Returns the receipt."""
+
+    async def release(self, request_id: str, n: int, content: bytes) -> None:
+        """Raises RecordEnded."""
+
+    async def end(self, request_id: str, end: End, usage: tuple[int, int], fields: Mapping[str, bytes]) -> str:
+        """Returns the receipt. Raises RecordEnded."""
+
+    async def know_policy(self, digest: bytes) -> None:
+        """Makes sure that the log holds the text of this policy bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job not yet ticketed: the bytes a worker will run, and where they go."""
+
+    request_id: str
+    body: bytes
+    model: str
+    priority: str
+    deadline_ms: int
+
+
+class Steps(Protocol):
+    """What the workers did for one request."""
+
+    async def take(self, seconds: float | None) -> list[Step]:
+        """All steps that wait, at least one; after `seconds` without any, none. None waits for ever."""
+
+
+class Queue(Protocol):
+    """The Redis streams between us and the workers."""
+
+    async def require(self, model: str, priority: str) -> None:
+        """Raises Unavailable while the queue is away, ResourceExhausted while it is full."""
+
+    def job(
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        model: str,
+        sampling: Sampling,
+        tenant: str,
+        deadline_ms: int,
+        priority: str,
+    ) -> Job:
+        """The job's plaintext; its SHA-256 goes into the ACCEPTED entry."""
+
+    async def submit(self, job: Job, accepted: Accepted) -> None: ...
+
+    def steps(self, request_id: str) -> Steps:
+        """Starts to keep what the workers do for this request; call it before `submit`."""
+
+    async def cancel(self, request_id: str) -> None:
+        """Tells whoever runs it to stop. Never raises: the tombstone is set when the queue is back."""
+
+    def forget(self, request_id: str) -> None:
+        """Nothing more of this request is read."""
+
+    def models(self) -> Mapping[str, ServedModel]: ...

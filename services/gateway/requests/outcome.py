@@ -1,0 +1,132 @@
+"""What a request meets on its way and how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chassis.failures import ServiceError
+from services.gateway.requests.question import Message
+
+# Ends of a record, as audit knows them.
+COMPLETED, WITHHELD, CANCELLED, EXPIRED, FAILED = "COMPLETED", "WITHHELD", "CANCELLED", "EXPIRED", "FAILED"
+
+ALLOW, FLAG, REFUSE = "ALLOW", "FLAG", "REFUSE"
+_STRICTNESS = {ALLOW: 0, FLAG: 1, REFUSE: 2}
+
+
+def stricter(one: str, other: str) -> str:
+    """The stricter of two verdicts."""
+    return max(one, other, key=_STRICTNESS.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Where the guard found something; `side` is "prompt" or "answer"."""
+
+    type: str
+    start: int
+    end: int
+    level: str
+    side: str
+    message_index: int = 0
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """The guard's answer to a prompt; `messages` is what the model may see."""
+
+    verdict: str
+    policy_digest: bytes
+    rule: str = ""
+    refusal_text: str = ""
+    messages: tuple[Message, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """What the guard lets out of a piece of answer."""
+
+    text: str
+    findings: tuple[Finding, ...] = ()
+    withheld: bool = False
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one decode step did to a request. `finish` is empty while it goes on."""
+
+    text: str
+    tokens: int
+    finish: str = ""  # STOP, LENGTH, FAILED, CANCELLED or EXPIRED
+    failure: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    admitted_ns: int = 0  # wall clock; 0 but in a claim's first item
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Audit's word that the request is recorded: the tickets its jobs carry."""
+
+    tickets: tuple[bytes, ...]
+    log_origin: str
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an accepted request ended, as the record keeps it."""
+
+    state: str
+    reason: str = ""
+    finish_reason: str = ""
+
+
+# What a caller's stream carries.
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The request is accepted."""
+
+    request_id: str
+    model: str
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of answer that is durable."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The last event of a request that ended with status OK."""
+
+    request_id: str
+    model: str
+    trace_id: str
+    finish_reason: str
+    receipt: str
+    verdict: str
+    rule: str
+    policy_digest: bytes
+    findings: tuple[Finding, ...]
+    input_tokens: int = 0
+    output_tokens: int = 0
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The last event of a request that ended with an error."""
+
+    error: ServiceError
+
+
+Event = Started | Delta | Outcome | Broken
