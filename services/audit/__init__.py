@@ -1,0 +1,1 @@
+"""Audit: the durable, provable record of every request."""

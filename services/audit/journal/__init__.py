@@ -1,0 +1,1 @@
+"""The journal: append-only segments of frames, the one place where a byte becomes durable."""

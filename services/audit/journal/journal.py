@@ -1,0 +1,212 @@
+"""The journal: appends groups of entries with one fdatasync, and reads them back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.audit.journal import segment
+from services.audit.journal.frame import FRAME_HEADER_BYTES, MAX_FRAME_BYTES, Entry, Frame, decode_frame, encode_frame
+from services.audit.journal.segment import JournalCorrupt, fsync_directory
+
+# A location is one integer, so that an index costs 8 bytes an entry: segment ordinal above, byte offset below.
+OFFSET_BITS = 40
+_OFFSET_MASK = (1 << OFFSET_BITS) - 1
+
+MIB = 1024 * 1024
+
+
+class JournalPoisoned(Exception):
+    """A write or fdatasync failed. What the disk holds is unknown, so nothing more is acknowledged."""
+
+
+class JournalLocked(Exception):
+    """Another process writes this journal."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What recovery cut off: the bytes of a group that never became durable."""
+
+    segment: str
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class JournalLimits:
+    segment_bytes: int = 64 * MIB
+    # Segments grow by zeroed chunks, so that fdatasync of a group moves no file size and no extents.
+    chunk_bytes: int = 4 * MIB
+
+
+class Journal:
+    """One writer. Owned by the writer's thread, but `read` and `frames` may be called from any."""
+
+    def __init__(
+        self,
+        directory: Path,
+        origin: str,
+        limits: JournalLimits = JournalLimits(),
+        *,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        self._directory, self._origin, self._limits, self._sync = directory, origin, limits, sync
+        self._segments: list[tuple[int, Path]] = []  # first frame number, path
+        self._next_number = 0
+        self._end = 0  # offset behind the last frame of the last segment
+        self._allocated = 0
+        self._file = -1
+        self._poisoned = False
+        self._lock = self._take_lock()
+
+    def _take_lock(self) -> int:
+        lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise JournalLocked(f"another process writes {self._directory}; stop it first") from None
+        return lock
+
+    def scan(self, visit: Callable[[int, Frame], None]) -> Cut | None:
+        """Reads every frame in order and calls visit(location, frame). Changes nothing; says what is unfinished."""
+        unfinished: segment.Unfinished | None = None
+        paths = sorted(self._directory.glob(f"*{segment.SUFFIX}"))
+        for ordinal, path in enumerate(paths):
+            if path.name != segment.file_name(self._next_number):
+                expected = segment.file_name(self._next_number)
+                raise JournalCorrupt(f"{path.name}: expected {expected}; a segment is missing or renamed")
+            self._segments.append((self._next_number, path))
+            unfinished = self._scan_segment(ordinal, path, ordinal == len(paths) - 1, visit)
+        return Cut(paths[-1].name, unfinished.offset, unfinished.reason) if unfinished else None
+
+    def _scan_segment(
+        self, ordinal: int, path: Path, last: bool, visit: Callable[[int, Frame], None]
+    ) -> segment.Unfinished | None:
+        with segment.mapped(path) as view:
+            self._end = segment.frames_start(view, path, self._origin, self._next_number)
+            for at, frame in segment.frames_from(view, self._end, self._next_number):
+                visit(ordinal << OFFSET_BITS | at, frame)
+                self._end, self._next_number = at + frame.size, frame.number + 1
+            return segment.tail_of(view, self._end, self._next_number, last, path)
+
+    def start(self) -> None:
+        """Opens the journal for appending behind the last whole frame, cutting off what `scan` found unfinished."""
+        for leftover in self._directory.glob("*.partial"):
+            leftover.unlink()
+        if not self._segments:
+            self._start_segment()
+            return
+        self._file = os.open(self._segments[-1][1], os.O_RDWR)
+        os.ftruncate(self._file, self._end)
+        os.fsync(self._file)
+        self._allocated = self._end
+
+    def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Makes the entries durable as one group and returns their locations. A failure poisons the journal."""
+        if self._poisoned:
+            raise JournalPoisoned("the journal was poisoned by an earlier failure")
+        self._poisoned = True
+        locations = self._write(entries)
+        self._sync(self._file)
+        self._check_in_place()
+        self._poisoned = False
+        return locations
+
+    def _write(self, entries: Sequence[Entry]) -> list[int]:
+        group = self._next_number
+        frames = [encode_frame(group + offset, group, entry) for offset, entry in enumerate(entries)]
+        total = sum(map(len, frames))
+        if self._end + total > self._limits.segment_bytes and self._next_number > self._segments[-1][0]:
+            self._finish_segment()
+            self._start_segment()
+        self._allocate(total)
+        locations, at = [], self._end
+        for frame in frames:
+            locations.append((len(self._segments) - 1) << OFFSET_BITS | at)
+            at += len(frame)
+        _write_all(self._file, b"".join(frames), self._end)
+        self._end, self._next_number = at, group + len(frames)
+        return locations
+
+    def _check_in_place(self) -> None:
+        """A journal that was deleted or replaced under the writer would take bytes that nobody can find again."""
+        named, opened = os.stat(self._segments[-1][1]), os.fstat(self._file)
+        if (named.st_ino, named.st_dev) != (opened.st_ino, opened.st_dev):
+            raise JournalPoisoned(f"{self._segments[-1][1].name} was replaced while it was written")
+
+    def _allocate(self, total: int) -> None:
+        if self._end + total <= self._allocated:
+            return
+        chunk = self._limits.chunk_bytes
+        target = -(-(self._end + total) // chunk) * chunk
+        _write_all(self._file, bytes(target - self._allocated), self._allocated)
+        os.fsync(self._file)
+        self._allocated = target
+
+    def _finish_segment(self) -> None:
+        os.ftruncate(self._file, self._end)
+        os.fsync(self._file)
+        os.close(self._file)
+
+    def _start_segment(self) -> None:
+        path = self._directory / segment.file_name(self._next_number)
+        segment.create(path, self._origin, self._next_number, self._limits.chunk_bytes)
+        self._segments.append((self._next_number, path))
+        self._file = os.open(path, os.O_RDWR)
+        self._allocated = os.fstat(self._file).st_size
+        self._end = len(segment.encode_header(self._origin, self._next_number))
+
+    @property
+    def next_number(self) -> int:
+        return self._next_number
+
+    def read(self, location: int) -> Frame:
+        path = self._segments[location >> OFFSET_BITS][1]
+        at = location & _OFFSET_MASK
+        with open(path, "rb") as file:
+            header = os.pread(file.fileno(), FRAME_HEADER_BYTES, at)
+            length = int.from_bytes(header[4:8], "big")
+            body = os.pread(file.fileno(), min(length, MAX_FRAME_BYTES), at + FRAME_HEADER_BYTES)
+        return decode_frame(header + body, 0)
+
+    def frames(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, Frame]]:
+        """Frames from location `first` (0: the beginning) up to and including `last`."""
+        for ordinal in range(first >> OFFSET_BITS, len(self._segments)):
+            number, path = self._segments[ordinal]
+            with segment.mapped(path) as view:
+                at = first & _OFFSET_MASK if ordinal == first >> OFFSET_BITS else 0
+                if at:
+                    number = decode_frame(view, at).number
+                else:
+                    at = segment.frames_start(view, path, self._origin, number)
+                for offset, frame in segment.frames_from(view, at, number):
+                    location = ordinal << OFFSET_BITS | offset
+                    if last is not None and location > last:
+                        return
+                    yield location, frame
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        os.close(self._lock)
+
+
+def _write_all(file: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, at)
+        view, at = view[written:], at + written
+
+
+def open_directory(path: Path) -> None:
+    """Creates a folder, private and durable, with its parents."""
+    missing = [path, *path.parents]
+    for folder in reversed([folder for folder in missing if not folder.exists()]):
+        folder.mkdir(mode=0o700)
+        fsync_directory(folder.parent)

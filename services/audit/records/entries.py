@@ -1,0 +1,220 @@
+"""What callers append, what they get back, and why an append is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum, StrEnum
+from hashlib import sha256
+
+REQUEST_RECEIVED = "request_received"
+REQUEST_SENT = "request_sent"
+PARAMETERS = "parameters"
+FINDINGS = "findings"
+ANSWER_GENERATED = "answer_generated"
+ANSWER_RELEASED = "answer_released"
+
+REQUEST_FIELDS = frozenset({REQUEST_RECEIVED, REQUEST_SENT, PARAMETERS, FINDINGS})
+ALL_FIELDS = REQUEST_FIELDS | {ANSWER_GENERATED, ANSWER_RELEASED}
+
+
+class Ending(StrEnum):
+    COMPLETED = "COMPLETED"
+    WITHHELD = "WITHHELD"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+    FAILED = "FAILED"
+
+
+# These ends bind an idempotency key: the outcome is final and is read back, never generated again.
+BINDING_ENDS = frozenset({Ending.COMPLETED, Ending.WITHHELD})
+GATEWAY_LOST = "GATEWAY_LOST"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accept:
+    """A request was accepted; its model inputs are named by the digests of their jobs."""
+
+    record_id: str
+    boot: str
+    sequence: int
+    tenant: str
+    caller: str
+    subject: str = ""  # empty: the caller itself
+    model: str = ""
+    trace_id: str = ""
+    deadline_ms: int = 0  # Unix time; also the expiry of the tickets
+    job_digests: tuple[bytes, ...] = ()
+    idempotency_key: str = ""
+    fields: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refuse:
+    """A prompt was refused by policy: a record of one entry."""
+
+    record_id: str
+    boot: str
+    sequence: int
+    tenant: str
+    caller: str
+    subject: str = ""
+    model: str = ""
+    trace_id: str = ""
+    rule: str = ""
+    idempotency_key: str = ""
+    fields: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """Bad input of a known caller; `count` of them when aggregated."""
+
+    record_id: str
+    boot: str
+    sequence: int
+    tenant: str
+    caller: str
+    reason: str
+    field: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Piece n (from 1) of the answer, to be durable before it is sent."""
+
+    record_id: str
+    boot: str
+    sequence: int
+    n: int
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """An accepted request ended."""
+
+    record_id: str
+    boot: str
+    sequence: int
+    end: Ending
+    reason: str = ""
+    finish_reason: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    fields: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """What a person or a service did: a view, a policy load, an alert."""
+
+    service: str
+    actor: str
+    action: str
+    target: str = ""
+    detail: str = ""
+
+
+RequestItem = Accept | Refuse | Reject | Release | End
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Audit's word that the job with this digest may run until `expires_ms`."""
+
+    job_digest: bytes
+    expires_ms: int
+    mac: bytes
+
+
+@dataclass(frozen=True)
+class Accepted:
+    accepted_leaf_hash: bytes
+    tickets: tuple[Ticket, ...]
+    log_origin: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    receipt: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Durable: a RELEASE, a REJECTED, an ACT or a CONTROL."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    receipt: dict[str, object]
+
+
+Outcome = Accepted | Refused | Recorded | Ended
+
+
+class Refusal(Enum):
+    """Why an append was refused. The name is the reason on the wire."""
+
+    INVALID_ITEM = "the item is malformed"
+    ITEM_TOO_LARGE = "the item is larger than audit takes"
+    SEQUENCE_GAP = "the sequence number is not this boot's next one"
+    DUPLICATE_DIFFERS = "this sequence number is already durable with other content"
+    DUPLICATE_TOO_OLD = "this sequence number was durable too long ago to be acknowledged again"
+    RECORD_EXISTS = "the record already exists"
+    RECORD_ENDED = "the record has ended"
+    RECORD_UNKNOWN = "no such open record"
+    RECORD_OF_ANOTHER_BOOT = "the record was opened by another gateway boot"
+    RELEASE_OUT_OF_ORDER = "the release number is not this record's next one"
+    IDEMPOTENCY_CONFLICT = "the idempotency key belongs to another request"
+    IDEMPOTENCY_KEYS_FULL = "the tenant has too many idempotency keys in the last 24 hours"
+    OPEN_RECORDS_FULL = "too many records are open"
+
+
+@dataclass(frozen=True)
+class KeyHolder:
+    """The request that already has an idempotency key."""
+
+    record_id: str
+    same_request: bool
+
+
+class AppendRefused(Exception):
+    """The item was not appended as asked. `holder` comes with IDEMPOTENCY_CONFLICT, `expected` with a gap."""
+
+    def __init__(self, refusal: Refusal, *, detail: str = "", holder: KeyHolder | None = None, expected: int = 0):
+        super().__init__(f"{refusal.value}{': ' if detail else ''}{detail}")
+        self.refusal, self.detail, self.holder, self.expected = refusal, detail, holder, expected
+
+
+class Busy(Exception):
+    """More items wait than audit takes; send again later."""
+
+
+class Unavailable(Exception):
+    """Audit cannot make anything durable now."""
+
+
+def item_digest(item: RequestItem) -> bytes:
+    """Tells a re-sent item from another one under the same sequence number. Kept in sealed payloads only."""
+    digest = sha256(type(item).__name__.encode())
+    for each in fields(item):
+        for part in _parts(getattr(item, each.name)):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+def _parts(value: object) -> list[bytes]:
+    if isinstance(value, bytes):
+        return [value]
+    if isinstance(value, Mapping):
+        pairs = [(str(name), value[name]) for name in sorted(value)]
+        return [str(len(pairs)).encode(), *(part for name, of in pairs for part in (name.encode(), *_parts(of)))]
+    if isinstance(value, tuple):
+        return [str(len(value)).encode(), *(part for each in value for part in _parts(each))]
+    return [str(value).encode()]
+
+
+def item_size(item: RequestItem) -> int:
+    """Bytes of text and content in an item."""
+    return sum(len(part) for each in fields(item) for part in _parts(getattr(item, each.name)))

@@ -1,0 +1,97 @@
+"""Rebuilds the recorder's state from the journal when audit starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.audit.journal.frame import Frame, decode_clear
+from services.audit.log.leaf import Kind
+from services.audit.log.merkle import Tree, leaf_hash
+from services.audit.records import sealer
+from services.audit.records.entries import BINDING_ENDS
+from services.audit.records.fields import leaves_of
+from services.audit.records.idempotency import WINDOW_MS, Claim
+from services.audit.records.open_records import OpenRecord, chained
+from services.audit.records.recorder import Recorder
+from services.audit.records.stored import StoredEntries, StoredEntry
+
+_ABOUT = ("tenant", "caller", "subject", "model", "trace_id")
+
+
+@dataclass
+class _Opened:
+    leaf_index: int
+    releases: int
+    head: bytes
+
+
+class Replay:
+    """Takes every frame in order; `finish` then decrypts only what is open or young."""
+
+    def __init__(self, recorder: Recorder, stored: StoredEntries, tree: Tree) -> None:
+        self._recorder, self._stored, self._tree = recorder, stored, tree
+        self._open: dict[str, _Opened] = {}
+
+    def visit(self, location: int, frame: Frame) -> None:
+        entry = frame.entry
+        clear = decode_clear(entry.clear)
+        if clear.sequence:
+            self._recorder.boots.advance(clear.boot, clear.sequence)
+            self._recorder.boots.located(clear.boot, clear.sequence, location)
+        if entry.leaf:
+            if clear.record_id and clear.kind is not Kind.CONTROL:
+                self._recorder.recent.add(clear.record_id, self._tree.size)
+            if clear.kind is Kind.ACCEPTED:
+                self._open[clear.record_id] = _Opened(self._tree.size, 0, leaf_hash(entry.leaf))
+            elif clear.kind is Kind.END:
+                self._open.pop(clear.record_id, None)
+            self._tree.append(leaf_hash(entry.leaf))
+            self._stored.add_leaf(location)
+        elif clear.record_id in self._open:
+            opened = self._open[clear.record_id]
+            opened.releases, opened.head = clear.n, chained(opened.head, entry.sealed_hash)
+
+    def finish(self, now_ms: int) -> None:
+        self._recorder.next_leaf = self._tree.size
+        for opened in self._open.values():
+            durable = self._stored.leaf(opened.leaf_index)
+            self._recorder.open[durable.clear.record_id] = _open_record(durable, opened)
+        self._recorder.boots.forget_oldest({record.boot for record in self._recorder.open.values()})
+        self._restore_idempotency(now_ms)
+
+    def _restore_idempotency(self, now_ms: int) -> None:
+        """Backwards through the last 24 hours: an END is met before the claim that it frees or binds."""
+        freed: set[str] = set()
+        claims: list[tuple[StoredEntry, Claim]] = []
+        for index in range(self._stored.leaf_count - 1, -1, -1):
+            kind = self._stored.clear(index).kind
+            if kind not in (Kind.ACCEPTED, Kind.REFUSED, Kind.END):
+                continue
+            durable = self._stored.leaf(index)
+            if durable.time_ms <= now_ms - WINDOW_MS:
+                break
+            if kind is Kind.END:
+                if durable.header["end"] not in BINDING_ENDS and durable.clear.release_count == 0:
+                    freed.add(durable.clear.record_id)
+            elif sealer.IDEMPOTENCY_KEY in durable.parts and durable.clear.record_id not in freed:
+                parts = durable.parts
+                claims.append((durable, Claim(parts[sealer.IDEMPOTENCY_KEY], parts[sealer.IDEMPOTENCY_REQUEST])))
+        for durable, claim in reversed(claims):
+            tenant = str(durable.header["tenant"])
+            self._recorder.idempotency.claim(tenant, claim, durable.clear.record_id, durable.time_ms)
+
+
+def _open_record(durable: StoredEntry, opened: _Opened) -> OpenRecord:
+    seed = durable.parts[sealer.SEED]
+    return OpenRecord(
+        record_id=durable.clear.record_id,
+        boot=durable.clear.boot,
+        key_id=durable.clear.key_id,
+        accepted_leaf=leaf_hash(durable.entry.leaf),
+        seed=seed,
+        leaves=leaves_of(seed, durable.fields),
+        about={name: durable.header[name] for name in _ABOUT},
+        idempotency_key=durable.parts.get(sealer.IDEMPOTENCY_KEY, b""),
+        releases=opened.releases,
+        head=opened.head,
+    )

@@ -1,0 +1,89 @@
+"""Reads entries back from the journal and opens them; knows where every leaf is."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from services.audit.journal.frame import ClearPart, Entry, decode_clear
+from services.audit.journal.journal import Journal
+from services.audit.records import sealer
+from services.audit.records.sealer import without_prefix
+from services.audit.sealing.keytree import KeyTree
+from services.audit.sealing.payload import unseal
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """An entry as it is in the journal, opened."""
+
+    entry: Entry
+    clear: ClearPart
+    parts: Mapping[str, bytes]
+
+    @property
+    def header(self) -> dict[str, object]:
+        data = json.loads(self.parts[sealer.HEADER])
+        assert isinstance(data, dict)
+        return data
+
+    @property
+    def time_ms(self) -> int:
+        time = self.header["time_ms"]
+        assert isinstance(time, int)
+        return time
+
+    @property
+    def fields(self) -> dict[str, bytes]:
+        return without_prefix(sealer.FIELD, self.parts)
+
+    @property
+    def leaves(self) -> dict[str, bytes]:
+        """END only: all fields its leaf commits to."""
+        return without_prefix(sealer.LEAF, self.parts)
+
+
+class StoredEntries:
+    def __init__(self, journal: Journal, keys: KeyTree) -> None:
+        self._journal, self._keys = journal, keys
+        self._leaf_locations = array("Q")
+
+    def add_leaf(self, location: int) -> None:
+        self._leaf_locations.append(location)
+
+    @property
+    def leaf_count(self) -> int:
+        return len(self._leaf_locations)
+
+    def leaf_location(self, index: int) -> int:
+        return self._leaf_locations[index]
+
+    def leaf_index(self, location: int) -> int:
+        return bisect_left(self._leaf_locations, location)
+
+    def clear(self, leaf_index: int) -> ClearPart:
+        return decode_clear(self._journal.read(self._leaf_locations[leaf_index]).entry.clear)
+
+    def leaf_bytes(self, index: int) -> bytes:
+        return self._journal.read(self._leaf_locations[index]).entry.leaf
+
+    def leaf(self, index: int) -> StoredEntry:
+        return self.at(self._leaf_locations[index])
+
+    def at(self, location: int) -> StoredEntry:
+        return self._opened(self._journal.read(location).entry)
+
+    def releases(self, record_id: str, first_leaf: int, last_leaf: int) -> Iterator[StoredEntry]:
+        """The RELEASE entries of a record, whose first and last leaves are given."""
+        last = self._leaf_locations[last_leaf] if last_leaf > first_leaf else None
+        for _, frame in self._journal.frames(self._leaf_locations[first_leaf], last):
+            if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
+                yield self._opened(frame.entry)
+
+    def _opened(self, entry: Entry) -> StoredEntry:
+        clear = decode_clear(entry.clear)
+        key = self._keys.by_id(clear.key_id).key
+        return StoredEntry(entry, clear, unseal(key, clear.record_id, entry.clear, entry.ciphertext))

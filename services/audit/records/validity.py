@@ -1,0 +1,78 @@
+"""What an append item must look like, whatever the state of its record."""
+
+from __future__ import annotations
+
+import re
+
+from services.audit.records.entries import (
+    ALL_FIELDS,
+    ANSWER_GENERATED,
+    ANSWER_RELEASED,
+    FINDINGS,
+    REQUEST_FIELDS,
+    Accept,
+    AppendRefused,
+    End,
+    Refusal,
+    Refuse,
+    Reject,
+    Release,
+    RequestItem,
+    item_size,
+)
+
+_ID = re.compile(r"[\x21-\x7e]{1,64}")
+_MAX_JOBS = 64
+_MAX_INTEGER = 2**53 - 1  # what RFC 8785 writes exactly
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
+def check_place(boot: str, sequence: int) -> None:
+    """Without these an item cannot even be accounted for."""
+    if not is_id(boot):
+        raise AppendRefused(Refusal.INVALID_ITEM, detail="boot must be 1 to 64 printable ASCII characters")
+    if not 1 <= sequence <= _MAX_INTEGER:
+        raise AppendRefused(Refusal.INVALID_ITEM, detail="sequence must be at least 1")
+
+
+def check(item: RequestItem, max_bytes: int) -> None:
+    size = item_size(item)
+    if size > max_bytes:
+        raise AppendRefused(Refusal.ITEM_TOO_LARGE, detail=f"{size} bytes, at most {max_bytes}")
+    _require(is_id(item.record_id), "record_id must be 1 to 64 printable ASCII characters")
+    match item:
+        case Accept():
+            _check_caller(item)
+            _check_fields(item, REQUEST_FIELDS)
+            _require(len(item.job_digests) <= _MAX_JOBS, f"at most {_MAX_JOBS} job_digests")
+            _require(all(len(digest) == 32 for digest in item.job_digests), "a job digest has 32 bytes")
+            _require(0 < item.deadline_ms <= _MAX_INTEGER, "deadline_ms must be a Unix time in milliseconds")
+        case Refuse():
+            _check_caller(item)
+            _check_fields(item, ALL_FIELDS - {ANSWER_GENERATED})
+        case Reject():
+            _check_caller(item)
+            _require(1 <= item.count <= _MAX_INTEGER, "count must be at least 1")
+        case Release():
+            _require(1 <= item.n < 2**32, "n must be 1 or more")
+        case End():
+            _check_fields(item, frozenset({ANSWER_GENERATED, ANSWER_RELEASED, FINDINGS}))
+            _require(all(0 <= count <= _MAX_INTEGER for count in item.usage.values()), "usage must be counts")
+
+
+def _check_caller(item: Accept | Refuse | Reject) -> None:
+    _require(bool(item.tenant), "tenant must not be empty")
+    _require(bool(item.caller), "caller must not be empty")
+
+
+def _check_fields(item: Accept | Refuse | End, allowed: frozenset[str]) -> None:
+    unknown = sorted(set(item.fields) - allowed)
+    _require(not unknown, f"fields may be {', '.join(sorted(allowed))}")
+
+
+def _require(holds: bool, detail: str) -> None:
+    if not holds:
+        raise AppendRefused(Refusal.INVALID_ITEM, detail=detail)

@@ -1,0 +1,1 @@
+"""Sealed payloads and the key tree: provider, tenant, subject, record."""

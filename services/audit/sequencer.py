@@ -1,0 +1,169 @@
+"""The sequencer: takes everything that waits, has it committed as one group, and answers. It never sleeps to gather.
+
+Ownership: the event loop owns the line of waiting items; one writer thread runs `Writer.commit`; one publisher
+thread writes tiles and checkpoint behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from services.audit.records.entries import Act, Busy, Outcome, Unavailable, item_size
+from services.audit.records.recorder import Control, Item, Presence, Reap
+from services.audit.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SequencerLimits:
+    waiting_items: int = 8_192
+    waiting_bytes: int = 64 * 1024 * 1024
+    group_items: int = 4_096
+    group_bytes: int = 16 * 1024 * 1024
+    publish_seconds: float = 1.0  # at most one checkpoint file in this time
+    reap_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    item: Item
+    size: int
+    answer: asyncio.Future[Outcome]
+
+
+@dataclass
+class Counters:
+    """Since start; `syncs` is also the number of groups."""
+
+    items: int = 0
+    groups: int = 0
+
+
+class Sequencer:
+    def __init__(self, writer: Writer, limits: SequencerLimits) -> None:
+        self._writer, self._limits = writer, limits
+        self._line: deque[_Waiting] = deque()
+        self._line_bytes = 0
+        self._arrived = asyncio.Event()
+        self._unpublished = asyncio.Event()
+        self._commit_thread = ThreadPoolExecutor(1, "audit-writer")
+        self._publish_thread = ThreadPoolExecutor(1, "audit-publisher")
+        self._stopping = False
+        self.failed = asyncio.Event()  # nothing can be made durable any more: the process has to end
+        self.counters = Counters()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, writer: Writer, limits: SequencerLimits | None = None) -> AsyncIterator[Sequencer]:
+        sequencer = cls(writer, limits or SequencerLimits())
+        commits = asyncio.create_task(sequencer._commit_groups())
+        behind = [
+            asyncio.create_task(sequencer._publish_behind()),
+            asyncio.create_task(sequencer._reap_lost_gateways()),
+        ]
+        try:
+            yield sequencer
+        finally:
+            await sequencer._stop(commits, behind)
+
+    async def append(self, item: Item) -> Outcome:
+        """Returns once the item is durable. Raises AppendRefused, Busy or Unavailable."""
+        size = 64 if isinstance(item, Reap | Presence | Control | Act) else item_size(item)
+        if self.failed.is_set() or self._stopping:
+            raise Unavailable("audit is stopping" if self._stopping else "the journal cannot be written")
+        # What audit itself appends is not turned away: there is little of it, and some of it ends records.
+        if not isinstance(item, Reap | Presence | Control) and (
+            len(self._line) >= self._limits.waiting_items or self._line_bytes + size > self._limits.waiting_bytes
+        ):
+            raise Busy(f"{len(self._line)} items wait")
+        waiting = _Waiting(item, size, asyncio.get_running_loop().create_future())
+        self._line.append(waiting)
+        self._line_bytes += size
+        self._arrived.set()
+        return await waiting.answer
+
+    def _take_group(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        size = 0
+        while self._line and len(group) < self._limits.group_items:
+            if group and size + self._line[0].size > self._limits.group_bytes:
+                break
+            waiting = self._line.popleft()
+            size += waiting.size
+            group.append(waiting)
+        self._line_bytes -= size
+        return group
+
+    async def _commit_groups(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while group := self._take_group():
+                try:
+                    items = [waiting.item for waiting in group]
+                    answers = await loop.run_in_executor(self._commit_thread, self._writer.commit, items)
+                except Exception:
+                    log.exception("a group did not become durable; stopping")
+                    self._fail([*group, *self._line])
+                    return
+                self._deliver(group, answers)
+
+    def _deliver(self, group: list[_Waiting], answers: list[Outcome | Exception]) -> None:
+        self.counters.items += len(group)
+        self.counters.groups += 1
+        self._unpublished.set()
+        for waiting, answer in zip(group, answers, strict=True):
+            if waiting.answer.done():  # the caller has gone; the entry stays
+                continue
+            if isinstance(answer, Exception):
+                waiting.answer.set_exception(answer)
+            else:
+                waiting.answer.set_result(answer)
+
+    def _fail(self, waiting: list[_Waiting]) -> None:
+        self.failed.set()
+        self._line.clear()
+        for each in waiting:
+            if not each.answer.done():
+                each.answer.set_exception(Unavailable("the journal cannot be written"))
+
+    async def _publish_behind(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._unpublished.wait()
+            self._unpublished.clear()
+            try:
+                await loop.run_in_executor(self._publish_thread, self._writer.publish)
+            except OSError:
+                log.exception("tiles and checkpoint could not be written; trying again")
+                self._unpublished.set()
+            await asyncio.sleep(self._limits.publish_seconds)
+
+    async def _reap_lost_gateways(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.reap_seconds)
+            try:
+                await self.append(Reap())
+            except Unavailable:
+                return
+
+    async def _stop(self, commits: asyncio.Task[None], behind: list[asyncio.Task[None]]) -> None:
+        """Commits what waits, then writes the last entry and publishes it, so that nothing is pending."""
+        self._stopping = True
+        self._arrived.set()
+        await commits
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
+        self._commit_thread.shutdown()
+        self._publish_thread.shutdown()
+        if not self.failed.is_set():
+            await asyncio.to_thread(self._writer.stop)

@@ -1,0 +1,204 @@
+"""The writer: commits one group at a time. Everything it owns is touched by its thread alone, or under its lock."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.audit.journal.frame import FrameInvalid
+from services.audit.journal.journal import Cut, Journal, JournalLimits, open_directory
+from services.audit.journal.segment import JournalCorrupt
+from services.audit.keys import LogKeys, open_keys
+from services.audit.log.merkle import Tree, leaf_hash
+from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, open_checkpoint, sign_checkpoint
+from services.audit.publishing import CHECKPOINT, Publisher
+from services.audit.records.entries import AppendRefused, Outcome
+from services.audit.records.recorder import Clock, Control, Item, Plan, Recorder, RecordLimits
+from services.audit.records.recovery import Replay
+from services.audit.records.resends import answer_again
+from services.audit.records.sealer import Sealer
+from services.audit.records.stored import StoredEntries
+from services.audit.sealing.keytree import KeyTree
+
+
+class LogDiverged(Exception):
+    """The stored checkpoint does not belong to this journal. Audit refuses to start: someone must look."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a log lives: `audit` in the home folder, `keys` wherever STRONGROOM_KEYS says."""
+
+    audit: Path
+    keys: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.audit / "journal"
+
+    @property
+    def tlog(self) -> Path:
+        return self.audit / "tlog"
+
+    @property
+    def wrapped_keys(self) -> Path:
+        return self.audit / "keys"
+
+
+@dataclass(frozen=True)
+class FaultPoints:
+    """Called as the commit reaches each step; the fault tests crash there."""
+
+    appending: Callable[[], None] = lambda: None
+    synced: Callable[[], None] = lambda: None
+    tiles_written: Callable[[], None] = lambda: None
+    sync: Callable[[int], None] = os.fdatasync
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterLimits:
+    journal: JournalLimits = field(default_factory=JournalLimits)
+    records: RecordLimits = field(default_factory=RecordLimits)
+
+
+class Writer:
+    def __init__(
+        self,
+        folders: Folders,
+        clock: Clock,
+        limits: WriterLimits | None = None,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        faults: FaultPoints | None = None,
+    ) -> None:
+        """Opens the log: reads the whole journal, checks it against the stored checkpoint, then cuts and appends."""
+        self._faults = faults or FaultPoints()
+        limits = limits or WriterLimits()
+        for folder in (folders.journal, folders.tlog, folders.keys):
+            open_directory(folder)
+        new = not any(folders.journal.glob("*.journal")) and not (folders.tlog / CHECKPOINT).exists()
+        self.lock = threading.RLock()
+        self._keys: LogKeys = open_keys(folders.keys, folders.tlog, new=new, random=random)
+        self.origin = self._keys.signer.name
+        keytree = KeyTree(folders.wrapped_keys, self._keys.provider, new=new, random=random)
+        self._keytree = keytree
+        self._journal = Journal(folders.journal, self.origin, limits.journal, sync=self._faults.sync)
+        try:
+            self._open(folders, clock, limits, random)
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _open(self, folders: Folders, clock: Clock, limits: WriterLimits, random: Callable[[int], bytes]) -> None:
+        self.tree = Tree()
+        self.stored = StoredEntries(self._journal, self._keytree)
+        self.recorder = Recorder(
+            self.origin,
+            self._keytree,
+            self.tree,
+            Sealer(random),
+            self._keys.ticket,
+            clock,
+            limits.records,
+            lambda item, signed: answer_again(self.recorder, self.stored, item, signed),
+        )
+        self.publisher = Publisher(folders.tlog, self.tree, self.stored.leaf_bytes, self._faults.tiles_written)
+        replay = Replay(self.recorder, self.stored, self.tree)
+        try:
+            cut = self._journal.scan(replay.visit)
+        except FrameInvalid as invalid:
+            raise JournalCorrupt(f"{folders.journal}: a whole frame is not valid: {invalid}") from None
+        self._check_checkpoint(folders.tlog / CHECKPOINT)
+        self._journal.start()
+        replay.finish(clock.now_ms())
+        repaired = self.publisher.rebuild(self.tree.size)
+        self._commit_started(cut, repaired)
+
+    def _check_checkpoint(self, path: Path) -> None:
+        """What was once signed and published must still be in the journal, unchanged."""
+        if not path.exists():
+            return
+        stored: Checkpoint
+        try:
+            stored = open_checkpoint(path.read_bytes().decode(), self._keys.signer.verifier)
+        except (NoteInvalid, UnicodeDecodeError) as invalid:
+            raise LogDiverged(f"{path}: {invalid}; restore the audit folder from a backup") from None
+        if stored.size > self.tree.size:
+            raise LogDiverged(
+                f"{path} covers {stored.size} entries, the journal holds {self.tree.size}: entries are lost"
+            )
+        if stored.root != self.tree.root(stored.size):
+            raise LogDiverged(f"{path}: the journal's first {stored.size} entries are not those that were signed")
+
+    def _commit_started(self, cut: Cut | None, repaired: Sequence[str]) -> None:
+        detail: dict[str, object] = {"entries": self.tree.size, "open_records": len(self.recorder.open)}
+        if cut:
+            detail["cut"] = {"segment": cut.segment, "offset": cut.offset, "reason": cut.reason}
+        if repaired:
+            detail["repaired_tiles"] = list(repaired)
+        self.checkpoint = self._sign()
+        self.commit([Control("started", detail)])
+        self.publisher.publish(self.checkpoint)
+
+    def commit(self, group: Sequence[Item]) -> list[Outcome | Exception]:
+        """Appends the group with one fdatasync, extends the tree, signs one checkpoint, and answers every item.
+
+        An item that is refused or unsound gets its exception as its answer. What this method itself raises means
+        that durability is unknown: nothing of the group may be acknowledged, and the process has to end.
+        """
+        with self.lock:
+            plans = [self._plan(item) for item in group]
+            entries = [entry for plan in plans if isinstance(plan, Plan) for entry in plan.entries]
+            if entries:
+                self._keytree.flush()
+                self._faults.appending()
+                locations = self._journal.append(entries)
+                self._faults.synced()
+                self._settle(plans, locations)
+                self.checkpoint = self._sign()
+            return [self._answer(plan) for plan in plans]
+
+    def _plan(self, item: Item) -> Plan | Exception:
+        try:
+            return self.recorder.plan(item)
+        except AppendRefused as refused:
+            return refused
+
+    def _settle(self, plans: Sequence[Plan | Exception], locations: Sequence[int]) -> None:
+        located = iter(locations)
+        for plan in plans:
+            if isinstance(plan, Exception):
+                continue
+            for entry in plan.entries:
+                location = next(located)
+                if entry.leaf:
+                    self.tree.append(leaf_hash(entry.leaf))
+                    self.stored.add_leaf(location)
+                if plan.place:
+                    self.recorder.boots.located(*plan.place, location)
+
+    def _sign(self) -> SignedCheckpoint:
+        return sign_checkpoint(self._keys.signer, self.tree.size, self.tree.root())
+
+    def _answer(self, plan: Plan | Exception) -> Outcome | Exception:
+        if isinstance(plan, Exception):
+            return plan
+        try:
+            return plan.answer(self.checkpoint)
+        except Exception as error:
+            return error
+
+    def publish(self) -> None:
+        """Writes tiles, bundles and checkpoint up to what is durable now. One thread at a time."""
+        self.publisher.publish(self.checkpoint)
+
+    def stop(self) -> None:
+        """A clean stop: a last entry, published, so that nothing is pending."""
+        self.commit([Control("stopped")])
+        self.publish()
+
+    def close(self) -> None:
+        self._journal.close()
