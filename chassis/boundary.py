@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +27,24 @@ class Call:
 Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 
 
+_draining: ContextVar[asyncio.Event] = ContextVar("draining")
+
+
+def draining() -> asyncio.Event:
+    """Set when this call's server is about to stop: long-lived calls then finish what they hold, and end."""
+    return _draining.get()
+
+
 class Boundary(grpc.aio.ServerInterceptor):
     """Runs every handler inside the given layers. The only code that knows gRPC's call shapes."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Without it a batch stream, which never ends by itself, would use up the whole grace period of a stop."""
+        self._draining.set()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -42,6 +57,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         @asynccontextmanager
         async def layered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
             call = Call(details.method, metadata, context, long_lived=bool(handler.request_streaming))
+            _draining.set(self._draining)
             async with AsyncExitStack() as stack:
                 for layer in self._layers:
                     await stack.enter_async_context(layer(call))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -13,54 +14,67 @@ from chassis.tracing import traceparent
 CHANNEL_OPTIONS = [
     *KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # despite its name, the time that one attempt to connect gets
 ]
 
 
 def connect(target: str, token: str, deadline_seconds: float = 10) -> grpc.aio.Channel:
     """A channel to `target`. The caller closes it. Batch streams get no deadline: their items carry them."""
-    interceptors = [_Unary(token, deadline_seconds), _Streamed(token, deadline_seconds), _LongLived(token)]
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS, interceptors=interceptors)
+    return _NamedChannel(grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS), token, deadline_seconds)
 
 
-def _outbound(details: Any, token: str, deadline_seconds: float | None) -> grpc.aio.ClientCallDetails:
-    metadata = grpc.aio.Metadata(*(details.metadata or ()))
-    if metadata.get("authorization") is None:
-        metadata.add("authorization", f"Bearer {token}")
-    if parent := traceparent():
-        metadata.add("traceparent", parent)
-    return grpc.aio.ClientCallDetails(
-        method=details.method,
-        timeout=details.timeout if details.timeout is not None else deadline_seconds,
-        metadata=metadata,
-        credentials=details.credentials,
-        wait_for_ready=details.wait_for_ready,
-    )
+class _NamedChannel(grpc.aio.Channel):
+    """A channel whose calls say who we are.
 
+    Not interceptors: grpc.aio puts a task and a queue before each intercepted stream, and leaves them behind,
+    pending, when a call is refused.
+    """
 
-# One class a shape: grpc.aio uses a class that is two shapes for the first one only, silently.
+    def __init__(self, inner: grpc.aio.Channel, token: str, deadline_seconds: float) -> None:
+        self._inner, self._token, self._deadline = inner, token, deadline_seconds
 
+    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named(self._inner.unary_unary(*args, **kwargs), self._deadline)
 
-class _Unary(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, token: str, deadline_seconds: float) -> None:
-        self._token, self._deadline = token, deadline_seconds
+    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named(self._inner.unary_stream(*args, **kwargs), self._deadline)
 
-    async def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        return await continuation(_outbound(details, self._token, self._deadline), request)
+    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named(self._inner.stream_unary(*args, **kwargs), self._deadline)
 
+    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named(self._inner.stream_stream(*args, **kwargs), None)
 
-class _Streamed(grpc.aio.UnaryStreamClientInterceptor):
-    def __init__(self, token: str, deadline_seconds: float) -> None:
-        self._token, self._deadline = token, deadline_seconds
+    def _named(self, calls: Callable[..., Any], deadline_seconds: float | None) -> Callable[..., Any]:
+        def call(*request: Any, timeout: float | None = None, metadata: Any = None, **kwargs: Any) -> Any:
+            outbound = grpc.aio.Metadata(*(metadata or ()))
+            if outbound.get("authorization") is None:
+                outbound.add("authorization", f"Bearer {self._token}")
+            if parent := traceparent():
+                outbound.add("traceparent", parent)
+            return calls(
+                *request, timeout=deadline_seconds if timeout is None else timeout, metadata=outbound, **kwargs
+            )
 
-    async def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        return await continuation(_outbound(details, self._token, self._deadline), request)
+        return call
 
+    async def __aenter__(self) -> grpc.aio.Channel:
+        return self
 
-class _LongLived(grpc.aio.StreamStreamClientInterceptor):
-    def __init__(self, token: str) -> None:
-        self._token = token
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
-    async def intercept_stream_stream(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
-        return await continuation(_outbound(details, self._token, None), requests)
+    async def close(self, grace: float | None = None) -> None:
+        await self._inner.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._inner.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._inner.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._inner.channel_ready()

@@ -2,6 +2,9 @@
 
 Batches form from what already waits; nothing sleeps to gather, so a lone item pays no delay. After a reconnect
 every unanswered item is sent again, in its first order; the receiver de-duplicates.
+
+Tasks: `BatchStream.running` owns the task that keeps the stream open, which owns one writer a connection.
+`answering` owns its reader and the items it started; all end with the call.
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
+from chassis.boundary import draining
 from chassis.failures import ResourceExhausted, Unavailable
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH_ITEMS = 256
 MAX_BATCH_BYTES = 2 * 1024 * 1024  # well under the message bound
+MAX_ITEM_BYTES = 4 * 1024 * 1024  # a larger one would break the stream for all, again after each reconnect
 RETRY_SECONDS = 0.1
 RETRY_AFTER_SECONDS = 1.0  # what callers are told while the neighbour is away
+OPENED = ("strongroom-stream", "open")  # in the headers of an open stream; a refused one has headers too, without it
 
 
 class _Item(Protocol):
@@ -52,6 +58,7 @@ class BatchStream(Generic[I, R]):
         self._unsent: list[I] = []
         self._work = asyncio.Event()
         self._next_id = 0
+        self._trouble = ""  # as last logged: a neighbour that stays away is one line, not ten a second
         self.connected = asyncio.Event()
 
     @property
@@ -69,6 +76,11 @@ class BatchStream(Generic[I, R]):
 
     def send(self, item: I) -> asyncio.Future[R]:
         """Queues the item and returns its reply to come; abandoning the reply does not take the item back."""
+        if item.ByteSize() > MAX_ITEM_BYTES:
+            raise ResourceExhausted(
+                f"an item for {self._name} has {item.ByteSize()} bytes; at most {MAX_ITEM_BYTES}: send less text",
+                reason=f"{self._name.upper()}_ITEM_TOO_LARGE",
+            )
         if len(self._pending) >= self._max_pending:
             raise ResourceExhausted(
                 f"{self._max_pending} items wait for {self._name} already; try again shortly",
@@ -89,43 +101,55 @@ class BatchStream(Generic[I, R]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[BatchStream[I, R]]:
-        """Keeps the stream open, over reconnects, while the context is."""
+        """Keeps the stream open, over reconnects, while the context is; what is unanswered then fails."""
         task = asyncio.create_task(self._keep_open(), name=f"stream to {self._name}")
         try:
             yield self
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await _ended([task])
+            for _, reply in self._pending.values():
+                if not reply.done():
+                    reply.set_exception(Unavailable(f"the stream to {self._name} is closed", reason="SHUTTING_DOWN"))
+                    reply.exception()  # marks it as seen: nobody need wait for it
 
     async def _keep_open(self) -> None:
         while True:
             try:
                 await self._one_connection()
-                log.warning("the stream to %s ended; opening it again", self._name)
+                self._say("ended")
             except grpc.aio.AioRpcError as error:
-                if self.connected.is_set():
-                    log.warning("the stream to %s broke: %s", self._name, error.code().name)
+                self._say(error.code().name)
+            except asyncio.InvalidStateError:  # grpc.aio: the call ended under a write
+                self._say("ended")
             except Exception:
                 log.exception("the stream to %s failed", self._name)
             finally:
                 self.connected.clear()
             await asyncio.sleep(RETRY_SECONDS)
 
+    def _say(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("no stream to %s: %s; trying again", self._name, trouble)
+        self._trouble = trouble
+
     async def _one_connection(self) -> None:
         call = self._opened()
         try:
             # The hello goes first: it names us; the neighbour's headers then say that it is there.
             await call.write(self._pack(()))
-            await call.initial_metadata()
+            if OPENED not in tuple(await call.initial_metadata() or ()):
+                await call.read()  # raises the refusal
+                raise ConnectionError("the neighbour's handler is not `answering`")
             self._unsent = [item for item, _ in self._pending.values()]
             self._work.set()
+            self._trouble = ""
             self.connected.set()
-            writer = asyncio.create_task(self._write(call))
+            reader, writer = asyncio.create_task(self._read(call)), asyncio.create_task(self._write(call))
             try:
-                await self._read(call)
+                await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+                await (reader if reader.done() else writer)
             finally:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
+                await _ended([reader, writer])
         finally:
             call.cancel()
 
@@ -164,46 +188,66 @@ async def answering(
 ) -> AsyncIterator[Any]:
     """The serving side: `start` is given each item in order and returns its reply, or an awaitable of it.
 
-    Yields messages of whatever replies are ready. Ends with the caller's stream, after the last reply.
+    Yields messages of whatever replies are ready. Ends after the last reply when the caller's stream ends or the
+    server drains. A coroutine is cancelled when the call ends early; a future belongs to whoever made it.
     """
-    await context.send_initial_metadata(())  # the caller now knows that we are here
+    await context.send_initial_metadata((OPENED,))  # the caller now knows that we are here
     ready: list[Any] = []
     changed = asyncio.Event()
-    open_replies: set[asyncio.Future[Any]] = set()
+    unfinished: set[asyncio.Future[Any]] = set()
+    own: set[asyncio.Task[Any]] = set()
 
     def finished(reply: asyncio.Future[Any]) -> None:
-        open_replies.discard(reply)
+        unfinished.discard(reply)
+        own.discard(reply)  # type: ignore[arg-type]
         if reply.cancelled():
-            return
-        if bug := reply.exception():  # handlers answer with a status; this item's asker waits until its deadline
+            pass
+        elif bug := reply.exception():  # handlers answer with a status; this item's asker waits until its deadline
             log.error("an item of a batch stream failed", exc_info=bug)
         else:
             ready.append(reply.result())
         changed.set()
 
+    def begin(item: Any) -> None:
+        try:
+            outcome = start(item)
+        except Exception:  # as above: one bad item must not break the stream for all
+            log.exception("an item of a batch stream failed")
+            return
+        if not isinstance(outcome, Awaitable):
+            ready.append(outcome)
+            return
+        reply = asyncio.ensure_future(outcome)
+        unfinished.add(reply)
+        if reply is not outcome:
+            own.add(reply)  # type: ignore[arg-type]
+        reply.add_done_callback(finished)
+
     async def read() -> None:
         async for message in requests:
             for item in items(message):
-                outcome = start(item)
-                if isinstance(outcome, Awaitable):
-                    reply = asyncio.ensure_future(outcome)
-                    open_replies.add(reply)
-                    reply.add_done_callback(finished)
-                else:
-                    ready.append(outcome)
+                begin(item)
             changed.set()
 
-    reader = asyncio.create_task(read())
+    reader, drained = asyncio.create_task(read()), asyncio.create_task(draining().wait())
+    drained.add_done_callback(lambda _: reader.cancel())
     reader.add_done_callback(lambda _: changed.set())
     try:
-        while not (reader.done() and not open_replies and not ready):
+        while not (reader.done() and not unfinished and not ready):
             await changed.wait()
             changed.clear()
             while ready:
                 batch, ready[:] = ready[:MAX_BATCH_ITEMS], ready[MAX_BATCH_ITEMS:]
                 yield pack(batch)
-        reader.result()
+        if not reader.cancelled():
+            reader.result()
     finally:
-        reader.cancel()
-        for reply in tuple(open_replies):
-            reply.cancel()
+        await _ended([reader, drained, *own])
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels and waits until it is over, so that no task outlives its owner."""
+    tasks = tuple(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -74,7 +74,8 @@ async def serving(
 ) -> AsyncIterator[int]:
     """A server on `address` while the context is open; yields the port. On the way out: health off, drain, stop."""
     layers = [traced, reporting_errors, identified(known, allowed), within_deadline(default_deadline_seconds)]
-    server = grpc.aio.server(interceptors=[Boundary(layers)], options=SERVER_OPTIONS)
+    boundary = Boundary(layers)
+    server = grpc.aio.server(interceptors=[boundary], options=SERVER_OPTIONS)
     register(server)
     status = health or Health()
     await status.servicer.set("", NOT_SERVING if status.reason and health else SERVING)
@@ -90,6 +91,7 @@ async def serving(
         yield port
     finally:
         await status.servicer.enter_graceful_shutdown()
+        boundary.drain()
         await server.stop(grace_seconds)
 
 
