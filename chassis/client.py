@@ -59,7 +59,7 @@ class _NamedChannel(grpc.aio.Channel):
 
         return call
 
-    async def __aenter__(self) -> grpc.aio.Channel:
+    async def __aenter__(self) -> _NamedChannel:
         return self
 
     async def __aexit__(

@@ -199,7 +199,7 @@ async def answering(
 
     def finished(reply: asyncio.Future[Any]) -> None:
         unfinished.discard(reply)
-        own.discard(reply)  # type: ignore[arg-type]
+        own.discard(reply)
         if reply.cancelled():
             pass
         elif bug := reply.exception():  # handlers answer with a status; this item's asker waits until its deadline
@@ -220,7 +220,7 @@ async def answering(
         reply = asyncio.ensure_future(outcome)
         unfinished.add(reply)
         if reply is not outcome:
-            own.add(reply)  # type: ignore[arg-type]
+            own.add(reply)
         reply.add_done_callback(finished)
 
     async def read() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import sys
 import traceback
 from datetime import UTC, datetime
+from typing import Any
 
 from opentelemetry import trace
+
+log = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
@@ -46,3 +50,8 @@ def log_as_json(service: str, level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("opentelemetry", "uvicorn", "asyncio", "grpc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log_loop_errors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An event loop's exception handler. The standard one writes the exception itself into the message."""
+    log.error("%s", context.get("message", "an event loop failed"), exc_info=context.get("exception"))

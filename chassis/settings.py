@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -67,7 +68,15 @@ class StackSettings:
 
     def address(self, service: str) -> str:
         """Where a service of this stack listens for gRPC."""
-        return f"{self.bind}:{self.port_base + PORT_OFFSETS[service]}"
+        return f"{self._host}:{self.port_base + PORT_OFFSETS[service]}"
+
+    def http_address(self, service: str) -> str:
+        """Where a service of this stack listens for HTTP."""
+        return f"{self._host}:{self.port_base + PORT_OFFSETS[service] + HTTP_OFFSET}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.bind}]" if ":" in self.bind else self.bind
 
     @property
     def redis(self) -> str:
@@ -84,28 +93,35 @@ _SHARED = frozenset(field.name for field in fields(StackSettings))
 
 def load(kind: type[S], service: str, environ: Mapping[str, str] = os.environ) -> S:
     """Fills `kind` from STRONGROOM_<SERVICE>_<FIELD>, shared fields from STRONGROOM_<FIELD>."""
-    hints, values, problems = get_type_hints(kind), {}, []
+    hints, values, problems, missing = get_type_hints(kind), {}, [], False
     names = {_variable(service, field.name): field for field in fields(kind)}
     for name, field in names.items():
         if name not in environ:
-            if field.default is MISSING and field.default_factory is MISSING:
+            if _required(field):
                 problems.append(f"{name}: is required, and not set")
+                missing = True
             continue
         try:
             values[field.name] = _parser(hints[field.name])(environ[name])
         except (ValueError, KeyError):
             problems.append(f"{name}: {environ[name]!r} is not {_WANTED[_plain(hints[field.name])]}")
+            missing |= _required(field)
     prefix = f"STRONGROOM_{service.upper()}_"
     problems += [f"{name}: no such setting" for name in environ if name.startswith(prefix) and name not in names]
     try:
-        settings = kind(**values)
+        if missing:  # named above; what is shared can still be checked
+            StackSettings(**{name: value for name, value in values.items() if name in _SHARED})
+        else:
+            settings = kind(**values)
     except InvalidSettings as invalid:
         problems += str(invalid).splitlines()
-    except TypeError:
-        pass  # a required one is missing: named above
     if problems:
         raise InvalidSettings("\n".join(problems))
     return settings
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def variables(kind: type[StackSettings], service: str) -> list[str]:
@@ -117,12 +133,26 @@ def _variable(service: str, field: str) -> str:
     return f"STRONGROOM_{field.upper()}" if field in _SHARED else f"STRONGROOM_{service.upper()}_{field.upper()}"
 
 
+def _finite(text: str) -> float:
+    """NaN passes every check of a range that asks whether it lies outside."""
+    if not math.isfinite(float(text)):
+        raise ValueError
+    return float(text)
+
+
+def _path(text: str) -> Path:
+    """An empty one would silently be the working directory."""
+    if not text:
+        raise ValueError
+    return Path(text)
+
+
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _PARSERS: dict[Any, Callable[[str], Any]] = {
     str: str,
     int: int,
-    float: float,
-    Path: Path,
+    float: _finite,
+    Path: _path,
     bool: lambda text: _BOOLEANS[text.lower()],
 }
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from chassis.identity import InvalidCredentials
-from chassis.logs import log_as_json
+from chassis.logs import log_as_json, log_loop_errors
 from chassis.server import CannotBind
 from chassis.settings import InvalidSettings, StackSettings, load
 
 S = TypeVar("S", bound=StackSettings)
+
+log = logging.getLogger(__name__)
 
 EXIT_MISCONFIGURED = 78  # EX_CONFIG: the supervisor does not start it again
 
@@ -24,12 +27,19 @@ class CannotStart(Exception):
 def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> None:
     """Loads the settings and runs `main` to its end; exits with 78 and the reason when it cannot start."""
     log_as_json(service)
+
+    async def whole() -> None:
+        asyncio.get_running_loop().set_exception_handler(log_loop_errors)
+        await main(load(kind, service))
+
     try:
-        settings = load(kind, service)
-        _loop_factory()(main(settings))
+        _loop_factory()(whole())
     except (InvalidSettings, InvalidCredentials, CannotBind, CannotStart) as problem:
         print(f"{service} cannot start:\n{problem}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_MISCONFIGURED) from None
+    except Exception:  # a traceback on standard error would show the exception's text
+        log.exception("%s stopped", service)
+        raise SystemExit(1) from None
 
 
 def _loop_factory() -> Callable[[Awaitable[None]], None]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
@@ -12,23 +13,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from chassis.server import CannotBind
+
+DRAIN_SECONDS = 5  # what open responses get on the way out
+
 
 class _QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers: `until_signalled` owns the signals."""
 
-    @asynccontextmanager
-    async def _no_signals(self) -> AsyncIterator[None]:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
         yield
-
-    async def serve(self, sockets: object = None) -> None:
-        await self._serve(None)
 
 
 @asynccontextmanager
 async def serving_http(
     address: str, not_ready: Callable[[], str], routes: Sequence[BaseRoute] = ()
-) -> AsyncIterator[None]:
-    """HTTP on `address` while open. `not_ready` gives the reason why no work is taken, empty when it is."""
+) -> AsyncIterator[int]:
+    """HTTP on `address` while open; yields the port. `not_ready` gives why no work is taken, empty when it is."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -38,12 +40,23 @@ async def serving_http(
         return JSONResponse({"ready": not reason, "reason": reason}, status_code=503 if reason else 200)
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes])
-    host, _, port = address.rpartition(":")
-    config = uvicorn.Config(app, host=host, port=int(port), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=DRAIN_SECONDS
+    )
+    listener = _listener(address)  # bound here: uvicorn leaves the process when it cannot
     server = _QuietServer(config)
-    task = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve([listener]), name=f"HTTP on {address}")
     try:
-        yield
+        yield listener.getsockname()[1]
     finally:
         server.should_exit = True
         await task
+
+
+def _listener(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError:
+        raise CannotBind(f"{address} is taken: stop what listens there, or set STRONGROOM_PORT_BASE") from None
