@@ -191,5 +191,3 @@ def _broken(request_id: str, now_ns: int) -> StepOutput:
         timing=Timing(admitted_ns=now_ns),
         failure=Failure.ENGINE_ERROR,
     )
-
-

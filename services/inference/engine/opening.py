@@ -1,0 +1,55 @@
+"""Opens the engine that a setting names. Imports a model library only when that engine needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.inference.engine.echo import EchoEngine
+from services.inference.engine.protocol import Engine
+from services.inference.models.wheel import NAME as DEFAULT_MODEL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """Which model, and how much of the machine it may take."""
+
+    engine: str = "torch"  # torch or echo
+    model: str = DEFAULT_MODEL  # a name under HOME/models, a transformers folder, or a hub id
+    revision: str = ""  # of a hub id
+    dtype: str = "auto"  # auto: float32 on CPU, bfloat16 on a GPU
+    device: str = "auto"
+    device_map: str = ""  # as in transformers; "auto" spreads a model over several GPUs
+    hub: bool = False  # may a missing model be fetched from the hub?
+    slots: int = 16  # requests at once; fewer if memory does not hold them
+    context_tokens: int = 2048  # of prompt and answer together; 0 = all that the model knows
+    kv_memory_share: float = 0.5  # of the memory still free when the weights are loaded
+    threads: int = 0  # 0 = the cores that this container may use
+    step_target_ms: int = 180  # a step stays under 250 ms: the target leaves room for what was not foreseen
+
+    def __post_init__(self) -> None:
+        for field, ok, bound in (
+            ("engine", self.engine in ("torch", "echo"), "torch or echo"),
+            ("slots", 1 <= self.slots <= 1024, "1 to 1024"),
+            ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
+            ("kv_memory_share", 0 < self.kv_memory_share <= 0.95, "above 0, at most 0.95"),
+            ("threads", self.threads >= 0, "0 (as many as cores) or more"),
+            ("step_target_ms", 10 <= self.step_target_ms <= 10_000, "10 to 10000"),
+        ):
+            if not ok:
+                raise ValueError(f"{field} must be {bound}")
+
+
+def open_engine(settings: EngineSettings, home: Path, progress: Callable[[str], None] | None = None) -> Engine:
+    """Raises ModelUnavailable or ValueError, whose message says what to do."""
+    if settings.engine == "echo":
+        return EchoEngine(slots=settings.slots, context_tokens=settings.context_tokens or 8192)
+    from services.inference.engine.torch_opening import open_torch_engine
+
+    return open_torch_engine(settings, home, progress or _to_stderr)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,117 @@
+"""Opens the torch engine: model, attention, linear layers, and a KV arena that fits into memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from pathlib import Path
+
+import torch
+
+from services.inference.engine.budget import PrefillBudget
+from services.inference.engine.opening import EngineSettings
+from services.inference.engine.protocol import ModelInfo
+from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
+from services.inference.engine.torch_engine import TorchEngine
+from services.inference.engine.torch_linear import replace_linears
+from services.inference.engine.torch_runner import ModelRunner
+from services.inference.engine.torch_slots import SlotCache
+from services.inference.models.convert import Progress
+from services.inference.models.device import available_cores, available_memory
+from services.inference.models.loading import LoadedModel, ModelSource, load
+from services.inference.models.wheel import ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+
+def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) -> TorchEngine:
+    torch.set_num_threads(settings.threads or available_cores())
+    source = ModelSource(
+        model=settings.model,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        device=settings.device,
+        device_map=settings.device_map,
+        hub=settings.hub,
+    )
+    return assemble(load(source, home, progress), settings)
+
+
+def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
+    """An engine around a model that is already in memory. Changes the model's layers in place."""
+    if loaded.device.type == "cpu":
+        log.info("linear layers: %s", replace_linears(loaded.model))
+    attention, token_bytes = _attention(loaded)
+    context = _context(loaded, settings)
+    arena = -(-context // attention.view_tokens) * attention.view_tokens  # whole views
+    slots = _slots(settings, arena * token_bytes, loaded)
+    cache = SlotCache(loaded.model.config.num_hidden_layers, slots, arena)
+    runner = ModelRunner(loaded.model, cache, attention, context=arena)
+    info = _info(loaded, attention, context)
+    log.info(
+        "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d MiB KV at most",
+        *(info.name, info.dtype, info.device, info.device_reason, info.attention, info.attention_reason),
+        *(slots, context, slots * arena * token_bytes >> 20),
+    )
+    return TorchEngine(
+        runner=runner,
+        cache=cache,
+        prompt=loaded.prompt,
+        model=info,
+        end_ids=loaded.end_ids,
+        slots=slots,
+        budget=PrefillBudget(settings.step_target_ms * 1_000_000),
+        clock_ns=time.monotonic_ns,
+    )
+
+
+def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, int]:
+    """One token through the model shows the cache's layout; with it attention is chosen. Also the warm-up."""
+    sdpa = AttentionChoice(implementation="sdpa", name="sdpa", reason="probe", view_tokens=1)
+    loaded.model.set_attn_implementation("sdpa")
+    probe = SlotCache(loaded.model.config.num_hidden_layers, 1, 8)
+    ModelRunner(loaded.model, probe, sdpa, context=8).forward([[0]], torch.tensor([[0]]), slot=0, tokens=1)
+    choice = choose_attention(
+        device_type=loaded.device.type,
+        dtype=loaded.dtype,
+        same_head_sizes=probe.same_sizes(),
+        flash_attn=importlib.util.find_spec("flash_attn") is not None,
+    )
+    install(choice)
+    loaded.model.set_attn_implementation(choice.implementation)
+    return choice, probe.token_bytes()
+
+
+def _context(loaded: LoadedModel, settings: EngineSettings) -> int:
+    """What is asked, at most what the model knows."""
+    known = int(getattr(loaded.model.config, "max_position_embeddings", 0)) or settings.context_tokens
+    return min(settings.context_tokens or known, known)
+
+
+def _slots(settings: EngineSettings, slot_bytes: int, loaded: LoadedModel) -> int:
+    on_gpu = loaded.device.type == "cuda"
+    free = torch.cuda.mem_get_info()[0] if on_gpu else available_memory()
+    fitting = int(free * settings.kv_memory_share) // slot_bytes
+    if fitting < 1:
+        raise ModelUnavailable(
+            f"one request of full context needs {slot_bytes >> 20} MiB of KV cache, of {free >> 20} MiB free: "
+            "lower context_tokens or take a smaller model"
+        )
+    return min(settings.slots, fitting)
+
+
+def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> ModelInfo:
+    return ModelInfo(
+        name=loaded.name,
+        revision=loaded.revision,
+        digest=loaded.digest,
+        template_digest=loaded.prompt.template_digest,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        device=str(loaded.model.device),
+        device_reason=loaded.device.reason,
+        attention=attention.name,
+        attention_reason=attention.reason,
+        context_tokens=context,
+        parameters=loaded.parameters,
+    )

@@ -1,0 +1,115 @@
+"""The KV cache: fixed slots over transformers' public cache interface."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """What one forward pass sees: slots first..first+rows-1, each row's new positions, the visible part."""
+
+    first: int
+    positions: Tensor  # [rows, queries]
+    start: int  # position of the first query when there is one row
+    view: int
+
+
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that cost memory when written: on CPU `torch.zeros` makes every page resident at once."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    pages = mmap.mmap(-1, max(math.prod(shape) * dtype.itemsize, 1))
+    return torch.frombuffer(pages, dtype=dtype, count=math.prod(shape)).view(shape)
+
+
+class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """[slots, heads, context, size]; made from the first keys it sees, so any layout works, a compressed one too."""
+
+    is_sliding = False
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, slots: int, context: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._slots, self._context = slots, context
+        self.window: Window | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            zeros((self._slots, new.shape[1], self._context, new.shape[3]), new.dtype, new.device)
+            for new in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        return self._write(self.keys, key_states), self._write(self.values, value_states)
+
+    def _write(self, store: Tensor, new: Tensor) -> Tensor:
+        window = self.window
+        assert window is not None
+        rows, _, queries, _ = new.shape
+        seen = store[window.first : window.first + rows, :, : window.view]
+        if rows == 1:
+            seen[0, :, window.start : window.start + queries] = new[0]
+        else:  # decode: one position a row
+            seen[torch.arange(rows, device=store.device), :, window.positions[:, 0]] = new[:, :, 0]
+        return seen
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return (self.window.view if self.window else 0), 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return self._context
+
+
+class SlotCache(Cache):
+    """All layers' slots. Stale contents are finite and masked; `clear` is for a row that was not."""
+
+    def __init__(self, layers: int, slots: int, context: int) -> None:
+        self._slot_layers = [SlotLayer(slots, context) for _ in range(layers)]
+        super().__init__(layers=list(self._slot_layers))
+
+    def look(self, window: Window) -> None:
+        for layer in self._slot_layers:
+            layer.window = window
+
+    def _stores(self) -> list[Tensor]:
+        return [store for layer in self._slot_layers if layer.is_initialized for store in (layer.keys, layer.values)]
+
+    def move(self, source: int, target: int, tokens: int) -> None:
+        for store in self._stores():
+            store[target, :, :tokens] = store[source, :, :tokens]
+
+    def swap(self, one: int, other: int, tokens: int) -> None:
+        for store in self._stores():
+            kept = store[one, :, :tokens].clone()
+            store[one, :, :tokens] = store[other, :, :tokens]
+            store[other, :, :tokens] = kept
+
+    def clear(self, slot: int) -> None:
+        for store in self._stores():
+            store[slot].zero_()
+
+    def token_bytes(self) -> int:
+        """Bytes that one token takes over all layers; needs one forward pass before."""
+        return sum(store.shape[1] * store.shape[3] * store.itemsize for store in self._stores())
+
+    def same_sizes(self) -> bool:
+        return all(
+            layer.keys.shape[-1] == layer.values.shape[-1] and layer.keys.shape[1] == layer.values.shape[1]
+            for layer in self._slot_layers
+        )

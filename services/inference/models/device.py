@@ -1,0 +1,75 @@
+"""Where a model runs and how much of the machine it may take: read from the container's limits, never the host's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+import torch
+
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a huge number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    name: str
+    reason: str
+
+    @property
+    def type(self) -> str:
+        return self.name.split(":")[0]
+
+
+def choose_device(asked: str) -> Device:
+    if asked != "auto":
+        return Device(name=asked, reason="set")
+    if torch.cuda.is_available():
+        return Device(name="cuda", reason=f"a GPU is there: {torch.cuda.get_device_name(0)}")
+    return Device(name="cpu", reason="torch finds no GPU")
+
+
+def choose_dtype(asked: str, device: Device) -> torch.dtype:
+    """fp32 on CPU, where batch mates change nothing only in fp32; bf16 on a GPU."""
+    if asked == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    found = getattr(torch, asked, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not {asked!r}")
+    return found
+
+
+def available_cores(root: Path = _CGROUP) -> int:
+    cores = len(os.sched_getaffinity(0))
+    quota = _quota(root)
+    return max(1, min(cores, int(quota) if quota else cores))
+
+
+def available_memory(root: Path = _CGROUP) -> int:
+    """Bytes that this process may still take."""
+    free = int(psutil.virtual_memory().available)
+    v2 = _number(root / "memory.max"), _number(root / "memory.current")
+    v1 = _number(root / "memory/memory.limit_in_bytes"), _number(root / "memory/memory.usage_in_bytes")
+    for limit, used in (v2, v1):
+        if limit is not None and limit < _UNLIMITED:
+            free = min(free, limit - (used or 0))
+    return max(free, 0)
+
+
+def _quota(root: Path) -> float | None:
+    try:
+        allowed, period = (root / "cpu.max").read_text().split()
+        return None if allowed == "max" else int(allowed) / int(period)
+    except (OSError, ValueError):
+        pass
+    allowed_us, period_us = _number(root / "cpu/cpu.cfs_quota_us"), _number(root / "cpu/cpu.cfs_period_us")
+    return allowed_us / period_us if allowed_us and period_us and allowed_us > 0 else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

