@@ -30,6 +30,7 @@ class StackSettings:
     bind: str = "127.0.0.1"  # address that servers listen on
     port_base: int = 7400
     insecure: bool = False  # plaintext on an address other than loopback
+    model: str = ""  # a transformers folder or a hub id; unset means the one that `strongroom up` prepares
     redis_url: str = ""  # unset means the stack's own, at port_base + 9
     traces_address: str = ""  # OTLP receiver host:port; unset means the monitor's; "off" means none
     reflection: bool = True  # gRPC reflection; refused in production

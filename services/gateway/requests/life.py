@@ -134,7 +134,8 @@ class Life:
         self._time("screen")
         await self._audit.know_policy(screening.policy_digest)
         if screening.verdict == REFUSE:
-            return await self._refuse(screening)
+            await self._refuse(screening)
+            return None
         job = self._job(screening)
         accepted = await self._accept(screening, job)
         self._mailbox.push(Started(self.terms.request_id, self.terms.model, self.terms.trace_id))
@@ -198,9 +199,8 @@ class Life:
         self._answer = Answer(
             terms.request_id, screening.policy_digest, terms.deadline, self._guard, self._audit, self._mailbox
         )
-        steps = self._queue.steps(job.request_id)
         self._queued_ns = time.time_ns()
-        await self._queue.submit(job, accepted)
+        steps = await self._queue.submit(job, accepted)
         end = await self._answer.relay(steps)
         if end.state == WITHHELD:
             await self._queue.cancel(terms.request_id)

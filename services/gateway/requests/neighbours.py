@@ -116,13 +116,15 @@ class Steps(Protocol):
     """What the workers did for one request."""
 
     async def take(self, seconds: float | None) -> list[Step]:
-        """All steps that wait, at least one; after `seconds` without any, none. None waits for ever."""
+        """All steps that wait, at least one; after `seconds` without any, none. None waits for ever.
+
+        Raises Unavailable when the rest of the answer is lost."""
 
 
 class Queue(Protocol):
     """The Redis streams between us and the workers."""
 
-    async def require(self, model: str, priority: str) -> None:
+    def require(self, model: str, priority: str) -> None:
         """Raises Unavailable while the queue is away, ResourceExhausted while it is full."""
 
     def job(
@@ -137,10 +139,8 @@ class Queue(Protocol):
     ) -> Job:
         """The job's plaintext; its SHA-256 goes into the ACCEPTED entry."""
 
-    async def submit(self, job: Job, accepted: Accepted) -> None: ...
-
-    def steps(self, request_id: str) -> Steps:
-        """Starts to keep what the workers do for this request; call it before `submit`."""
+    async def submit(self, job: Job, accepted: Accepted) -> Steps:
+        """Queues a ticketed job; what the workers do for it arrives in the Steps."""
 
     async def cancel(self, request_id: str) -> None:
         """Tells whoever runs it to stop. Never raises: the tombstone is set when the queue is back."""

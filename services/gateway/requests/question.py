@@ -90,6 +90,8 @@ def check(question: Question, context_tokens: int) -> None:
     _check_sampling(question.sampling, context_tokens)
     _check_id("subject", question.subject)
     _check_id("idempotency_key", question.idempotency_key)
+    if question.priority not in PRIORITIES:
+        raise InvalidArgument(f"prompt.priority must be one of {', '.join(PRIORITIES)}", field="prompt.priority")
 
 
 def _check_messages(messages: Sequence[Message]) -> None:

@@ -1,0 +1,77 @@
+"""The gateway's composition root."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
+
+from chassis.identity import load_credentials, service_token
+from chassis.server import Health, serving, until_signalled
+from chassis.settings import HTTP_OFFSET, PORT_OFFSETS
+from chassis.start import CannotStart, run
+from chassis.tracing import export_spans
+from chassis.web import serving_http
+from services.gateway.audit_client import AuditClient
+from services.gateway.guard_client import GuardClient
+from services.gateway.queue_client import QueueClient
+from services.gateway.readiness import watching
+from services.gateway.requests.admission import Admission
+from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.life import Neighbours
+from services.gateway.requests.question import Profile
+from services.gateway.requests.rejections import Rejections
+from services.gateway.servicer import ALLOWED, GatewayServicer
+from services.gateway.settings import GatewaySettings
+from streams.gateway import JobQueue
+from streams.seal import KeyUnusable, QueueKeys, load_key
+
+NAME = "strongroom.gateway.v1.GatewayService"
+
+
+async def main(settings: GatewaySettings) -> None:
+    boot_id = uuid4().hex
+    token = service_token(settings.keys_folder, "gateway")
+    known = load_credentials(settings.keys_folder)
+    try:
+        queue_keys = QueueKeys(load_key(settings.keys_folder / "queue"))
+    except KeyUnusable as problem:
+        raise CannotStart(str(problem)) from None
+    flush_spans = export_spans("gateway", settings.traces, token)
+    async with AsyncExitStack() as opened:
+        opened.callback(flush_spans)
+        guard = await opened.enter_async_context(GuardClient.connected(settings.guards, token))
+        audit = await opened.enter_async_context(AuditClient.connected(settings.audit, token, boot_id, guard.policy))
+        streams = JobQueue(settings.redis, queue_keys, boot_id, bound=settings.max_queued)
+        queue = await opened.enter_async_context(QueueClient(streams, boot_id).running())
+        conductor = Conductor(
+            Neighbours(guard, audit, queue),
+            Admission(settings.max_in_flight),
+            Rejections(audit.reject),
+            settings.default_model,
+            Profile(),
+        )
+        servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
+        health = Health()
+        port = settings.port_base + PORT_OFFSETS["gateway"] + HTTP_OFFSET
+        await opened.enter_async_context(serving_http(f"{settings.bind}:{port}", lambda: health.reason))
+        await opened.enter_async_context(
+            serving(
+                settings.address("gateway"),
+                lambda server: rpc.add_GatewayServiceServicer_to_server(servicer, server),
+                known=known,
+                allowed=ALLOWED,
+                health=health,
+                reflected=[NAME] if settings.reflection else [],
+                default_deadline_seconds=settings.default_deadline_seconds,
+                grace_seconds=settings.drain_seconds,
+            )
+        )
+        opened.push_async_callback(conductor.drain, settings.drain_seconds)
+        await opened.enter_async_context(watching(health, guard, audit, queue))
+        await until_signalled()
+
+
+if __name__ == "__main__":
+    run("gateway", GatewaySettings, main)

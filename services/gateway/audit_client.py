@@ -1,0 +1,180 @@
+"""Audit as the gateway sees it: one append stream, whose entries this boot numbers without a gap."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from strongroom.audit.v1 import audit_pb2 as pb
+from strongroom.audit.v1 import audit_pb2_grpc as rpc
+
+from chassis.client import connect
+from chassis.errors import from_rpc_error
+from chassis.exchange import BatchStream
+from chassis.failures import AlreadyExists, ServiceError
+from services.gateway.batches import envelope, failure
+from services.gateway.requests.neighbours import Party, RecordEnded
+from services.gateway.requests.outcome import Accepted, End
+from services.gateway.requests.record_id import new_request_id
+from services.gateway.requests.rejections import Rejection
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING = 16_384  # entries not yet durable; admission bounds the requests that make them
+_ENDED = ("RECORD_ENDED", "NOT_THIS_BOOT", "RECORD_UNKNOWN")
+
+
+class AuditClient:
+    """Appends entries; each call returns when its entry is durable."""
+
+    def __init__(self, stub: rpc.AuditServiceStub, boot_id: str, policy: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """`policy` fetches the text of a policy bundle by digest."""
+        self._stub, self._boot, self._policy = stub, boot_id, policy
+        self._sequence = 0
+        self._known_policies: set[bytes] = set()
+        self._stream: BatchStream[pb.AppendItem, pb.AppendReply] = BatchStream(
+            "audit", stub.Append, self._pack, lambda message: message.replies, MAX_PENDING
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(
+        cls, address: str, token: str, boot_id: str, policy: Callable[[bytes], Awaitable[bytes]]
+    ) -> AsyncIterator[AuditClient]:
+        """The append stream while the context is open."""
+        async with connect(address, token) as channel:
+            client = cls(rpc.AuditServiceStub(channel), boot_id, policy)
+            async with client._stream.running():
+                yield client
+
+    def require(self) -> None:
+        self._stream.require_connected()
+
+    async def accept(
+        self,
+        request_id: str,
+        party: Party,
+        model: str,
+        trace_id: str,
+        deadline_ms: int,
+        job_digest: bytes,
+        idempotency_key: str,
+        fields: Mapping[str, bytes],
+    ) -> Accepted:
+        accept = pb.Accept(
+            party=_party(party),
+            model=model,
+            trace_id=trace_id,
+            job_digests=[job_digest],
+            idempotency_key=idempotency_key,
+            fields=_fields(fields),
+        )
+        accept.deadline_time.FromMilliseconds(deadline_ms)
+        reply = await self._append(request_id, accept=accept)
+        accepted = reply.accepted
+        return Accepted(tuple(accepted.tickets), accepted.log_origin, accepted.expire_time.ToMilliseconds())
+
+    async def refuse(
+        self,
+        request_id: str,
+        party: Party,
+        model: str,
+        trace_id: str,
+        rule: str,
+        idempotency_key: str,
+        fields: Mapping[str, bytes],
+    ) -> str:
+        refuse = pb.Refuse(
+            party=_party(party),
+            model=model,
+            trace_id=trace_id,
+            rule=rule,
+            idempotency_key=idempotency_key,
+            fields=_fields(fields),
+        )
+        return (await self._append(request_id, refuse=refuse)).receipt
+
+    async def release(self, request_id: str, n: int, content: bytes) -> None:
+        await self._append(request_id, release=pb.Release(n=n, content=content))
+
+    async def end(self, request_id: str, end: End, usage: tuple[int, int], fields: Mapping[str, bytes]) -> str:
+        entry = pb.End(
+            state=pb.EndState.Value(f"END_STATE_{end.state}"),
+            reason=end.reason,
+            finish_reason=end.finish_reason,
+            input_tokens=usage[0],
+            output_tokens=usage[1],
+            fields=_fields(fields),
+        )
+        return (await self._append(request_id, end=entry)).receipt
+
+    def reject(self, rejection: Rejection) -> None:
+        """Sends a REJECTED entry; nobody waits for it, and the stream keeps it until it is durable."""
+        reject = pb.Reject(
+            party=pb.Party(tenant=rejection.caller.tenant, caller=rejection.caller.name),
+            trace_id=rejection.trace_id,
+            reason=rejection.reason,
+            field=rejection.field,
+            count=rejection.count,
+        )
+        self._send(new_request_id(), reject=reject)
+
+    async def know_policy(self, digest: bytes) -> None:
+        """Records the bundle's text at its first use by this boot; audit keeps one copy."""
+        if digest in self._known_policies:
+            return
+        document = await self._policy(digest)
+        act = pb.RecordActRequest(action="POLICY_USED", target=digest.hex(), detail=document, once=True)
+        try:
+            await self._stub.RecordAct(act)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        self._known_policies.add(digest)
+
+    async def receipt(self, request_id: str, party: Party) -> str:
+        """The receipt of a finished request of this party."""
+        request = pb.GetReceiptRequest(record_id=request_id, party=_party(party))
+        try:
+            return (await self._stub.GetReceipt(request)).receipt
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
+    async def _append(self, request_id: str, **entry: Any) -> pb.AppendReply:
+        reply = await self._send(request_id, **entry)
+        if reply.status.code:
+            raise _refusal(reply.status)
+        return reply
+
+    def _send(self, request_id: str, **entry: Any) -> Awaitable[pb.AppendReply]:
+        item = pb.AppendItem(record_id=request_id, sequence=self._sequence, **entry)
+        reply = self._stream.send(envelope(item, None))
+        self._sequence += 1  # only now: an item that the stream did not take leaves no gap
+        return reply
+
+    def _pack(self, items: Sequence[pb.AppendItem]) -> pb.AppendRequest:
+        return pb.AppendRequest(boot_id=self._boot, items=items)
+
+
+def _refusal(status: pb.ItemStatus) -> Exception:
+    if status.reason in _ENDED:
+        return RecordEnded()
+    if status.reason == "IDEMPOTENCY_CONFLICT":
+        return AlreadyExists(
+            f"this idempotency key belongs to request {status.other_record_id}",
+            reason="IDEMPOTENCY_CONFLICT",
+            field="prompt.idempotency_key",
+            request_id=status.other_record_id,
+        )
+    refused: ServiceError = failure(status)
+    return refused
+
+
+def _party(party: Party) -> pb.Party:
+    return pb.Party(tenant=party.caller.tenant, caller=party.caller.name, subject=party.subject)
+
+
+def _fields(fields: Mapping[str, bytes]) -> list[pb.Field]:
+    return [pb.Field(name=name, content=content) for name, content in fields.items()]

@@ -1,0 +1,157 @@
+"""The queue as the gateway sees it: jobs made and ticketed, replies read, cancels that outlast a Redis that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from strongroom.inference.v1 import inference_pb2 as pb
+
+from chassis.tracing import traceparent
+from services.gateway.requests.neighbours import Job, ServedModel, Steps
+from services.gateway.requests.outcome import Accepted, Step
+from services.gateway.requests.question import Message, Sampling
+from streams.failures import QueueUnavailable
+from streams.gateway import JobQueue
+from streams.reply import Reply
+
+SEEN_SECONDS = 60.0  # a model whose workers all restart stays known this long
+CANCEL_AGAIN_SECONDS = 0.5
+_FINISH = {
+    pb.FINISH_STOP: "STOP",
+    pb.FINISH_LENGTH: "LENGTH",
+    pb.FINISH_FAILED: "FAILED",
+    pb.FINISH_CANCELLED: "CANCELLED",
+    pb.FINISH_EXPIRED: "EXPIRED",
+}
+
+
+class QueueClient:
+    """The streams of this gateway boot."""
+
+    def __init__(self, streams: JobQueue, boot_id: str) -> None:
+        self._streams, self._boot = streams, boot_id
+        self._uncancelled: set[str] = set()
+        self._cancelling: asyncio.Task[None] | None = None
+        self._models: dict[str, ServedModel] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[QueueClient]:
+        """Reads replies while the context is open."""
+        async with self._streams.running():
+            try:
+                yield self
+            finally:
+                if self._cancelling:
+                    self._cancelling.cancel()
+
+    @property
+    def available(self) -> bool:
+        return self._streams.available
+
+    def require(self, model: str, priority: str) -> None:
+        self._streams.require_room(model, priority)
+
+    def job(
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        model: str,
+        sampling: Sampling,
+        tenant: str,
+        deadline_ms: int,
+        priority: str,
+    ) -> Job:
+        body = pb.JobBody(
+            request_id=request_id,
+            gateway_boot_id=self._boot,
+            messages=[pb.Message(role=message.role, content=message.content) for message in messages],
+            model=model,
+            sampling=pb.Sampling(
+                temperature=sampling.temperature or 0.0,
+                top_p=sampling.top_p or 0.0,
+                top_k=sampling.top_k or 0,
+                seed=sampling.seed or 0,
+                max_tokens=sampling.max_tokens or 0,
+                stop=sampling.stop,
+            ),
+            tenant=tenant,
+            traceparent=traceparent(),
+            priority=priority,
+        )
+        body.deadline_time.FromMilliseconds(deadline_ms)
+        body.queue_time.FromNanoseconds(time.time_ns())
+        return Job(request_id, body.SerializeToString(), model, priority, deadline_ms)
+
+    async def submit(self, job: Job, accepted: Accepted) -> Steps:
+        ticket = pb.Ticket(log_origin=accepted.log_origin, mac=accepted.tickets[0])
+        ticket.expire_time.FromMilliseconds(accepted.expires_ms)
+        return _Steps(await self._streams.submit(pb.Job(body=job.body, ticket=ticket)))
+
+    async def cancel(self, request_id: str) -> None:
+        try:
+            await self._streams.cancel(request_id)
+        except QueueUnavailable:
+            self._uncancelled.add(request_id)
+            if self._cancelling is None or self._cancelling.done():
+                self._cancelling = asyncio.create_task(self._cancel_later())
+
+    def forget(self, request_id: str) -> None:
+        self._streams.forget(request_id)
+
+    def models(self) -> Mapping[str, ServedModel]:
+        now_ms = int(time.time() * 1000)
+        counts: dict[str, int] = {}
+        for worker in self._streams.workers:
+            counts[worker.model] = counts.get(worker.model, 0) + 1
+            self._models[worker.model] = ServedModel(
+                name=worker.model,
+                engine=worker.engine,
+                context_tokens=worker.context_tokens,
+                workers=counts[worker.model],
+                template_digest=worker.template_digest,
+                seen_ms=worker.seen_time.ToMilliseconds(),
+            )
+        self._models = {
+            name: model for name, model in self._models.items() if now_ms - model.seen_ms < SEEN_SECONDS * 1000
+        }
+        return self._models
+
+    async def _cancel_later(self) -> None:
+        """Redis is away: the tombstones are set when it is back, so that no worker computes for nobody."""
+        while self._uncancelled:
+            await asyncio.sleep(CANCEL_AGAIN_SECONDS)
+            for request_id in list(self._uncancelled):
+                try:
+                    await self._streams.cancel(request_id)
+                except QueueUnavailable:
+                    break
+                self._uncancelled.discard(request_id)
+
+
+class _Steps:
+    """A reply of the streams as the life of a request reads it."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def take(self, seconds: float | None) -> list[Step]:
+        try:
+            async with asyncio.timeout(seconds):
+                return [_step(delta) for delta in await self._reply.next()]
+        except TimeoutError:
+            return []
+
+
+def _step(delta: pb.StepDelta) -> Step:
+    return Step(
+        text=delta.text,
+        tokens=len(delta.token_ids),
+        finish=_FINISH.get(delta.finish, ""),
+        failure=delta.failure,
+        input_tokens=delta.input_tokens,
+        output_tokens=delta.output_tokens,
+        admitted_ns=delta.admit_time.ToNanoseconds() if delta.HasField("admit_time") else 0,
+    )

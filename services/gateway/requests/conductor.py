@@ -1,0 +1,121 @@
+"""All requests of this gateway: settles their terms, admits them, and knows which are alive."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+
+from chassis.failures import NotFound, ServiceError, Unavailable
+from services.gateway.requests.admission import Admission
+from services.gateway.requests.life import Life, Neighbours, Terms
+from services.gateway.requests.neighbours import ServedModel
+from services.gateway.requests.outcome import CANCELLED, FAILED, End
+from services.gateway.requests.question import Caller, Profile, Question, check
+from services.gateway.requests.record_id import new_request_id
+from services.gateway.requests.rejections import Rejections
+
+RETRY_AFTER_SECONDS = 2.0
+
+
+class Conductor:
+    """Starts lives and finds them again."""
+
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        admission: Admission,
+        rejections: Rejections,
+        default_model: str,
+        profile: Profile,
+    ) -> None:
+        self._neighbours, self._admission, self._rejections = neighbours, admission, rejections
+        self._default_model, self._profile = default_model, profile
+        self._lives: dict[str, Life] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def start(self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float) -> Life:
+        """Admits a question and starts its life. Raises what a caller should hear: nothing was accepted then.
+
+        Bad input of a known caller leaves a REJECTED entry; a neighbour that is away leaves none.
+        """
+        try:
+            terms = self._settle(question, caller, trace_id, deadline_seconds)
+            self._admission.enter()
+        except Unavailable:
+            raise
+        except ServiceError as error:
+            self._rejections.note(caller, error.reason, error.field, trace_id)
+            raise
+        life = Life(terms, self._neighbours)
+        self._lives[terms.request_id] = life
+        task = asyncio.create_task(self._see_through(life), name=f"request {terms.request_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return life
+
+    def cancel(self, request_id: str, caller: Caller) -> bool:
+        """Ends a running request of this caller; False when it is over or not theirs."""
+        life = self._lives.get(request_id)
+        return life is not None and life.terms.caller == caller and life.cancel(End(CANCELLED))
+
+    def models(self) -> Mapping[str, ServedModel]:
+        """What live workers serve."""
+        return self._neighbours.queue.models()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Takes nothing new; waits for what runs, then ends the rest."""
+        self._stopping = True
+        self._rejections.flush()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        for life in list(self._lives.values()):
+            life.cancel(End(FAILED, "GATEWAY_STOPPING"))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+
+    async def _see_through(self, life: Life) -> None:
+        try:
+            await life.run()
+        finally:
+            self._lives.pop(life.terms.request_id, None)
+            self._admission.leave()
+
+    def _settle(self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float) -> Terms:
+        if self._stopping:
+            raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
+        model, served = self._model(question.model)
+        check(question, served.context_tokens if served else 0)
+        self._neighbours.guard.require()
+        self._neighbours.audit.require()
+        self._neighbours.queue.require(model, question.priority)
+        return Terms(
+            request_id=new_request_id(),
+            trace_id=trace_id,
+            question=question,
+            caller=caller,
+            model=model,
+            template_digest=served.template_digest if served else b"",
+            sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
+            deadline=asyncio.get_running_loop().time() + deadline_seconds,
+            deadline_ms=int((time.time() + deadline_seconds) * 1000),
+        )
+
+    def _model(self, asked: str) -> tuple[str, ServedModel | None]:
+        """The model to ask. One that no worker serves now is known only as our default: its worker may be back."""
+        models = self.models()
+        name = asked or self._default_model or min(models, default="")
+        if not name:
+            raise Unavailable(
+                "no worker serves a model yet; try again shortly",
+                reason="NO_MODEL",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        if name not in models and name != self._default_model:
+            known = ", ".join(sorted({*models, *([self._default_model] if self._default_model else [])}))
+            raise NotFound(
+                f"prompt.model is not served here; served: {known}", field="prompt.model", reason="MODEL_NOT_FOUND"
+            )
+        return name, models.get(name)

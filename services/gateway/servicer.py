@@ -1,0 +1,173 @@
+"""gRPC to core and back: nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from strongroom.gateway.v1 import gateway_pb2 as pb
+from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
+
+from chassis.deadlines import REPORTING_SECONDS
+from chassis.failures import InvalidArgument
+from chassis.identity import current_principal
+from chassis.tracing import trace_id
+from services.gateway.audit_client import AuditClient
+from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.life import Life
+from services.gateway.requests.neighbours import Party
+from services.gateway.requests.outcome import Broken, Delta, Event, Finding, Outcome, Started
+from services.gateway.requests.question import Caller, Message, Question, Sampling
+
+ENDING_SECONDS = 0.05  # kept of the deadline, so that a request ends before its call does
+
+_CALLERS = frozenset({"role:caller"})
+ALLOWED = {
+    f"/strongroom.gateway.v1.GatewayService/{method}": _CALLERS
+    for method in ("Generate", "StreamGenerate", "Cancel", "GetReceipt", "ListModels")
+}
+_PRIORITIES = {
+    pb.PRIORITY_UNSPECIFIED: "standard",
+    pb.PRIORITY_INTERACTIVE: "interactive",
+    pb.PRIORITY_STANDARD: "standard",
+    pb.PRIORITY_BATCH: "batch",
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GatewayServicer(rpc.GatewayServiceServicer):
+    """The callers' door."""
+
+    def __init__(self, conductor: Conductor, audit: AuditClient, default_deadline: float, max_deadline: float) -> None:
+        self._conductor, self._audit = conductor, audit
+        self._default_deadline, self._max_deadline = default_deadline, max_deadline
+
+    async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
+        async with self._asked(request.prompt, context) as life:
+            text: list[str] = []
+            while True:
+                event = _unbroken(await life.next_event())
+                if isinstance(event, Delta):
+                    text.append(event.text)
+                elif isinstance(event, Outcome):
+                    return pb.GenerateResponse(outcome=_outcome(event), text="".join(text))
+
+    async def StreamGenerate(
+        self, request: pb.StreamGenerateRequest, context: Context
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        async with self._asked(request.prompt, context) as life:
+            while True:
+                event = _unbroken(await life.next_event())
+                yield _response(event)
+                if isinstance(event, Outcome):
+                    return
+
+    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        return pb.CancelResponse(cancelled=self._conductor.cancel(_request_id(request.request_id), _caller()))
+
+    async def GetReceipt(self, request: pb.GetReceiptRequest, context: Context) -> pb.GetReceiptResponse:
+        document = await self._audit.receipt(_request_id(request.request_id), Party(_caller(), ""))
+        return pb.GetReceiptResponse(receipt=_receipt(document))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        response = pb.ListModelsResponse()
+        for name, served in sorted(self._conductor.models().items()):
+            model = response.models.add(
+                id=name, context_tokens=served.context_tokens, workers=served.workers, engine=served.engine
+            )
+            model.seen_time.FromMilliseconds(served.seen_ms)
+        return response
+
+    @asynccontextmanager
+    async def _asked(self, prompt: pb.Prompt, context: Context) -> AsyncIterator[Life]:
+        """A life with this call attached to it; it ends early when the call does."""
+        remaining = context.time_remaining()
+        seconds = min(self._default_deadline if remaining is None else remaining, self._max_deadline)
+        seconds = max(seconds - REPORTING_SECONDS - ENDING_SECONDS, 0.0)
+        life = self._conductor.start(_question(prompt), _caller(), trace_id(), seconds)
+        try:
+            yield life
+        finally:
+            life.detach()
+
+
+def _unbroken(event: Event) -> Event:
+    if isinstance(event, Broken):
+        raise event.error
+    return event
+
+
+def _caller() -> Caller:
+    principal = current_principal.get()
+    return Caller(principal.tenant, principal.name)
+
+
+def _request_id(request_id: str) -> str:
+    if not 0 < len(request_id) <= 64:
+        raise InvalidArgument("request_id must have 1 to 64 characters: send the id from Started", field="request_id")
+    return request_id
+
+
+def _question(prompt: pb.Prompt) -> Question:
+    asked = prompt.sampling
+    return Question(
+        messages=tuple(Message(message.role, message.content) for message in prompt.messages),
+        model=prompt.model,
+        sampling=Sampling(
+            temperature=asked.temperature if asked.HasField("temperature") else None,
+            top_p=asked.top_p if asked.HasField("top_p") else None,
+            top_k=asked.top_k if asked.HasField("top_k") else None,
+            seed=asked.seed if asked.HasField("seed") else None,
+            max_tokens=asked.max_tokens if asked.HasField("max_tokens") else None,
+            stop=tuple(asked.stop),
+        ),
+        subject=prompt.subject,
+        idempotency_key=prompt.idempotency_key,
+        priority=_PRIORITIES.get(prompt.priority, "unknown"),
+    )
+
+
+def _response(event: Event) -> pb.StreamGenerateResponse:
+    if isinstance(event, Started):
+        started = pb.Started(request_id=event.request_id, model=event.model, trace_id=event.trace_id)
+        return pb.StreamGenerateResponse(started=started)
+    if isinstance(event, Delta):
+        return pb.StreamGenerateResponse(delta=pb.Delta(text=event.text))
+    assert isinstance(event, Outcome)
+    return pb.StreamGenerateResponse(outcome=_outcome(event))
+
+
+def _outcome(outcome: Outcome) -> pb.Outcome:
+    return pb.Outcome(
+        request_id=outcome.request_id,
+        model=outcome.model,
+        finish_reason=pb.FinishReason.Value(f"FINISH_REASON_{outcome.finish_reason}"),
+        usage=pb.Usage(input_tokens=outcome.input_tokens, output_tokens=outcome.output_tokens),
+        guard=pb.GuardReport(
+            verdict=pb.Verdict.Value(f"VERDICT_{outcome.verdict}"),
+            rule=outcome.rule,
+            findings=[_finding(finding) for finding in outcome.findings],
+            policy_digest=outcome.policy_digest.hex(),
+        ),
+        receipt=_receipt(outcome.receipt),
+        trace_id=outcome.trace_id,
+        timings=pb.Timings(**{f"{name}_ms": value for name, value in outcome.timings_ms.items()}),
+    )
+
+
+def _finding(finding: Finding) -> pb.Finding:
+    return pb.Finding(
+        type=finding.type,
+        start=finding.start,
+        end=finding.end,
+        level=finding.level,
+        side=finding.side,
+        message_index=finding.message_index,
+    )
+
+
+def _receipt(document: str) -> pb.Receipt:
+    return pb.Receipt(state=pb.RECEIPT_STATE_DURABLE, document=document)

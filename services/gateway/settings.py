@@ -1,0 +1,40 @@
+"""What the gateway can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis.settings import StackSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings(StackSettings):
+    """STRONGROOM_GATEWAY_<NAME>, and the shared ones."""
+
+    default_model: str = ""  # asked when a caller names none; unset means the first that a worker serves
+    guard_addresses: str = ""  # comma-separated replicas; unset means the stack's own
+    audit_address: str = ""  # unset means the stack's own
+    max_in_flight: int = 256  # requests whose END is not durable yet
+    max_queued: int = 1024  # jobs of a class of a model
+    default_deadline_seconds: float = 120.0  # of calls that set none
+    max_deadline_seconds: float = 3600.0
+    drain_seconds: float = 5.0
+
+    def check(self) -> list[str]:
+        problems = []
+        for name in ("max_in_flight", "max_queued"):
+            if not 1 <= getattr(self, name) <= 100_000:
+                problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 100000")
+        for name in ("default_deadline_seconds", "max_deadline_seconds"):
+            if not 1 <= getattr(self, name) <= 86_400:
+                problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 86400")
+        return problems
+
+    @property
+    def guards(self) -> list[str]:
+        named = [address.strip() for address in self.guard_addresses.split(",") if address.strip()]
+        return named or [self.address("guard")]
+
+    @property
+    def audit(self) -> str:
+        return self.audit_address or self.address("audit")
