@@ -1,0 +1,950 @@
+"""Checks a Strongroom audit log or one receipt, offline, with the standard library alone (docs/audit-format.md).
+
+It shares no code with the services: whoever reads these lines has read all that has to be trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import os
+import re
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+VERIFIES, NOT_A_LOG, ALTERED = 0, 2, 3  # exit codes
+
+
+class Malformed(Exception):
+    """Something is not what the format says. The text says what."""
+
+
+# --- Ed25519 (RFC 8032, 5.1.7) ----------------------------------------------------------------------------------------
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_D = -121665 * pow(121666, _P - 2, _P) % _P
+_ROOT_OF_MINUS_ONE = pow(2, (_P - 1) // 4, _P)
+_Point = tuple[int, int, int, int]  # X, Y, Z, T with x = X/Z, y = Y/Z, xy = T/Z
+
+
+def _add(a: _Point, b: _Point) -> _Point:
+    u = (a[1] - a[0]) * (b[1] - b[0]) % _P
+    v = (a[1] + a[0]) * (b[1] + b[0]) % _P
+    c, d = 2 * a[3] * b[3] * _D % _P, 2 * a[2] * b[2] % _P
+    e, f, g, h = v - u, d - c, d + c, v + u
+    return e * f % _P, g * h % _P, f * g % _P, e * h % _P
+
+
+def _times(scalar: int, point: _Point) -> _Point:
+    result: _Point = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            result = _add(result, point)
+        point, scalar = _add(point, point), scalar >> 1
+    return result
+
+
+def _decode_point(data: bytes) -> _Point:
+    """Canonical encodings only: y below p, and no negative zero for x."""
+    y, sign = int.from_bytes(data, "little") & (2**255 - 1), data[31] >> 7
+    if len(data) != 32 or y >= _P:
+        raise Malformed("not a canonical point")
+    square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
+    x = pow(square, (_P + 3) // 8, _P)
+    if (x * x - square) % _P:
+        x = x * _ROOT_OF_MINUS_ONE % _P
+    if (x * x - square) % _P or (x == 0 and sign):
+        raise Malformed("not a point of the curve")
+    x = _P - x if x & 1 != sign else x
+    return x, y, 1, x * y % _P
+
+
+def _encode_point(point: _Point) -> bytes:
+    inverse = pow(point[2], _P - 2, _P)
+    x, y = point[0] * inverse % _P, point[1] * inverse % _P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+_BASE = _decode_point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
+
+
+def ed25519_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    scalar = int.from_bytes(signature[32:], "little")
+    if scalar >= _L:
+        return False
+    try:
+        x, y, z, t = _decode_point(public)
+    except Malformed:
+        return False
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % _L
+    minus_public = (-x % _P, y, z, -t % _P)
+    return _encode_point(_add(_times(scalar, _BASE), _times(challenge, minus_public))) == signature[:32]
+
+
+# --- RFC 6962 trees ---------------------------------------------------------------------------------------------------
+
+
+def leaf_hash(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def tree_root(hashes: Sequence[bytes]) -> bytes:
+    """Pairs upward, an odd one out carried: the same tree as RFC 6962's split at the largest power of two."""
+    if not hashes:
+        return hashlib.sha256(b"").digest()
+    row = list(hashes)
+    while len(row) > 1:
+        odd = row[-1:] if len(row) % 2 else []
+        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)] + odd
+    return row[0]
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root that an inclusion proof leads to (RFC 9162, 2.1.3.2)."""
+    if not 0 <= index < size:
+        raise Malformed("the index is outside the tree")
+    at, last, root = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            raise Malformed("the proof is too long")
+        if at & 1 or at == last:
+            root = node_hash(sibling, root)
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            root = node_hash(root, sibling)
+        at, last = at >> 1, last >> 1
+    if last:
+        raise Malformed("the proof is too short")
+    return root
+
+
+# --- base64, signed notes, checkpoints --------------------------------------------------------------------------------
+
+
+def unb64(text: str, length: int | None = None) -> bytes:
+    """Standard base64 with padding and zero tail bits: one value, one spelling."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed("not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise Malformed("base64 is not canonical")
+    if length is not None and len(data) != length:
+        raise Malformed(f"{len(data)} bytes instead of {length}")
+    return data
+
+
+@dataclass(frozen=True)
+class LogKey:
+    """A vkey: NAME+HASH+KEY, Ed25519."""
+
+    name: str
+    key_id: bytes
+    public: bytes
+
+
+def parse_vkey(vkey: str) -> LogKey:
+    parts = vkey.split("+", 2)
+    if len(parts) != 3 or not parts[0] or any(c.isspace() for c in parts[0]):
+        raise Malformed("a verifier key is NAME+HASH+KEY")
+    typed = unb64(parts[2], 33)
+    if typed[0] != 1:
+        raise Malformed("the verifier key is not an Ed25519 key")
+    key_id = hashlib.sha256(parts[0].encode() + b"\n" + typed).digest()[:4]
+    if key_id.hex() != parts[1]:
+        raise Malformed("the verifier key's hash does not belong to its name and key")
+    return LogKey(parts[0], key_id, typed[1:])
+
+
+def open_note(note: str, key: LogKey) -> str:
+    """The text of a C2SP signed note that `key` has signed."""
+    text, separator, block = note.rpartition("\n\n")
+    if not separator or not block.endswith("\n") or re.search("[\x00-\x09\x0b-\x1f]", note):
+        raise Malformed("not a signed note")
+    signed = False
+    for line in block[:-1].split("\n"):
+        words = line.split(" ")
+        if len(words) != 3 or words[0] != "—" or not words[1]:
+            raise Malformed("a signature line is malformed")
+        blob = unb64(words[2])
+        if words[1] == key.name and blob[:4] == key.key_id:
+            if not ed25519_verifies(key.public, (text + "\n").encode(), blob[4:]):
+                raise Malformed("the signature fails")
+            signed = True
+    if not signed:
+        raise Malformed("no signature by the log's key")
+    return text + "\n"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    origin: str
+    size: int
+    root: bytes
+
+
+def open_checkpoint(note: str, key: LogKey) -> Checkpoint:
+    lines = open_note(note, key).split("\n")
+    if len(lines) != 4 or lines[3]:
+        raise Malformed("a checkpoint has three lines")
+    if lines[0] != key.name:
+        raise Malformed("the checkpoint is of another log")
+    return Checkpoint(lines[0], _decimal(lines[1]), unb64(lines[2], 32))
+
+
+def _decimal(text: str) -> int:
+    if not re.fullmatch("0|[1-9][0-9]{0,18}", text):
+        raise Malformed("not a canonical number")
+    return int(text)
+
+
+# --- canonical bytes (RFC 8785) of requests and answers ---------------------------------------------------------------
+
+
+def canonical_json(value: Any) -> bytes:
+    return _json(value).encode()
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, Mapping):
+        names = sorted(value, key=lambda name: str(name).encode("utf-16-be"))
+        return "{" + ",".join(f"{_json(str(name))}:{_json(value[name])}" for name in names) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_json, value)) + "]"
+    if isinstance(value, float):
+        raise Malformed("a float has no place here: parameters carry them as strings")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def number_text(value: float) -> str:
+    """A float as ECMAScript's Number::toString writes it: shortest, 1 for 1.0, 1e-7 for 0.0000001."""
+    sign, digits, exponent = _shortest(abs(value))
+    prefix = "-" if value < 0 else ""
+    count, point = len(digits), exponent
+    if sign == 0:
+        return "0"
+    if count <= point <= 21:
+        return prefix + digits + "0" * (point - count)
+    if 0 < point <= 21:
+        return f"{prefix}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{prefix}0.{'0' * -point}{digits}"
+    mantissa = digits if count == 1 else f"{digits[0]}.{digits[1:]}"
+    return f"{prefix}{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"
+
+
+def _shortest(value: float) -> tuple[int, str, int]:
+    """1 or 0 for zero, the shortest digits d, and n with value = 0.d × 10^n."""
+    if value != value or value in (float("inf"), float("-inf")):
+        raise Malformed("not a finite number")
+    mantissa, _, exponent = f"{value!r}".partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    leading = len(whole + fraction) - len(digits)
+    stripped = digits.rstrip("0")
+    return (1 if stripped else 0), stripped, len(whole) - leading + int(exponent or 0)
+
+
+_PARAMETERS = {"max_tokens": int, "seed": int, "stop": list, "temperature": float, "top_k": int, "top_p": float}
+
+
+def request_bytes(request: Any) -> bytes:
+    """The canonical bytes of a request {"messages", "model", "parameters"}; a text or a list of messages will do."""
+    if isinstance(request, str):
+        request = [{"role": "user", "content": request}]
+    if isinstance(request, list | tuple):
+        request = {"messages": request}
+    messages = [{"content": each["content"], "role": each["role"]} for each in request["messages"]]
+    canonical: dict[str, Any] = {"messages": messages, "parameters": _parameters(request.get("parameters") or {})}
+    if request.get("model"):
+        canonical["model"] = request["model"]
+    return canonical_json(canonical)
+
+
+def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _PARAMETERS:
+            raise Malformed(f"unknown parameter {name}")
+        if value is None:
+            continue
+        if _PARAMETERS[name] is float:
+            value = value if isinstance(value, str) else number_text(float(value))
+        parameters[name] = value
+    return parameters
+
+
+def answer_bytes(answer: Any) -> bytes:
+    """The canonical bytes of an answer: its choices; one choice, or its text if it ended with STOP, will do."""
+    if isinstance(answer, str):
+        answer = {"content": answer, "finish_reason": "STOP"}
+    choices = [answer] if isinstance(answer, Mapping) else answer
+    empty: dict[str, Any] = {"content": "", "finish_reason": "", "reasoning": "", "tool_calls": []}
+    for choice in choices:
+        if unknown := set(choice) - set(empty):
+            raise Malformed(f"unknown member of an answer: {', '.join(sorted(unknown))}")
+    return canonical_json([{**empty, **choice} for choice in choices])
+
+
+# --- receipts ---------------------------------------------------------------------------------------------------------
+
+_KINDS = {1: "ACCEPTED", 2: "REFUSED", 3: "REJECTED", 4: "RELEASE", 5: "END", 6: "ACT", 7: "CONTROL"}
+LEAF_BYTES = 98
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a receipt proves. `proven` names the fields whose bytes the log holds; `problem` is empty if `ok`."""
+
+    ok: bool
+    problem: str = ""
+    origin: str = ""
+    index: int = -1
+    size: int = 0
+    kind: str = ""
+    proven: tuple[str, ...] = ()
+    development: bool = False
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str) -> Verification:
+    """Checks offline that the log of `log_key` holds exactly this request and this answer.
+
+    `receipt` is the object or its JSON text. With `answer` None only the request is checked (a call that was
+    cancelled or failed before anything was released has no answer).
+    """
+    try:
+        return _verify_receipt(request, answer, receipt, log_key)
+    except Malformed as problem:
+        return Verification(False, str(problem))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return Verification(False, f"malformed input: {type(error).__name__}")
+
+
+def _verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str) -> Verification:
+    if isinstance(receipt, str | bytes):
+        receipt = json.loads(receipt)
+    if receipt["version"] != 1:
+        raise Malformed("unknown version of a receipt")
+    leaf = unb64(receipt["leaf"], LEAF_BYTES)
+    if leaf[0] != 1 or _KINDS.get(leaf[1]) not in ("END", "REFUSED"):
+        raise Malformed("the leaf is not that of a finished request")
+    index, checkpoint = _check_proof(receipt["tlog_proof"], leaf, parse_vkey(log_key))
+    development = checkpoint.origin.startswith("dev.")
+    if receipt["environment"] != ("DEVELOPMENT" if development else "PRODUCTION"):
+        raise Malformed("the receipt's environment is not that of its log")
+    fields = {"request_received": request_bytes(request)}
+    if answer is not None:
+        fields["answer_released"] = answer_bytes(answer)
+    for name, data in fields.items():
+        if name not in receipt["openings"]:
+            raise Malformed(f"{name}: the receipt does not open it")
+        _check_opening(name, data, receipt["openings"][name], leaf[66:98])
+    kind, proven = _KINDS[leaf[1]], tuple(sorted(fields))
+    return Verification(True, "", checkpoint.origin, index, checkpoint.size, kind, proven, development)
+
+
+def _check_proof(proof: str, leaf: bytes, key: LogKey) -> tuple[int, Checkpoint]:
+    head, separator, note = proof.partition("\n\n")
+    lines = head.split("\n")
+    if not separator or len(lines) < 2 or lines[0] != "c2sp.org/tlog-proof@v1" or not lines[1].startswith("index "):
+        raise Malformed("not a tlog-proof")
+    checkpoint = open_checkpoint(note, key)
+    index = _decimal(lines[1].removeprefix("index "))
+    path = [unb64(line, 32) for line in lines[2:]]
+    if root_from_path(leaf_hash(leaf), index, checkpoint.size, path) != checkpoint.root:
+        raise Malformed("the leaf is not in the log that was signed")
+    return index, checkpoint
+
+
+def _check_opening(name: str, data: bytes, opening: Mapping[str, Any], content: bytes) -> None:
+    salt = unb64(opening["salt"], 32)
+    leaf = hashlib.sha256(b"\x00" + name.encode() + b"\x00" + salt + data).digest()
+    path = [unb64(sibling, 32) for sibling in opening["siblings"]]
+    if root_from_path(leaf, int(opening["index"]), int(opening["count"]), path) != content:
+        raise Malformed(f"{name}: these are not the bytes that the log holds")
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+_MAGIC = b"SRF\x01"
+_PREFIX = struct.Struct(">4sIB")
+_HEADER_BYTES = _PREFIX.size + 32
+_MAX_FRAME = 16 * 1024 * 1024
+_RELEASE, _END, _ACCEPTED = 4, 5, 1
+_ZERO = bytes(32)
+
+
+@dataclass(frozen=True)
+class Clear:
+    """The clear part of an entry."""
+
+    kind: int
+    record: str
+    n: int
+    boot: str
+    sequence: int
+    key_id: str
+    accepted: bytes
+    head: bytes = b""
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    number: int
+    group: int
+    kind: int
+    leaf: bytes
+    clear: bytes
+    ciphertext: bytes
+    size: int
+
+
+class _Reader:
+    """Takes a byte string apart, never past its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        if self.at + count > len(self.data):
+            raise Malformed("it ends early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "big")
+
+    def name(self) -> str:
+        data = self.take(self.number(1))
+        if len(data) > 64 or any(not 0x21 <= byte <= 0x7E for byte in data):
+            raise Malformed("a name in the clear part is not printable ASCII of at most 64 characters")
+        return data.decode("ascii")
+
+
+def parse_frame(data: bytes, at: int, check_hash: bool = True) -> Frame:
+    if len(data) - at < _HEADER_BYTES:
+        raise Malformed("the frame header is cut off")
+    magic, length, kind = _PREFIX.unpack_from(data, at)
+    if magic != _MAGIC:
+        raise Malformed("no frame begins here")
+    if kind not in _KINDS or length > _MAX_FRAME:
+        raise Malformed("the frame header is not valid")
+    start = at + _HEADER_BYTES
+    body = data[start : start + length]
+    if len(body) < length:
+        raise Malformed("the frame is cut off")
+    digest = hashlib.sha256(data[at : at + _PREFIX.size] + body).digest()
+    if check_hash and digest != data[at + _PREFIX.size : start]:
+        raise Malformed("the frame's hash does not match its bytes")
+    reader = _Reader(body)
+    number, group = reader.number(8), reader.number(8)
+    leaf = b"" if kind == _RELEASE else reader.take(LEAF_BYTES)
+    clear = reader.take(reader.number(2))
+    return Frame(number, group, kind, leaf, clear, body[reader.at :], _HEADER_BYTES + length)
+
+
+def parse_clear(data: bytes) -> Clear:
+    reader = _Reader(data)
+    if reader.number(1) != 1:
+        raise Malformed("unknown version of the clear part")
+    kind, record, n = reader.number(1), reader.name(), reader.number(8)
+    boot, sequence, key_id, accepted = reader.name(), reader.number(8), reader.name(), reader.take(32)
+    head, count = (reader.take(32), reader.number(8)) if kind == _END else (b"", 0)
+    if reader.at != len(data):
+        raise Malformed("the clear part is too long")
+    return Clear(kind, record, n, boot, sequence, key_id, accepted, head, count)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something altered, missing or not canonical, and where."""
+
+    what: str
+    file: str = ""
+    offset: int | None = None
+    entry: int | None = None
+    record: str = ""
+
+    def __str__(self) -> str:
+        place = [self.file] if self.file else []
+        place += [f"offset {self.offset}"] if self.offset is not None else []
+        place += [f"entry {self.entry}"] if self.entry is not None else []
+        place += [f"record {self.record}"] if self.record else []
+        return f"{', '.join(place)}: {self.what}" if place else self.what
+
+
+@dataclass
+class _Record:
+    boot: str
+    accepted: bytes
+    releases: int
+    head: bytes
+
+
+@dataclass
+class Report:
+    """What was found in a log."""
+
+    path: str
+    origin: str = ""
+    key_pinned: bool = False
+    size: int = 0
+    root: str = ""
+    frames: int = 0
+    segments: int = 0
+    tiles: int = 0
+    bundles: int = 0
+    entries: Counter[str] = field(default_factory=Counter)
+    pending: list[str] = field(default_factory=list)
+    not_covered: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        return ALTERED if self.problems else VERIFIES
+
+
+class _Journal:
+    """Reads the segments in order and judges every frame; collects the truth that tiles are compared with."""
+
+    def __init__(self, folder: Path, origin: str, size: int, report: Report) -> None:
+        self.folder, self.origin, self.size, self.report = folder, origin, size, report
+        self.leaves: list[bytes] = []
+        self.hashes: list[bytes] = []
+        self.whole = True  # no frame is missing, so positions and chains can be judged
+        self._number = 0
+        self._group = -1
+        self._records: dict[str, _Record] = {}
+        self._closed: set[str] = set()
+        self._boots: dict[str, int] = {}
+        self._pending: Counter[str] = Counter()
+        self._file = ""
+        self._offset = 0
+
+    def problem(self, what: str, record: str = "", *, entry: int | None = None, offset: int | None = None) -> None:
+        at = self._offset if offset is None else offset
+        self.report.problems.append(Problem(what, self._file, at, entry, record))
+
+    def read(self) -> None:
+        names = sorted(name for name in os.listdir(self.folder) if name.endswith(".journal"))
+        for name in names:
+            self._file, self._offset = f"audit/journal/{name}", 0
+            if not re.fullmatch(r"[0-9]{20}\.journal", name):
+                self.problem("not the name of a segment")
+                continue
+            if int(name[:20]) != self._number:
+                self.problem(f"frames {self._number} to {int(name[:20]) - 1} are missing")
+                self._number, self.whole = int(name[:20]), False
+            self._segment((self.folder / name).read_bytes(), name == names[-1])
+        self.report.segments, self.report.frames = len(names), self._number
+        self._file, self._offset = "audit/journal", 0
+        if len(self.leaves) < self.size:
+            missing = f"entries {len(self.leaves)} to {self.size - 1}, which the checkpoint covers, are missing"
+            self.report.problems.append(Problem(missing, self._file))
+        self._note_open()
+
+    def _segment(self, data: bytes, last: bool) -> None:
+        name = self.origin.encode()
+        head = b"SRJOURNL\x01" + bytes((len(name),)) + name + self._number.to_bytes(8, "big")
+        header = head + hashlib.sha256(head).digest()
+        if data[: len(header)] != header:
+            self.problem("not the header of this log's segment")
+        self._offset = len(header)
+        while self._offset < len(data):
+            try:
+                frame = parse_frame(data, self._offset)
+                if frame.number != self._number:
+                    raise Malformed(f"frame {frame.number} stands where frame {self._number} belongs")
+            except Malformed as malformed:
+                if self._end_of_frames(data, last, str(malformed)):
+                    return
+                continue
+            self._judge(frame)
+            self._offset += frame.size
+
+    def _end_of_frames(self, data: bytes, last: bool, reason: str) -> bool:
+        """No whole frame begins here: is that the end, a group that is just being written, or damage?"""
+        rest = data[self._offset :]
+        if not rest.strip(b"\0"):
+            return True
+        later = next(_frames_in(data, self._offset), None)
+        covered = len(self.leaves) < self.size
+        begun = _MAGIC.startswith(rest[:4].rstrip(b"\0")) and rest[:1] == _MAGIC[:1]
+        unfinished = last and not covered and begun and (later is None or later[1].group <= self._number)
+        if unfinished and not reason.startswith("frame "):
+            self.report.pending.append(f"{self._file}, offset {self._offset}: a group that is not finished")
+            return True
+        if rest[:4] == _MAGIC or later is not None or covered:
+            self._damaged_frame(data, reason)
+        else:
+            self._offset += len(rest) - len(rest.lstrip(b"\0"))
+            self.problem("unused space is not zero")
+        if later is None:
+            return True
+        self._offset, self._number, self.whole = later[0], later[1].number, False
+        return False
+
+    def _damaged_frame(self, data: bytes, reason: str) -> None:
+        record = ""
+        with suppress(Malformed):  # it may be too damaged to say whose it was
+            record = parse_clear(parse_frame(data, self._offset, check_hash=False).clear).record
+        self.problem(reason, record, entry=len(self.leaves) if self.whole else None)
+
+    def _judge(self, frame: Frame) -> None:
+        entry = len(self.leaves) if frame.leaf and self.whole else None
+        try:
+            clear = parse_clear(frame.clear)
+        except Malformed as malformed:
+            self.problem(f"clear part: {malformed}", entry=entry)
+            clear = None
+        if clear:
+            for what in [*self._sound(frame, clear), *(self._in_order(frame, clear) if self.whole else [])]:
+                self.problem(what, clear.record, entry=entry)
+        if len(self.leaves) >= self.size:
+            self._pending[_KINDS[frame.kind]] += 1
+        self.report.entries[_KINDS[frame.kind]] += 1
+        self._number, self._group = frame.number + 1, frame.group
+        if frame.leaf:
+            self.leaves.append(frame.leaf)
+            self.hashes.append(leaf_hash(frame.leaf))
+
+    def _sound(self, frame: Frame, clear: Clear) -> Iterator[str]:
+        """What can be said of one entry alone."""
+        sealed = hashlib.sha256(frame.clear + frame.ciphertext).digest()
+        if clear.kind != frame.kind:
+            yield "the clear part is of another kind than its frame"
+        if len(frame.ciphertext) < 28:
+            yield "the ciphertext is too short"
+        if frame.leaf:
+            if frame.leaf[0] != 1 or frame.leaf[1] != frame.kind:
+                yield "the leaf is of another version or kind than its frame"
+            if frame.leaf[34:66] != sealed:
+                yield "the sealed bytes are not those that the leaf commits to"
+            if _KINDS[frame.kind] in ("REJECTED", "ACT", "CONTROL") and frame.leaf[66:98] != _ZERO:
+                yield "the leaf commits to fields that its kind does not have"
+        if frame.kind not in (_RELEASE, _END) and clear.accepted != _ZERO:
+            yield "the clear part names an ACCEPTED leaf that its kind does not have"
+
+    def _in_order(self, frame: Frame, clear: Clear) -> Iterator[str]:
+        """What follows from the entries before."""
+        if frame.group not in (frame.number, self._group) or frame.group > frame.number:
+            yield "the frame's group does not follow the frame before"
+        if bool(clear.boot) != bool(clear.sequence):
+            yield "a boot without a sequence number, or the reverse"
+        if clear.boot:
+            expected = self._boots.get(clear.boot, 0) + 1
+            if clear.sequence != expected:
+                yield f"sequence number {clear.sequence} of boot {clear.boot}, expected {expected}"
+            self._boots[clear.boot] = clear.sequence
+        kind = _KINDS[frame.kind]
+        if kind in ("ACT", "CONTROL"):
+            if clear.n != len(self.leaves):
+                yield "n is not the entry's place in the log"
+        elif kind in ("RELEASE", "END"):
+            yield from self._continues(frame, clear)
+        else:
+            yield from self._opens(frame, clear)
+
+    def _opens(self, frame: Frame, clear: Clear) -> Iterator[str]:
+        if not clear.record or clear.n:
+            yield "an entry that opens a record has a record id and n 0"
+        if clear.record in self._records or clear.record in self._closed:
+            yield "the record exists already"
+        if frame.kind == _ACCEPTED:
+            accepted = leaf_hash(frame.leaf)
+            self._records[clear.record] = _Record(clear.boot, accepted, 0, accepted)
+        else:
+            self._closed.add(clear.record)
+
+    def _continues(self, frame: Frame, clear: Clear) -> Iterator[str]:
+        record = self._records.get(clear.record)
+        if record is None:
+            yield "no open record"
+            return
+        if clear.accepted != record.accepted:
+            yield "the clear part names another ACCEPTED leaf"
+        if clear.n != record.releases + 1:
+            yield f"n is {clear.n}, expected {record.releases + 1}"
+        if clear.boot != record.boot and not (frame.kind == _END and not clear.boot):
+            yield "the entry is of another boot than its record"
+        if frame.kind == _RELEASE:
+            sealed = hashlib.sha256(frame.clear + frame.ciphertext).digest()
+            record.releases, record.head = clear.n, hashlib.sha256(b"\x02" + record.head + sealed).digest()
+            return
+        if (clear.head, clear.count) != (record.head, record.releases):
+            yield "the RELEASE entries are not those that END commits to"
+        del self._records[clear.record]
+        self._closed.add(clear.record)
+
+    def _note_open(self) -> None:
+        releases = sum(record.releases for record in self._records.values())
+        if self._records:
+            self.report.not_covered.append(
+                f"{len(self._records)} open records: no END commits to their {releases} RELEASE entries yet"
+            )
+        for kind, count in sorted(self._pending.items()):
+            self.report.pending.append(f"{count} {kind} behind the checkpoint, checked by their own hashes")
+
+
+def _frames_in(data: bytes, at: int) -> Iterator[tuple[int, Frame]]:
+    """Whole frames behind offset `at`, found by their magic."""
+    while (at := data.find(_MAGIC, at + 1)) >= 0:
+        try:
+            yield at, parse_frame(data, at)
+        except Malformed:
+            continue
+
+
+# --- tiles ------------------------------------------------------------------------------------------------------------
+
+_TILE = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+
+
+def _index_path(index: int) -> str:
+    groups = [f"{index % 1000:03d}"]
+    while index := index // 1000:
+        groups.append(f"x{index % 1000:03d}")
+    return "/".join(reversed(groups))
+
+
+class _Tiles:
+    """Compares every tile and bundle with what the journal holds."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._folder, self._report = folder, report
+        self.files = sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+        )  # listed before the journal is read: whatever is in these files is in the journal by then
+
+    def check(self, journal: _Journal) -> None:
+        self._leaves = journal.leaves
+        self._rows = [journal.hashes]
+        while len(self._rows[-1]) >= 256:
+            row = self._rows[-1]
+            self._rows.append([tree_root(row[i : i + 256]) for i in range(0, len(row) - len(row) % 256, 256)])
+        for name in self.files:
+            self._check_file(name)
+        for name in _required(journal.size):
+            if name not in self.files and name.partition(".p/")[0] not in self.files:
+                self._problem("missing, though the checkpoint covers it", name)
+
+    def _problem(self, what: str, name: str) -> None:
+        self._report.problems.append(Problem(what, f"audit/tlog/{name}"))
+
+    def _check_file(self, name: str) -> None:
+        if name in ("checkpoint", "log.vkey"):
+            return
+        match = _TILE.fullmatch(name)
+        if not match or name.endswith(".partial"):
+            self._report.not_covered.append(f"audit/tlog/{name}: not a file of a log")
+            return
+        level, groups, partial = match.groups()
+        index, width = int(groups.replace("x", "").replace("/", "")), int(partial or 256)
+        if _index_path(index) != groups or (partial and width > 255):
+            self._problem("not the canonical path of a tile", name)
+            return
+        if level == "entries":
+            self._report.bundles += 1
+        else:
+            self._report.tiles += 1
+        self._compare(name, self._expected(level, index * 256, width))
+
+    def _expected(self, level: str, start: int, width: int) -> bytes | None:
+        if level == "entries":
+            entries = self._leaves[start : start + width]
+            return (
+                b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries) if len(entries) == width else None
+            )
+        row = self._rows[int(level)] if int(level) < len(self._rows) else []
+        return b"".join(row[start : start + width]) if start + width <= len(row) else None
+
+    def _compare(self, name: str, expected: bytes | None) -> None:
+        try:
+            found = (self._folder / name).read_bytes()
+        except FileNotFoundError:  # a running log drops a partial tile once the full one is there
+            if not (self._folder / name.partition(".p/")[0]).exists():
+                self._problem("missing", name)
+            return
+        if expected is None:
+            self._problem("holds more than the journal", name)
+        elif found != expected:
+            self._problem("differs from the journal", name)
+
+
+def _required(size: int) -> Iterator[str]:
+    """The tiles and bundles of a tree of `size` entries."""
+    for level in ("entries", *range(64)):
+        count = size if level == "entries" else size >> 8 * int(level)
+        if not count:
+            return
+        for index in range(-(-count // 256)):
+            width = min(256, count - index * 256)
+            yield f"tile/{level}/{_index_path(index)}" + ("" if width == 256 else f".p/{width}")
+
+
+# --- a home folder ----------------------------------------------------------------------------------------------------
+
+
+class NotALog(Exception):
+    """There is nothing here to verify. The text says what is missing."""
+
+
+def verify_home(path: str | Path, key: str | None = None) -> Report:
+    """Checks the log in a home folder, stopped or running. While it runs, what is written first has to be read last."""
+    audit = Path(path) / "audit"
+    tlog, folder = audit / "tlog", audit / "journal"
+    if not folder.is_dir() or not tlog.is_dir():
+        raise NotALog(f"{path} is not a Strongroom home folder: it has no audit/journal and audit/tlog")
+    if not (tlog / "checkpoint").exists():
+        raise NotALog(f"{path} has no checkpoint yet: start the audit service once")
+    report = Report(str(path), key_pinned=key is not None)
+    log_key = _log_key(tlog / "log.vkey", key, report)
+    checkpoint = _checkpoint(tlog / "checkpoint", log_key, report)
+    if checkpoint is None:
+        return report
+    report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
+    tiles = _Tiles(tlog, report)
+    journal = _Journal(folder, checkpoint.origin, checkpoint.size, report)
+    journal.read()
+    if journal.whole:
+        if len(journal.hashes) >= checkpoint.size and tree_root(journal.hashes[: checkpoint.size]) != checkpoint.root:
+            what = f"the journal's first {checkpoint.size} entries do not have the root that was signed"
+            report.problems.append(Problem(what, "audit/tlog/checkpoint"))
+        tiles.check(journal)
+    else:
+        report.not_covered.append("tiles: they cannot be compared, as frames are missing")
+    return report
+
+
+def _log_key(path: Path, pinned: str | None, report: Report) -> LogKey:
+    stored: LogKey | None = None
+    try:
+        text = path.read_bytes().decode()
+        if not text.endswith("\n"):
+            raise Malformed("not one line")
+        stored = parse_vkey(text[:-1])
+    except FileNotFoundError:
+        report.problems.append(Problem("missing", "audit/tlog/log.vkey"))
+    except (Malformed, UnicodeDecodeError) as malformed:
+        report.problems.append(Problem(str(malformed), "audit/tlog/log.vkey"))
+    if pinned is None:
+        if stored is None:
+            stored = LogKey("", b"", b"")  # no signature can be by this key
+        return stored
+    try:
+        key = parse_vkey(pinned)
+    except Malformed as malformed:
+        raise NotALog(f"--key: {malformed}") from None
+    if stored is not None and stored != key:
+        report.problems.append(Problem("not the key that was given with --key", "audit/tlog/log.vkey"))
+    return key
+
+
+def _checkpoint(path: Path, key: LogKey, report: Report) -> Checkpoint | None:
+    try:
+        return open_checkpoint(path.read_bytes().decode(), key)
+    except (Malformed, UnicodeDecodeError) as malformed:
+        what = "not UTF-8" if isinstance(malformed, UnicodeDecodeError) else str(malformed)
+        report.problems.append(Problem(what, "audit/tlog/checkpoint"))
+        return None
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def _key_line(report: Report) -> str:
+    return "pinned with --key" if report.key_pinned else "key not pinned: self-consistency only"
+
+
+def _as_json(report: Report) -> str:
+    return json.dumps(
+        {
+            "path": report.path,
+            "verifies": not report.problems,
+            "exit_code": report.exit_code,
+            "origin": report.origin,
+            "development": report.origin.startswith("dev."),
+            "key": _key_line(report),
+            "checkpoint": {"size": report.size, "root": report.root},
+            "frames": report.frames,
+            "segments": report.segments,
+            "entries": dict(sorted(report.entries.items())),
+            "tiles": report.tiles,
+            "bundles": report.bundles,
+            "pending": report.pending,
+            "not_covered": report.not_covered,
+            "problems": [
+                {"what": p.what, "file": p.file, "offset": p.offset, "entry": p.entry, "record": p.record}
+                for p in report.problems
+            ],
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def _as_text(report: Report) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.entries.items()))
+    rows = [
+        ("log", report.origin + ("   DEVELOPMENT" if report.origin.startswith("dev.") else "")),
+        ("key", _key_line(report)),
+        ("checkpoint", f"{report.size} entries, root {report.root[:16]}…" if report.root else "not valid"),
+        ("journal", f"{report.frames} frames in {report.segments} segments: {kinds}"),
+        ("tiles", f"{report.tiles} tiles, {report.bundles} bundles"),
+        *((("pending", line) for line in report.pending) if report.pending else [("pending", "nothing")]),
+        *(("not covered", line) for line in report.not_covered),
+        *(("PROBLEM", str(problem)) for problem in report.problems[:50]),
+    ]
+    if len(report.problems) > 50:
+        rows.append(("PROBLEM", f"and {len(report.problems) - 50} more (--json lists them all)"))
+    verdict = f"FAILS: {len(report.problems)} problems" if report.problems else "VERIFIES"
+    return "\n".join([*(f"{name:<12} {value}" for name, value in rows), "", verdict])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("strongroom-verify", description="Checks a Strongroom audit log, offline.")
+    parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log")
+    parser.add_argument("--key", metavar="VKEY", help="the log's public key, as you were given it")
+    parser.add_argument("--policy", metavar="FILE", help="not supported yet")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        if options.policy:
+            raise NotALog("--policy is not supported yet; leave it out")
+        if re.match("https?://", options.path):
+            raise NotALog("logs behind a URL are not supported yet; give a home folder")
+        if Path(options.path).is_file():
+            raise NotALog("exports are not supported yet; give a home folder")
+        report = verify_home(options.path, options.key)
+    except NotALog as reason:
+        print(
+            json.dumps({"verifies": False, "exit_code": NOT_A_LOG, "reason": str(reason)}) if options.json else reason
+        )
+        return NOT_A_LOG
+    print(_as_json(report) if options.json else _as_text(report))
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
