@@ -1,0 +1,262 @@
+"""The gateway's half: submits jobs, cancels them, and hands each request the items of its answer.
+
+Three tasks, owned by `JobQueue.running`: the reader of this boot's reply stream, the keeper of its lease, and after
+every time that Redis was away, the one that puts back what a restarted Redis may have lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from redis.exceptions import RedisError
+
+from streams import keys, scripts
+from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
+from streams.failures import QueueFull, QueueUnavailable
+from streams.jobs import SealedJob, seal_job
+from streams.reply import Reply
+from streams.seal import QueueKeys
+from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
+
+log = logging.getLogger(__name__)
+
+LEASE_MS = 5_000
+LEASE_EVERY_SECONDS = 1.0
+OUT_KEPT_MS = 60_000  # a dead gateway's reply stream
+CANCEL_KEPT_MS = 600_000  # a tombstone outlives any deadline that the gateway grants
+CANCELS_KEPT = 10_000  # entries, about
+FRAMES_A_READ = 256
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
+
+
+@dataclass(slots=True)
+class _Live:
+    job: SealedJob
+    reply: Reply
+
+
+class JobQueue:
+    """One gateway boot's side of the queue. Owned by one event loop; `running` must be open."""
+
+    def __init__(
+        self,
+        url: str,
+        queue_keys: QueueKeys,
+        boot_id: str,
+        *,
+        bound: int = 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`bound`: jobs that may wait or run in one class of one model."""
+        self._redis, self._reading = command_client(url), blocking_client(url)
+        self._keys, self._boot, self._bound, self._clock = queue_keys, boot_id, bound, clock
+        self._live: dict[str, _Live] = {}
+        self._workers: tuple[Worker, ...] = ()
+        self._depths: dict[str, int] = {}
+        self._owed_cancels: deque[str] = deque(maxlen=CANCELS_KEPT)
+        self._last_entry = "0-0"
+        self._available = False
+        self._stopping = False
+        self.odd: Counter[str] = Counter()  # what arrived and was not delivered, by reason
+
+    @property
+    def available(self) -> bool:
+        """Whether Redis answered last time."""
+        return self._available
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """Workers seen within the last seconds; empty while Redis is away."""
+        return self._workers if self._available else ()
+
+    def require_room(self, model: str, priority: str) -> None:
+        """Before a request is accepted: raises QueueUnavailable or QueueFull, from what is known to within a second."""
+        if not self._available:
+            raise QueueUnavailable
+        if self._depths.get(keys.work(model, priority), 0) >= self._bound:
+            raise QueueFull(priority, self._bound)
+
+    async def submit(self, job: Job) -> Reply:
+        """Adds the job and returns its reply. Raises QueueUnavailable or QueueFull: then nobody will run it. If the
+        caller goes away in here, `cancel` it. However the request ends, `forget` it."""
+        sealed = seal_job(self._keys, job)
+        if not self._available:
+            raise QueueUnavailable
+        reply = Reply(self._keys, sealed.request_id)
+        self._live[sealed.request_id] = _Live(sealed, reply)
+        try:
+            answer = await self._add(sealed, self._bound, [])
+        except Exception as error:
+            del self._live[sealed.request_id]
+            if not out_of_service(error):
+                raise
+            self._owed_cancels.append(sealed.request_id)  # Redis may have taken it before it went
+            self._lost_redis(error)
+            raise QueueUnavailable from None
+        if answer[0] == b"full":
+            del self._live[sealed.request_id]
+            raise QueueFull(sealed.priority, self._bound)
+        return reply
+
+    def forget(self, request_id: str) -> None:
+        """Nobody waits for the reply any more. Call it however the request ended."""
+        live = self._live.pop(request_id, None)
+        if live is not None:
+            self.odd.update(live.reply.odd)
+
+    async def cancel(self, request_id: str) -> None:
+        """Tells whoever runs the request, or will claim it, to stop; as soon as Redis is there to be told."""
+        message = Cancel(request_id=request_id).SerializeToString()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys.CANCELLED + request_id, 1, px=CANCEL_KEPT_MS)
+        pipe.xadd(keys.CANCELS, {keys.CANCEL_FIELD: message}, maxlen=CANCELS_KEPT, approximate=True)
+        try:
+            await pipe.execute()
+        except Exception as error:
+            if not out_of_service(error):
+                raise
+            self._owed_cancels.append(request_id)
+            self._lost_redis(error)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[JobQueue]:
+        """Reads replies and keeps the lease while open. Redis may be away at the start."""
+        await self._keep_lease_once()
+        tasks = [asyncio.create_task(self._read(), name="reply reader"),
+                 asyncio.create_task(self._keep_lease(), name="gateway lease")]  # fmt: skip
+        try:
+            yield self
+        finally:
+            self._stopping = True
+            tasks[1].cancel()
+            await self._wake_reader()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._leave()
+
+    async def _wake_reader(self) -> None:
+        """The reader is never cancelled inside a read: an empty frame ends its wait."""
+        try:
+            await self._redis.xadd(keys.OUT + self._boot, {keys.FRAME_FIELD: b""})
+        except Exception as error:
+            log.info("the reader ends by itself: %s", type(error).__name__)
+
+    async def _leave(self) -> None:
+        try:
+            await self._redis.delete(keys.GATEWAY + self._boot, keys.OUT + self._boot)
+        except Exception as error:
+            log.warning("could not give the lease back: %s", type(error).__name__)
+        await self._redis.aclose()
+        await self._reading.aclose()
+
+    async def _add(self, job: SealedJob, bound: int, token_log: list[bytes]) -> Any:
+        return await scripts.submit.run(
+            self._redis,
+            [job.work],
+            [job.request_id, job.key_id, job.sealed, job.deadline_ms, job.kept_until_ms, bound, *token_log],
+        )
+
+    # The reader
+
+    async def _read(self) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                entries = await self._acknowledge_and_read()
+            except (RedisError, OSError) as error:
+                self._lost_redis(error)
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                failures += 1
+                continue
+            for entry_id, fields in entries:
+                self._take(fields)
+                self._last_entry = entry_id.decode()
+            failures = 0
+            if not self._available and not entries:  # what Redis still had is taken; now what it may have lost
+                await self._found_redis()
+
+    async def _acknowledge_and_read(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Reading on acknowledges what was taken: exactly that is trimmed, never by length."""
+        out = keys.OUT + self._boot
+        milliseconds, sequence = self._last_entry.split("-")
+        pipe = self._reading.pipeline(transaction=False)
+        pipe.xtrim(out, minid=f"{milliseconds}-{int(sequence) + 1}", approximate=False)
+        # A reader that has to find out whether Redis is back must not wait for an item to tell.
+        pipe.xread({out: self._last_entry}, count=FRAMES_A_READ, block=BLOCK_MS if self._available else None)
+        _, streams = await pipe.execute()
+        return streams[0][1] if streams else []
+
+    def _take(self, fields: dict[bytes, bytes]) -> None:
+        try:
+            frame = StepFrame.FromString(fields[keys.FRAME_FIELD])
+        except (DecodeError, KeyError):
+            self.odd["NOT_A_FRAME"] += 1
+            return
+        for item in frame.items:
+            live = self._live.get(item.request_id)
+            if live is None:
+                self.odd["NOBODY_WAITS"] += 1
+            else:
+                live.reply.feed(item)
+
+    def _lost_redis(self, error: Exception) -> None:
+        if self._available:
+            log.warning("the queue is away: %s", type(error).__name__)
+        self._available = False
+
+    async def _found_redis(self) -> None:
+        """Redis is back, and may have lost its last second: what this gateway still waits for is put back."""
+        await self._keep_lease_once()
+        for live in list(self._live.values()):
+            if live.reply.complete or not self._available:
+                continue
+            try:
+                answer = await self._add(live.job, 0, live.reply.token_log())
+            except (RedisError, OSError) as error:
+                self._lost_redis(error)
+                return
+            if answer[0] == b"added":
+                self.odd["ADDED_AGAIN"] += 1
+        for request_id in [self._owed_cancels.popleft() for _ in range(len(self._owed_cancels))]:
+            await self.cancel(request_id)
+        log.info("the queue is back; %d requests wait for answers", len(self._live))
+
+    # The lease
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_EVERY_SECONDS)
+            if self._available:  # else the reader finds out when Redis is back, and renews at once
+                await self._keep_lease_once()
+
+    async def _keep_lease_once(self) -> None:
+        try:
+            await self._renew_and_look()
+            self._available = True
+        except Exception as error:
+            if not out_of_service(error):
+                log.error("keeping the lease failed: %s", type(error).__name__)
+            self._lost_redis(error)
+
+    async def _renew_and_look(self) -> None:
+        alive_since = int(self._clock() * 1000) - LEASE_MS
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys.GATEWAY + self._boot, 1, px=LEASE_MS)
+        pipe.pexpire(keys.OUT + self._boot, OUT_KEPT_MS)
+        pipe.zrangebyscore(keys.WORKERS, alive_since, "+inf")
+        seats = (await pipe.execute())[2]
+        written = await self._redis.mget([keys.WORKER + seat.decode() for seat in seats]) if seats else []
+        self._workers = tuple(Worker.FromString(worker) for worker in written if worker)
+        models = {worker.model for worker in self._workers}
+        streams = [work for model in models for work in keys.work_streams(model).values()]
+        pipe = self._redis.pipeline(transaction=False)
+        for work in streams:
+            pipe.xlen(work)
+        self._depths = dict(zip(streams, await pipe.execute() if streams else [], strict=True))

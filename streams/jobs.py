@@ -1,0 +1,93 @@
+"""A job on its way: sealed once by the gateway, opened and checked by the worker before anything believes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from streams import keys
+from streams.seal import JOB, JOB_EPOCH, JOB_N, QueueKeys
+from streams.ticket import check_ticket
+from strongroom.inference.v1.inference_pb2 import Job, JobBody
+
+KEPT_MS = 60_000  # what is kept about a request outlives its deadline and its ticket by this
+
+
+class NotAJob(Exception):
+    """The entry is no job of this contract. Carries a reason for the counters, never content."""
+
+    reason = "NOT_A_JOB"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedJob:
+    """What the gateway adds to a work stream; the same bytes however often."""
+
+    request_id: str
+    work: str
+    priority: str
+    key_id: str
+    sealed: bytes
+    deadline_ms: int
+
+    @property
+    def kept_until_ms(self) -> int:
+        return self.deadline_ms + KEPT_MS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A delivered entry of a work stream, believed by nobody yet."""
+
+    work: str
+    entry_id: str
+    request_id: str
+    key_id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedJob:
+    """A job that audit vouches for."""
+
+    entry: Entry
+    body: JobBody
+    kept_until_ms: int
+
+    @property
+    def deadline_ms(self) -> int:
+        return self.body.deadline_time.ToMilliseconds()
+
+
+def seal_job(queue_keys: QueueKeys, job: Job) -> SealedJob:
+    """Call it once a request: the nonce is fixed, so two different jobs under one id would share it."""
+    body = JobBody.FromString(job.body)
+    if body.priority not in keys.CLASSES:
+        raise ValueError(f"priority must be one of {', '.join(keys.CLASSES)}")
+    cipher = queue_keys.cipher(body.request_id, JOB_EPOCH, JOB)
+    return SealedJob(
+        request_id=body.request_id,
+        work=keys.work(body.model, body.priority),
+        priority=body.priority,
+        key_id=cipher.key_id,
+        sealed=cipher.seal(JOB_N, job.SerializeToString()),
+        deadline_ms=body.deadline_time.ToMilliseconds(),
+    )
+
+
+def open_job(entry: Entry, queue_keys: QueueKeys, ticket_key: bytes, now_ms: int) -> OpenedJob:
+    """Raises SealError, TicketRefused or NotAJob: then the entry never reaches an engine."""
+    if not entry.sealed:
+        raise NotAJob
+    cipher = queue_keys.cipher(entry.request_id, JOB_EPOCH, JOB, under=entry.key_id)
+    try:
+        job = Job.FromString(cipher.open(JOB_N, entry.sealed))
+        expires_ms = check_ticket(ticket_key, job, entry.request_id, now_ms)
+        body = JobBody.FromString(job.body)
+    except DecodeError:
+        raise NotAJob from None
+    if body.request_id != entry.request_id:
+        raise NotAJob
+    kept_until_ms = max(expires_ms, body.deadline_time.ToMilliseconds()) + KEPT_MS
+    return OpenedJob(entry=entry, body=body, kept_until_ms=kept_until_ms)

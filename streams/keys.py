@@ -1,0 +1,34 @@
+"""Every name in Redis. Nothing else in the suite writes one."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+# Prefixes of keys about one request, one gateway boot or one seat; the scripts get them from here too.
+QUEUED = "sr:queued:"  # {request} → stream entry id: the job is in, or was; refuses a second copy
+CLAIM = "sr:claim:"  # {request} → hash: epoch, work, entry, until (ms), owner
+TOKENS = "sr:tok:"  # {request} → list: one sealed token run an item, position = n
+ENDED = "sr:ended:"  # {request} → epoch that ended it; refuses a replay until the ticket is void
+CANCELLED = "sr:cancel:"  # {request} → 1: nobody waits
+GATEWAY = "sr:gateway:"  # {gateway boot} → 1: its lease
+OUT = "sr:out:"  # {gateway boot} → stream of step frames
+WORKER = "sr:worker:"  # {seat} → serialised Worker
+WORKERS = "sr:workers"  # sorted set: seat by time last seen, ms
+CANCELS = "sr:cancels"  # stream of Cancel messages, read by every worker
+
+GROUP = "workers"  # the one consumer group of every work stream
+CLASSES = ("interactive", "standard", "batch")
+BUCKET = 0  # one for now; the name has room for tenants spread over several
+
+FRAME_FIELD = b"f"  # of an entry of sr:out
+CANCEL_FIELD = b"c"  # of an entry of sr:cancels
+
+
+def work(model: str, priority: str, bucket: int = BUCKET) -> str:
+    """The stream that jobs of a model and class wait in."""
+    return f"sr:work:{quote(model, safe='')}:{priority}:{bucket}"
+
+
+def work_streams(model: str) -> dict[str, str]:
+    """Class → stream, in the order of urgency."""
+    return {priority: work(model, priority) for priority in CLASSES}

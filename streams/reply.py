@@ -1,0 +1,127 @@
+"""One request's answer as the gateway receives it: in order, each item once, whoever sent it how often.
+
+The token log is written together with the reply stream, so within one history of Redis the items follow each other.
+A Redis that lost its tail makes a worker send items again, or another worker make them anew: what was seen already is
+compared, never delivered twice, and an answer that comes back different ends rather than continue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import DecodeError
+
+from streams.failures import ReplyLost
+from streams.items import seal_run
+from streams.seal import STEP, TOKENS, BrokenSeal, Cipher, QueueKeys, SealError
+from strongroom.inference.v1 import inference_pb2 as pb
+
+# An end that no engine computed: a later claim may put it where an earlier one had put a token.
+_DECIDED = (pb.FINISH_FAILED, pb.FINISH_CANCELLED, pb.FINISH_EXPIRED)
+
+
+class Reply:
+    """Deltas of one request. `feed` is called by the reader, the rest by whoever waits for the answer."""
+
+    def __init__(self, queue_keys: QueueKeys, request_id: str) -> None:
+        self.request_id = request_id
+        self.odd: Counter[str] = Counter()  # items not delivered, by reason
+        self._keys = queue_keys
+        self._ciphers: dict[tuple[str, int], Cipher] = {}
+        self._seen: list[bytes] = []  # digest of each delivered item
+        self._runs: list[tuple[int, tuple[int, ...]]] = []  # epoch and tokens of each delivered item
+        self._arrived: list[pb.StepDelta] = []
+        self._changed = asyncio.Event()
+        self._lost: ReplyLost | None = None
+        self.complete = False  # the last item has arrived, or none can
+
+    @property
+    def items(self) -> int:
+        """Items delivered so far."""
+        return len(self._seen)
+
+    def token_log(self) -> list[bytes]:
+        """What a token log that holds these items looks like, byte for byte."""
+        ciphers = {epoch: self._keys.cipher(self.request_id, epoch, TOKENS) for epoch, _ in self._runs}
+        return [seal_run(ciphers[epoch], epoch, n, token_ids) for n, (epoch, token_ids) in enumerate(self._runs)]
+
+    async def next(self) -> list[pb.StepDelta]:
+        """Everything that arrived since the last call, at least one; empty after the last. Safe to cancel."""
+        while not self._arrived:
+            if self._lost:
+                raise self._lost
+            if self.complete:
+                return []
+            self._changed.clear()
+            await self._changed.wait()
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    async def __aiter__(self) -> AsyncIterator[pb.StepDelta]:
+        while deltas := await self.next():
+            for delta in deltas:
+                yield delta
+
+    def feed(self, item: pb.StepItem) -> None:
+        """Takes an item of a step frame; what cannot be believed is counted and left out."""
+        if self.complete:
+            self.odd["AFTER_END"] += 1
+            return
+        try:
+            delta = self._opened(item)
+        except SealError as error:
+            self.odd[error.reason] += 1
+            return
+        if item.n < self.items:
+            self._repeated(item.n, delta)
+        elif item.n > self.items:
+            self._give_up("REPLY_GAP")
+        else:
+            self._deliver(item.epoch, delta)
+
+    def _opened(self, item: pb.StepItem) -> pb.StepDelta:
+        named = (item.key_id, item.epoch)
+        cipher = self._ciphers.get(named) or self._keys.cipher(self.request_id, item.epoch, STEP, under=item.key_id)
+        try:
+            delta = pb.StepDelta.FromString(cipher.open(item.n, item.sealed))
+        except DecodeError:
+            raise BrokenSeal from None
+        self._ciphers[named] = cipher  # only now: forged epochs must not fill memory
+        return delta
+
+    def _repeated(self, n: int, delta: pb.StepDelta) -> None:
+        if self._seen[n] == _digest(delta):
+            self.odd["REPEATED"] += 1
+        elif delta.finish in _DECIDED and not delta.token_ids:
+            self._end_with(delta)
+        else:
+            self._give_up("REPLY_DIVERGED")
+
+    def _deliver(self, epoch: int, delta: pb.StepDelta) -> None:
+        self._runs.append((epoch, tuple(delta.token_ids)))
+        self._seen.append(_digest(delta))
+        if delta.finish:
+            self._end_with(delta)
+            return
+        self._arrived.append(delta)
+        self._changed.set()
+
+    def _end_with(self, delta: pb.StepDelta) -> None:
+        self._arrived.append(delta)
+        self.complete = True
+        self._changed.set()
+
+    def _give_up(self, reason: str) -> None:
+        self.odd[reason] += 1
+        self._lost = ReplyLost(reason)
+        self.complete = True
+        self._changed.set()
+
+
+def _digest(delta: pb.StepDelta) -> bytes:
+    """Of what a caller could notice; times and counts of prompt tokens may differ between claims."""
+    known = pb.StepDelta(token_ids=delta.token_ids, text=delta.text, finish=delta.finish, failure=delta.failure)
+    return hashlib.blake2b(known.SerializeToString(deterministic=True), digest_size=8).digest()

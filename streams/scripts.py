@@ -1,0 +1,43 @@
+"""Runs the atomic scripts: one round trip each, by digest, loaded again when a restarted Redis forgot them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from streams import keys
+
+Argument = str | bytes | int
+
+_NAMES = {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)} | {
+    "FRAME_FIELD": keys.FRAME_FIELD.decode()
+}
+
+
+class Script:
+    """One Lua script of `streams/lua`, with the names of `keys` filled in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = Template(files("streams").joinpath("lua", f"{name}.lua").read_text()).substitute(_NAMES)
+        self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, redis: Redis, key_names: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        call = (len(key_names), *key_names, *arguments)
+        try:
+            return await redis.execute_command("EVALSHA", self._digest, *call)
+        except NoScriptError:
+            return await redis.execute_command("EVAL", self.text, *call)
+
+
+submit = Script("submit")
+claim = Script("claim")
+publish = Script("publish")
+renew = Script("renew")
+hand_back = Script("hand_back")

@@ -1,0 +1,241 @@
+"""The worker's half: delivered entries, claims, the one call a step, leases. Every method is one round trip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from streams import keys, scripts
+from streams.connection import BLOCK_MS, blocking_client, command_client
+from streams.items import Item
+from streams.jobs import Entry, OpenedJob
+from strongroom.inference.v1.inference_pb2 import Worker
+
+LINGER_MS = 60_000  # an ended request's claim and token log, for a call whose answer got lost
+UNLED_MS = 60_000  # reply stream of a gateway without a lease
+WORKER_MS = 5_000  # an announcement
+FREE_MS = 86_400_000  # idle time given to what is handed back: more than any lease
+
+
+class ClaimState(StrEnum):
+    CLAIMED = "claimed"
+    ENDED = "ended"  # delivered again after its end: dropped
+    REPLAY = "replay"  # another entry has this ticket: dropped
+    LOST = "lost"  # another worker has the entry by now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What Redis says of an entry. All but `state` matter only when it is CLAIMED."""
+
+    state: ClaimState
+    epoch: int = 0
+    deliveries: int = 0
+    cancelled: bool = False
+    runs: tuple[bytes, ...] = ()  # the token log so far
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advance:
+    """One request's part of a step; without items it only asks whether the request is still ours and wanted."""
+
+    request_id: str
+    epoch: int
+    gateway: str
+    first: int  # number of the first item
+    items: Sequence[Item] = ()
+    last: bool = False  # the last item is the end
+
+
+@dataclass(slots=True)
+class Report:
+    """What the call a step found. Who is not named was written and goes on."""
+
+    stale: set[str] = field(default_factory=set)
+    gaps: dict[str, int] = field(default_factory=dict)  # request → first item to send again
+    cancelled: set[str] = field(default_factory=set)
+    orphaned: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A claim to keep or to give back."""
+
+    request_id: str
+    epoch: int
+    work: str
+    entry_id: str
+
+
+class WorkQueue:
+    """One seat at the work streams of one model. Raises what `connection.out_of_service` recognises."""
+
+    def __init__(
+        self, url: str, model: str, seat: str, boot_id: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._redis, self._waiting = command_client(url), blocking_client(url)
+        self._streams = keys.work_streams(model)
+        self._seat, self._boot, self._clock = seat, boot_id, clock
+        self.vanished = 0  # entries that were deleted while somebody held them: their jobs are gone
+
+    async def open(self) -> None:
+        """Makes streams and group where they are missing; the group sees everything in them from the start.
+
+        To be called again whenever Redis was away: one without its data has no group.
+        """
+        for work in self._streams.values():
+            try:
+                await self._redis.xgroup_create(work, keys.GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+        await self._waiting.aclose()
+
+    async def ready(self, counts: Mapping[str, int]) -> list[Entry]:
+        """Waiting entries, at most `counts[class]` of each class; does not block."""
+        pipe = self._redis.pipeline(transaction=False)
+        for priority, count in counts.items():
+            pipe.xreadgroup(keys.GROUP, self._seat, {self._streams[priority]: ">"}, count=count)
+        return [entry for streams in await pipe.execute() for entry in _entries(streams)]
+
+    async def wait(self) -> list[Entry]:
+        """Blocks up to BLOCK_MS for the first entry of any class. Never cancel it: it would lose a delivery."""
+        streams = dict.fromkeys(self._streams.values(), ">")
+        return _entries(await self._waiting.xreadgroup(keys.GROUP, self._seat, streams, count=1, block=BLOCK_MS))
+
+    async def predecessors(self, count: int) -> list[Entry]:
+        """What the last process on this seat held. Call it once, before claiming anything else."""
+        found: list[Entry] = []
+        for work in self._streams.values():
+            if count > len(found):
+                found += _entries(
+                    await self._redis.xreadgroup(keys.GROUP, self._seat, {work: "0"}, count=count - len(found))
+                )
+        return found
+
+    async def overdue(self, lease_ms: int, count: int) -> list[Entry]:
+        """Takes over entries whose holder has not renewed them for a lease."""
+        found: list[Entry] = []
+        for work in self._streams.values():
+            cursor: bytes | str = "0-0"
+            while len(found) < count:
+                answer = await self._redis.execute_command(
+                    "XAUTOCLAIM", work, keys.GROUP, self._seat, lease_ms, cursor, "COUNT", count - len(found)
+                )
+                cursor = answer[0]
+                found += self._still_there(work, answer)
+                if cursor in (b"0-0", "0-0"):
+                    break
+        return found
+
+    def _still_there(self, work: str, answer: Sequence[Any]) -> list[Entry]:
+        """Redis 7 lists entries that were deleted, 6.2 answers nothing in their place."""
+        there = [(entry_id, fields) for entry_id, fields in answer[1] if entry_id and fields]
+        self.vanished += len(answer[1]) - len(there) + (len(answer[2]) if len(answer) > 2 else 0)
+        return [_entry(work, entry_id, fields) for entry_id, fields in there]
+
+    async def claim(self, job: OpenedJob) -> Claim:
+        """Makes the job ours under a new epoch; what was claimed or ended under another entry is dropped here."""
+        entry = job.entry
+        answer = await scripts.claim.run(
+            self._redis, [entry.work], [entry.request_id, entry.entry_id, self._seat, self._boot, job.kept_until_ms]
+        )
+        state = ClaimState(answer[0].decode())
+        if state is not ClaimState.CLAIMED:
+            return Claim(state=state)
+        return Claim(
+            state=state,
+            epoch=int(answer[1]),
+            deliveries=int(answer[2]),
+            cancelled=bool(answer[3]),
+            runs=tuple(answer[4:]),
+        )
+
+    async def drop(self, entry: Entry) -> None:
+        """Removes an entry that nobody shall run."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xack(entry.work, keys.GROUP, entry.entry_id)
+        pipe.xdel(entry.work, entry.entry_id)
+        await pipe.execute()
+
+    async def publish(self, advances: Sequence[Advance]) -> Report:
+        """The one fenced call a step. May be repeated: what was written already is not written again."""
+        arguments: list[scripts.Argument] = [len(advances), LINGER_MS, UNLED_MS]
+        for advance in advances:
+            arguments += (advance.request_id, advance.epoch, advance.first, int(advance.last), advance.gateway)
+            arguments.append(len(advance.items))
+            for item in advance.items:
+                arguments += (item.frame, item.run)
+        return _report(await scripts.publish.run(self._redis, [], arguments))
+
+    async def renew(self, held: Iterable[Held]) -> set[str]:
+        """Renews the leases; returns the requests that are no longer ours."""
+        arguments: list[scripts.Argument] = [self._seat]
+        for job in held:
+            arguments += (job.request_id, job.epoch, job.work, job.entry_id)
+        return {request.decode() for request in await scripts.renew.run(self._redis, [], arguments)}
+
+    async def hand_back(self, entries: Iterable[Entry | Held]) -> int:
+        """Lets any worker take these at once; returns how many were still ours."""
+        arguments: list[scripts.Argument] = [self._seat, FREE_MS]
+        for entry in entries:
+            arguments += (entry.work, entry.entry_id)
+        return int(await scripts.hand_back.run(self._redis, [], arguments))
+
+    async def announce(self, worker: Worker) -> None:
+        """Tells gateways that this seat serves its model."""
+        now_ms = int(self._clock() * 1000)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys.WORKER + self._seat, worker.SerializeToString(), px=WORKER_MS)
+        pipe.zadd(keys.WORKERS, {self._seat: now_ms})
+        pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms - 10 * WORKER_MS)
+        await pipe.execute()
+
+    async def leave(self) -> None:
+        """Takes the announcement back."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.delete(keys.WORKER + self._seat)
+        pipe.zrem(keys.WORKERS, self._seat)
+        await pipe.execute()
+
+
+def _entries(streams: Any) -> list[Entry]:
+    return [
+        _entry(name.decode(), entry_id, fields)
+        for name, messages in streams or ()
+        for entry_id, fields in messages
+    ]
+
+
+def _entry(work: str, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> Entry:
+    fields = fields or {}  # none: it was deleted while somebody held it
+    return Entry(
+        work=work,
+        entry_id=entry_id.decode(),
+        request_id=fields.get(b"id", b"").decode("utf-8", "replace"),
+        key_id=fields.get(b"k", b"").decode("ascii", "replace"),
+        sealed=fields.get(b"job", b""),
+    )
+
+
+def _report(flat: Sequence[Any]) -> Report:
+    report = Report()
+    for request, what, at in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        request_id = request.decode()
+        if what == b"stale":
+            report.stale.add(request_id)
+        elif what == b"gap":
+            report.gaps[request_id] = int(at)
+        elif what == b"cancel":
+            report.cancelled.add(request_id)
+        else:
+            report.orphaned.add(request_id)
+    return report

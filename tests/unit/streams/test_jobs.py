@@ -1,0 +1,113 @@
+"""A job is opened and its ticket checked before anything believes it."""
+
+from dataclasses import replace
+
+import pytest
+
+from streams.jobs import Entry, NotAJob, open_job, seal_job
+from streams.seal import BrokenSeal, QueueKeys, UnknownKey
+from streams.ticket import TicketExpired, TicketForged
+from strongroom.inference.v1 import inference_pb2 as pb
+
+KEYS = QueueKeys(bytes(range(32)))
+NOW_MS = 1_000_000
+
+
+def delivered(job: pb.Job, keys: QueueKeys = KEYS) -> Entry:
+    sealed = seal_job(keys, job)
+    return Entry(
+        work=sealed.work, entry_id="1-1", request_id=sealed.request_id, key_id=sealed.key_id, sealed=sealed.sealed
+    )
+
+
+def test_an_accepted_job_opens_to_the_bytes_that_were_accepted(make_job, ticket_key) -> None:
+    opened = open_job(delivered(make_job(text="你好")), KEYS, ticket_key, NOW_MS)
+    assert opened.body.messages[0].content == "你好"
+    assert opened.kept_until_ms > opened.deadline_ms
+
+
+def test_a_job_is_sealed_to_the_same_bytes_however_often(make_job) -> None:
+    assert seal_job(KEYS, make_job()) == seal_job(KEYS, make_job())
+
+
+def test_invariant_1_a_ticket_under_another_key_is_refused(make_job, ticket_key) -> None:
+    """Fails if `check_ticket` does not compare the MAC."""
+    with pytest.raises(TicketForged):
+        open_job(delivered(make_job(key=b"f" * 32)), KEYS, ticket_key, NOW_MS)
+
+
+def test_invariant_1_a_ticket_for_other_bytes_is_refused(make_job, ticket_key) -> None:
+    """Fails if `_mac` leaves out the digest of the body."""
+    accepted, run = make_job(text="accepted"), make_job(text="something else")
+    run.ticket.CopyFrom(accepted.ticket)
+    with pytest.raises(TicketForged):
+        open_job(delivered(run), KEYS, ticket_key, NOW_MS)
+
+
+def test_invariant_1_a_ticket_of_another_request_is_refused(make_job, ticket_key) -> None:
+    """Fails if `_mac` leaves out the request id: then one body's ticket would serve every request with that body."""
+    other = make_job("r-2")
+    entry = replace(delivered(other), request_id="r-1")
+    resealed = KEYS.cipher("r-1", 0, "job").seal(0, other.SerializeToString())
+    with pytest.raises(TicketForged):
+        open_job(replace(entry, sealed=resealed), KEYS, ticket_key, NOW_MS)
+
+
+def test_invariant_1_a_ticket_with_another_expiry_is_refused(make_job, ticket_key) -> None:
+    """Fails if `_mac` leaves out the expiry."""
+    job = make_job()
+    job.ticket.expire_time.FromMilliseconds(9_000_000)
+    with pytest.raises(TicketForged):
+        open_job(delivered(job), KEYS, ticket_key, NOW_MS)
+
+
+def test_invariant_1_a_ticket_of_another_log_is_refused(make_job, ticket_key) -> None:
+    """Fails if `_mac` leaves out the log's origin."""
+    job = make_job()
+    job.ticket.log_origin = "other.log"
+    with pytest.raises(TicketForged):
+        open_job(delivered(job), KEYS, ticket_key, NOW_MS)
+
+
+def test_invariant_1_an_expired_ticket_is_refused(make_job, ticket_key) -> None:
+    """Fails if `check_ticket` does not look at the clock."""
+    with pytest.raises(TicketExpired):
+        open_job(delivered(make_job(expires_ms=NOW_MS)), KEYS, ticket_key, NOW_MS)
+
+
+def test_a_job_without_a_ticket_is_refused(make_job, ticket_key) -> None:
+    job = make_job()
+    job.ClearField("ticket")
+    with pytest.raises(TicketForged):
+        open_job(delivered(job), KEYS, ticket_key, NOW_MS)
+
+
+def test_a_job_under_a_strange_queue_key_is_refused(make_job, ticket_key) -> None:
+    with pytest.raises(UnknownKey):
+        open_job(delivered(make_job(), QueueKeys(b"s" * 32)), KEYS, ticket_key, NOW_MS)
+
+
+def test_an_altered_or_renamed_entry_is_refused(make_job, ticket_key) -> None:
+    entry = delivered(make_job())
+    for altered in (
+        replace(entry, sealed=entry.sealed[:-1] + bytes([entry.sealed[-1] ^ 1])),
+        replace(entry, request_id="r-2"),
+    ):
+        with pytest.raises(BrokenSeal):
+            open_job(altered, KEYS, ticket_key, NOW_MS)
+
+
+def test_an_entry_that_is_empty_or_no_job_is_refused(make_job, ticket_key) -> None:
+    entry = delivered(make_job())
+    garbage = KEYS.cipher("r-1", 0, "job").seal(0, b"\xff\xff\xff")
+    for sealed in (b"", garbage):
+        with pytest.raises(NotAJob):
+            open_job(replace(entry, sealed=sealed), KEYS, ticket_key, NOW_MS)
+
+
+def test_a_class_that_no_worker_reads_is_not_queued(make_job) -> None:
+    job = make_job()
+    body = pb.JobBody.FromString(job.body)
+    body.priority = "urgent"
+    with pytest.raises(ValueError, match="interactive, standard, batch"):
+        seal_job(KEYS, pb.Job(body=body.SerializeToString()))

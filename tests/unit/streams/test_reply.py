@@ -1,0 +1,99 @@
+"""One answer from many deliveries: in order, each item once, never altered."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.failures import ReplyLost
+from streams.items import Item, ItemSealer, open_runs
+from streams.reply import Reply
+from streams.seal import QueueKeys
+from strongroom.inference.v1 import inference_pb2 as pb
+
+KEYS = QueueKeys(bytes(range(32)))
+ANSWER = [pb.StepDelta(token_ids=[n], text=f"w{n} ", output_tokens=n + 1) for n in range(6)]
+ANSWER[-1].finish = pb.FINISH_STOP
+
+
+def items(epoch: int, deltas: list[pb.StepDelta] = ANSWER, keys: QueueKeys = KEYS) -> list[Item]:
+    sealer = ItemSealer(keys, "r", epoch)
+    return [sealer.seal(n, delta) for n, delta in enumerate(deltas)]
+
+
+def feed(reply: Reply, *sent: Item) -> None:
+    for item in sent:
+        for step_item in pb.StepFrame.FromString(item.frame).items:
+            reply.feed(step_item)
+
+
+async def received(reply: Reply) -> list[pb.StepDelta]:
+    return [delta async for delta in reply]
+
+
+async def test_an_answer_arrives_whole_and_ends() -> None:
+    reply = Reply(KEYS, "r")
+    feed(reply, *items(1))
+    assert await received(reply) == ANSWER
+    assert reply.complete
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(1, 6)), max_size=20))
+async def test_any_repetition_under_any_epoch_gives_the_answer_once(runs: list[tuple[int, int, int]]) -> None:
+    """Each run sends a stretch again from at or before what was seen, as workers do after a crash."""
+    sealed = {epoch: items(epoch) for epoch in (1, 2, 3, 4)}
+    reply = Reply(KEYS, "r")
+    for epoch, start, length in runs:
+        first = min(start, reply.items)
+        feed(reply, *sealed[epoch][first : first + length])
+    feed(reply, *sealed[4][reply.items :])
+    assert await received(reply) == ANSWER
+
+
+async def test_invariant_8_an_item_that_comes_back_different_ends_the_answer() -> None:
+    """Fails if `_repeated` drops every item below the next one without looking."""
+    reply = Reply(KEYS, "r")
+    feed(reply, *items(1)[:3])
+    feed(reply, items(2, [pb.StepDelta(token_ids=[9], text="other")])[0])
+    assert [delta.text for delta in await reply.next()] == ["w0 ", "w1 ", "w2 "]
+    with pytest.raises(ReplyLost) as caught:
+        await reply.next()
+    assert caught.value.reason == "REPLY_DIVERGED"
+
+
+async def test_invariant_8_a_missing_item_ends_the_answer() -> None:
+    """Fails if `feed` delivers whatever n comes."""
+    reply = Reply(KEYS, "r")
+    feed(reply, items(1)[0], items(1)[2])
+    assert len(await reply.next()) == 1
+    with pytest.raises(ReplyLost) as caught:
+        await reply.next()
+    assert caught.value.reason == "REPLY_GAP"
+
+
+async def test_an_end_that_was_decided_may_replace_a_token_that_redis_lost() -> None:
+    reply = Reply(KEYS, "r")
+    feed(reply, *items(1)[:3])
+    feed(reply, *items(2, [ANSWER[0], pb.StepDelta(finish=pb.FINISH_EXPIRED)]))
+    assert [delta.finish for delta in await received(reply)] == [0, 0, 0, pb.FINISH_EXPIRED]
+
+
+async def test_forged_items_are_counted_and_change_nothing() -> None:
+    reply = Reply(KEYS, "r")
+    feed(reply, *items(1, keys=QueueKeys(b"f" * 32)))
+    forged = pb.StepFrame.FromString(items(1)[0].frame).items[0]
+    forged.n = 5
+    reply.feed(forged)
+    feed(reply, *items(1))
+    assert await received(reply) == ANSWER
+    assert reply.odd == {"UNKNOWN_KEY": 6, "BROKEN_SEAL": 1}
+
+
+async def test_the_token_log_can_be_put_back_byte_for_byte() -> None:
+    first, second = items(7), items(9)
+    reply = Reply(KEYS, "r")
+    feed(reply, *first[:2], *second[2:4])
+    log = reply.token_log()
+    assert log == [first[0].run, first[1].run, second[2].run, second[3].run]
+    assert open_runs(KEYS, "r", log) == (0, 1, 2, 3)
