@@ -1,0 +1,230 @@
+"""Neighbours of a life in memory: they keep what they were told and assert the order that their contract demands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from chassis.failures import Unavailable
+from services.gateway.requests.life import Life, Neighbours, Terms
+from services.gateway.requests.neighbours import FilterLost, Job, Party, RecordEnded, ServedModel
+from services.gateway.requests.outcome import ALLOW, Accepted, Broken, End, Event, Filtered, Outcome, Screening, Step
+from services.gateway.requests.question import Caller, Message, Profile, Question
+
+POLICY = b"p" * 32
+
+
+@dataclass
+class Gate:
+    """Lets calls through while open; tests close it to stand between a call and its completion."""
+
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.opened.set()
+
+
+@dataclass
+class MemoryAudit:
+    """A log in memory. `journal` is what is durable; a closed gate keeps entries from becoming so."""
+
+    away: bool = False
+    gate: Gate = field(default_factory=Gate)
+    journal: list[tuple[str, str, object]] = field(default_factory=list)
+    policies: set[bytes] = field(default_factory=set)
+    reaped: set[str] = field(default_factory=set)
+
+    def kinds(self, request_id: str) -> list[str]:
+        return [kind for kind, record, _ in self.journal if record == request_id]
+
+    def require(self) -> None:
+        if self.away:
+            raise Unavailable("audit is away", reason="AUDIT_UNAVAILABLE")
+
+    async def accept(
+        self,
+        request_id: str,
+        party: Party,
+        model: str,
+        trace_id: str,
+        deadline_ms: int,
+        job_digest: bytes,
+        idempotency_key: str,
+        fields: Mapping[str, bytes],
+    ) -> Accepted:
+        assert set(fields) == {"request_received", "request_sent", "parameters", "findings"}
+        await self.gate.opened.wait()
+        assert self.kinds(request_id) == [], "one ACCEPTED a record"
+        self.journal.append(("ACCEPTED", request_id, job_digest))
+        return Accepted((b"ticket",), "dev.test/log", deadline_ms)
+
+    async def refuse(
+        self,
+        request_id: str,
+        party: Party,
+        model: str,
+        trace_id: str,
+        rule: str,
+        idempotency_key: str,
+        fields: Mapping[str, bytes],
+    ) -> str:
+        assert set(fields) == {"request_received", "parameters", "findings", "answer_released"}
+        await self.gate.opened.wait()
+        assert self.kinds(request_id) == [], "REFUSED is the whole record"
+        self.journal.append(("REFUSED", request_id, dict(fields)))
+        return "receipt"
+
+    async def release(self, request_id: str, n: int, content: bytes) -> None:
+        await self.gate.opened.wait()
+        if request_id in self.reaped:
+            raise RecordEnded
+        assert self.kinds(request_id) == ["ACCEPTED"] + ["RELEASE"] * n, "releases count up after ACCEPTED"
+        self.journal.append(("RELEASE", request_id, content))
+
+    async def end(self, request_id: str, end: End, usage: tuple[int, int], fields: Mapping[str, bytes]) -> str:
+        assert set(fields) == {"answer_generated", "answer_released", "findings"}
+        await self.gate.opened.wait()
+        if request_id in self.reaped:
+            raise RecordEnded
+        assert self.kinds(request_id)[:1] == ["ACCEPTED"] and "END" not in self.kinds(request_id), "exactly one END"
+        self.journal.append(("END", request_id, (end, dict(fields))))
+        return "receipt"
+
+    async def know_policy(self, digest: bytes) -> None:
+        self.policies.add(digest)
+
+
+@dataclass
+class MemoryGuard:
+    """Screens with a fixed verdict; filters with a function over each piece."""
+
+    away: bool = False
+    screening: Screening = field(
+        default_factory=lambda: Screening(ALLOW, POLICY, messages=(Message("system", "ours"), Message("user", "hello")))
+    )
+    filtering: Callable[[str, bool], Filtered] = lambda text, last: Filtered(text)
+    lose_at: int = -1  # the piece at which the filter is found lost
+    fed: list[tuple[int, str, int | None]] = field(default_factory=list)
+
+    def require(self) -> None:
+        if self.away:
+            raise Unavailable("guard is away", reason="GUARD_UNAVAILABLE")
+
+    async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening:
+        self.require()
+        await asyncio.sleep(0)
+        return self.screening
+
+    async def filter(
+        self,
+        request_id: str,
+        policy_digest: bytes,
+        n: int,
+        text: str,
+        last: bool,
+        deadline: float,
+        released: int | None = None,
+    ) -> Filtered:
+        assert policy_digest == self.screening.policy_digest, "a filter is pinned to the bundle that screened"
+        self.fed.append((n, text, released))
+        await asyncio.sleep(0)
+        if n == self.lose_at and released is None:
+            raise FilterLost
+        return self.filtering(text[released:] if released is not None else text, last)
+
+
+@dataclass
+class MemoryQueue:
+    """Runs a script of steps for each submitted job; submitting before ACCEPTED is durable fails the test."""
+
+    audit: MemoryAudit
+    script: list[Step] = field(default_factory=lambda: [Step("Hello", 1), Step(" world", 1, "STOP", "", 7, 2)])
+    full: bool = False
+    submitted: list[Job] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+
+    def require(self, model: str, priority: str) -> None:
+        if self.full:
+            raise Unavailable("the queue is away", reason="QUEUE_UNAVAILABLE")
+
+    def job(self, request_id: str, messages, model, sampling, tenant, deadline_ms, priority) -> Job:  # type: ignore[no-untyped-def]
+        assert messages and messages[0].role == "system"
+        return Job(request_id, repr(messages).encode(), model, priority, deadline_ms)
+
+    async def submit(self, job: Job, accepted: Accepted) -> ScriptedSteps:
+        assert self.audit.kinds(job.request_id) == ["ACCEPTED"], "invariant 1: no model input before ACCEPTED"
+        self.submitted.append(job)
+        return ScriptedSteps(list(self.script))
+
+    async def cancel(self, request_id: str) -> None:
+        self.cancelled.append(request_id)
+
+    def forget(self, request_id: str) -> None:
+        pass
+
+    def models(self) -> Mapping[str, ServedModel]:
+        return {"tiny": ServedModel("tiny", "echo", 256, 1, b"t" * 32, 0)}
+
+
+@dataclass
+class ScriptedSteps:
+    """One step at a time, each on another turn of the loop; then silence."""
+
+    steps: list[Step]
+
+    async def take(self, seconds: float | None) -> list[Step]:
+        await asyncio.sleep(0)
+        if self.steps:
+            return [self.steps.pop(0)]
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            pass
+        return []
+
+
+class Bench:
+    """Lives with their neighbours in memory."""
+
+    def __init__(self) -> None:
+        self.audit, self.guard = MemoryAudit(), MemoryGuard()
+        self.queue = MemoryQueue(self.audit)
+        self.neighbours = Neighbours(self.guard, self.audit, self.queue)
+        self.question = Question((Message("user", "hello"),), model="tiny")
+        self.caller = Caller("development", "developer")
+
+    def life(self, seconds: float = 5.0) -> Life:
+        now = asyncio.get_running_loop().time()
+        profile = Profile()
+        return Life(
+            Terms(
+                request_id="0190-test",
+                trace_id="0" * 32,
+                question=self.question,
+                caller=self.caller,
+                model="tiny",
+                template_digest=b"t" * 32,
+                sampling=profile.resolve(self.question.sampling, 1),
+                deadline=now + seconds,
+                deadline_ms=int((time.time() + seconds) * 1000),
+            ),
+            self.neighbours,
+        )
+
+    @staticmethod
+    async def events(life: Life) -> list[Event]:
+        """All events of a life that somebody runs."""
+        events: list[Event] = []
+        while not events or not isinstance(events[-1], Outcome | Broken):
+            events.append(await life.next_event())
+        return events
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()

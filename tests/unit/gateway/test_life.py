@@ -1,0 +1,193 @@
+"""The life of a request against its neighbours in memory, which assert the order of things."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chassis.failures import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
+from services.gateway.requests.outcome import (
+    CANCELLED,
+    REFUSE,
+    Broken,
+    Delta,
+    End,
+    Filtered,
+    Outcome,
+    Screening,
+    Started,
+    Step,
+)
+
+
+async def run(bench, **kwargs):
+    life = bench.life(**kwargs)
+    task = asyncio.create_task(life.run())
+    events = await bench.events(life)
+    await task
+    return life, events
+
+
+def text(events):
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def end_of(bench):
+    (entry,) = [detail for kind, _, detail in bench.audit.journal if kind == "END"]
+    return entry
+
+
+async def test_an_answer_is_started_released_and_closed_with_a_receipt(bench):
+    _, events = await run(bench)
+    assert isinstance(events[0], Started) and isinstance(events[-1], Outcome)
+    assert text(events) == "Hello world" and events[-1].finish_reason == "STOP" and events[-1].receipt == "receipt"
+    assert (events[-1].input_tokens, events[-1].output_tokens) == (7, 2)
+    end, fields = end_of(bench)
+    assert end.state == "COMPLETED"
+    assert json.loads(fields["answer_released"])[0]["content"] == "Hello world"
+
+
+async def test_invariant_1_no_model_input_without_a_durable_accepted(bench):
+    """Fails if `_converse` submits the job before it awaits `_accept`: MemoryQueue.submit then finds no ACCEPTED."""
+    bench.audit.gate.opened.clear()
+    life = bench.life()
+    task = asyncio.create_task(life.run())
+    await asyncio.sleep(0.05)
+    assert bench.queue.submitted == []
+    bench.audit.gate.opened.set()
+    await bench.events(life)
+    await task
+    assert len(bench.queue.submitted) == 1
+
+
+async def test_invariant_2_nothing_is_emitted_before_its_release_is_durable(bench):
+    """Fails if `Answer._release` puts the Delta into the mailbox before it awaits `audit.release`."""
+    life = bench.life()
+    task = asyncio.create_task(life.run())
+    assert isinstance(await life.next_event(), Started)
+    bench.audit.gate.opened.clear()
+    waiting = asyncio.create_task(life.next_event())
+    await asyncio.sleep(0.05)
+    assert not waiting.done(), "a piece of answer left before it was durable"
+    bench.audit.gate.opened.set()
+    assert isinstance(await waiting, Delta)
+    await bench.events(life)
+    await task
+
+
+async def test_invariant_2_a_refusal_is_sent_after_its_refused_entry_is_durable(bench):
+    """Fails if `_refuse` pushes the Delta before it awaits `audit.refuse`."""
+    bench.guard.screening = Screening(REFUSE, b"p" * 32, rule="weapons", refusal_text="此内容违反使用政策")
+    bench.audit.gate.opened.clear()
+    life = bench.life()
+    task = asyncio.create_task(life.run())
+    waiting = asyncio.create_task(life.next_event())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    bench.audit.gate.opened.set()
+    events = [await waiting, *await bench.events(life)]
+    await task
+    assert text(events) == "此内容违反使用政策" and events[-1].finish_reason == "REFUSED"
+    assert bench.audit.kinds(life.terms.request_id) == ["REFUSED"] and bench.queue.submitted == []
+
+
+async def test_invariant_7_a_guard_that_is_away_lets_nothing_through(bench):
+    """Fails if `_converse` goes on with the caller's own messages when `screen` raises."""
+    bench.guard.away = True
+    _, events = await run(bench)
+    assert isinstance(events[-1], Broken) and isinstance(events[-1].error, Unavailable)
+    assert bench.audit.journal == [] and bench.queue.submitted == []
+
+
+async def test_a_withheld_answer_keeps_what_was_released_and_stops_the_worker(bench):
+    bench.queue.script = [Step("fine ", 1), *[Step("bad ", 8) for _ in range(4)]]
+    bench.guard.filtering = lambda text, last: (
+        Filtered("", withheld=True, rule="violence") if "bad" in text else Filtered(text)
+    )
+    life, events = await run(bench)
+    assert text(events) == "fine " and events[-1].finish_reason == "WITHHELD" and events[-1].verdict == "REFUSE"
+    end, fields = end_of(bench)
+    assert (end.state, end.reason) == ("WITHHELD", "violence")
+    assert json.loads(fields["answer_released"])[0]["content"] == "fine "
+    assert "bad" in json.loads(fields["answer_generated"])[0]["content"]
+    assert bench.queue.cancelled == [life.terms.request_id]
+
+
+async def test_a_lost_filter_is_fed_the_whole_answer_again(bench):
+    bench.queue.script = [Step("one ", 8), Step("two ", 8), Step("three", 8, "STOP")]
+    bench.guard.lose_at = 1
+    _, events = await run(bench)
+    assert text(events) == "one two three"
+    assert (1, "one two ", 4) in bench.guard.fed
+
+
+async def test_a_deadline_expires_the_request_and_its_record(bench):
+    bench.queue.script = [Step("Hello", 1)]
+    _, events = await run(bench, seconds=0.1)
+    assert isinstance(events[-1].error, DeadlineExceeded) and end_of(bench)[0].state == "EXPIRED"
+    assert bench.queue.cancelled
+
+
+async def test_a_prompt_that_does_not_fit_names_the_field_and_the_remedy(bench):
+    bench.queue.script = [Step("", 0, "FAILED", "PROMPT_TOO_LONG")]
+    _, events = await run(bench)
+    assert isinstance(events[-1].error, InvalidArgument) and events[-1].error.field == "prompt.messages"
+    assert (end_of(bench)[0].state, end_of(bench)[0].reason) == ("FAILED", "PROMPT_TOO_LONG")
+
+
+async def test_a_record_that_audit_ended_ends_the_stream(bench):
+    bench.audit.reaped.add("0190-test")
+    _, events = await run(bench)
+    assert isinstance(events[-1].error, Unavailable) and events[-1].error.reason == "GATEWAY_LOST"
+    assert bench.audit.kinds("0190-test") == ["ACCEPTED"]
+
+
+async def test_a_caller_who_does_not_read_holds_its_own_request_only(bench):
+    bench.queue.script = [Step(f"{n} ", 8) for n in range(500)]
+    life = bench.life(seconds=0.5)
+    task = asyncio.create_task(life.run())
+    await asyncio.sleep(0.2)
+    assert bench.audit.kinds(life.terms.request_id).count("RELEASE") < 100
+    life.detach()
+    await task
+    assert end_of(bench)[0].state == CANCELLED
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(turns=st.integers(0, 60), late=st.booleans(), refused=st.booleans())
+def test_invariant_4_every_accepted_request_ends_wherever_its_caller_leaves(bench, turns, late, refused):
+    """Fails if `_close` skips the END when the conversation was cancelled while ACCEPTED was on its way."""
+
+    async def leave() -> None:
+        fresh = type(bench)()
+        if refused:
+            fresh.guard.screening = Screening(REFUSE, b"p" * 32, rule="r", refusal_text="no")
+        if late:
+            fresh.audit.gate.opened.clear()
+        life = fresh.life()
+        task = asyncio.create_task(life.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        life.detach()
+        fresh.audit.gate.opened.set()
+        async with asyncio.timeout(5):
+            await task
+        kinds = fresh.audit.kinds(life.terms.request_id)
+        assert kinds.count("END") == kinds.count("ACCEPTED")
+
+    asyncio.run(leave())
+
+
+async def test_cancelling_twice_or_after_the_end_changes_nothing(bench):
+    life = bench.life()
+    task = asyncio.create_task(life.run())
+    await life.next_event()
+    assert life.cancel(End(CANCELLED)) and not life.cancel(End(CANCELLED))
+    await task
+    assert not life.cancel(End(CANCELLED))
+    assert end_of(bench)[0].state == CANCELLED
+    events = await bench.events(life)
+    assert isinstance(events[-1].error, Cancelled)

@@ -1,0 +1,114 @@
+"""Admission, cadence, rejections, ids and the canonical bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+
+import pytest
+
+from chassis.failures import NotFound, ResourceExhausted, Unavailable
+from services.gateway.requests import fields
+from services.gateway.requests.admission import Admission
+from services.gateway.requests.cadence import SECONDS, TOKENS, Cadence
+from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.question import Caller, Message, Profile, Question, Sampling
+from services.gateway.requests.record_id import new_request_id
+from services.gateway.requests.rejections import Rejections
+
+
+def test_the_first_token_is_due_at_once_then_eight_or_200_ms():
+    cadence = Cadence()
+    cadence.gather(1)
+    assert cadence.due_in(10.0) <= 0
+    cadence.released(10.0)
+    cadence.gather(TOKENS - 1)
+    assert 0 < cadence.due_in(10.1) <= SECONDS
+    assert cadence.due_in(10.0 + SECONDS) <= 0
+    cadence.gather(1)
+    assert cadence.due_in(10.1) <= 0
+
+
+def test_admission_refuses_at_once_above_its_bound_and_says_when_to_come_back():
+    admission = Admission(2)
+    admission.enter()
+    admission.enter()
+    with pytest.raises(ResourceExhausted) as full:
+        admission.enter()
+    assert full.value.retry_after_seconds
+    admission.leave()
+    admission.enter()
+
+
+async def test_rejections_are_written_at_once_then_aggregated_and_none_is_lost():
+    written = []
+    rejections = Rejections(written.append, window_seconds=0.05)
+    caller = Caller("t", "c")
+    for _ in range(10):
+        rejections.note(caller, "INVALID_ARGUMENT", "prompt.messages", "trace")
+    assert [rejection.count for rejection in written] == [1]
+    await asyncio.sleep(0.12)
+    assert sum(rejection.count for rejection in written) == 10 and len(written) == 2
+    rejections.note(caller, "NOT_FOUND", "prompt.model", "trace")
+    rejections.flush()
+    assert sum(rejection.count for rejection in written) == 11
+
+
+def test_request_ids_are_uuid7_and_sort_by_time():
+    ids = [new_request_id(milliseconds) for milliseconds in (1, 2, 3_000_000_000_000)]
+    assert ids == sorted(ids) and all(uuid.UUID(text).version == 7 for text in ids)
+    assert uuid.UUID(new_request_id()).variant == uuid.RFC_4122
+
+
+def test_the_bytes_of_a_request_hold_only_what_the_caller_set():
+    bare = Question((Message("user", '你好 \u2028 "x"'),))
+    assert json.loads(fields.received(bare)) == {
+        "messages": [{"role": "user", "content": '你好 \u2028 "x"'}],
+        "parameters": {},
+    }
+    full = Question(bare.messages, model="m", sampling=Sampling(temperature=1.0, top_p=0.7, seed=5, stop=("a",)))
+    parameters = json.loads(fields.received(full))["parameters"]
+    assert parameters == {"temperature": "1", "top_p": "0.7", "seed": 5, "stop": ["a"]}
+
+
+async def test_a_model_that_nobody_serves_is_named_with_those_that_are(bench):
+    noted = []
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(noted.append), "", Profile())
+    with pytest.raises(NotFound) as unknown:
+        conductor.start(Question((Message("user", "hi"),), model="gpt"), bench.caller, "", 5)
+    assert (
+        "tiny" in str(unknown.value) and unknown.value.field == "prompt.model" and noted[0].reason == "MODEL_NOT_FOUND"
+    )
+
+
+@pytest.mark.parametrize("neighbour", ["guard", "audit", "queue"])
+async def test_invariant_7_a_neighbour_that_is_away_refuses_before_anything_is_recorded(bench, neighbour):
+    """Fails if `_settle` does not ask that neighbour."""
+    noted = []
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(noted.append), "", Profile())
+    setattr(getattr(bench, neighbour), "full" if neighbour == "queue" else "away", True)
+    with pytest.raises(Unavailable):
+        conductor.start(bench.question, bench.caller, "", 5)
+    assert noted == [] and bench.audit.journal == []
+
+
+async def test_a_place_is_held_until_the_end_is_durable(bench):
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(lambda _: None), "", Profile())
+    life = conductor.start(bench.question, bench.caller, "", 5)
+    await life.next_event()
+    with pytest.raises(ResourceExhausted):
+        conductor.start(bench.question, bench.caller, "", 5)
+    await bench.events(life)
+    await conductor.drain(1)
+    assert conductor.cancel(life.terms.request_id, bench.caller) is False
+
+
+async def test_only_the_caller_itself_cancels_its_request(bench):
+    bench.queue.script = []
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(lambda _: None), "", Profile())
+    life = conductor.start(bench.question, bench.caller, "", 5)
+    await life.next_event()
+    assert conductor.cancel(life.terms.request_id, Caller("development", "other")) is False
+    assert conductor.cancel(life.terms.request_id, bench.caller) is True
+    await conductor.drain(1)
