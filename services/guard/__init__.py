@@ -1,0 +1,1 @@
+"""Policy, redaction, verdicts and the output filter."""

@@ -1,0 +1,162 @@
+"""A run of digits in any writing, and the ways of reading a number that starts at its first digit."""
+
+import re
+from dataclasses import dataclass
+
+from services.guard.redaction.characters import DIGIT, digit_value
+from services.guard.redaction.finding import Window
+
+MOST_DIGITS = 25  # one more than any number looked for, so that a longer run is seen to be longer
+RAW_BOUND = 128  # characters a run may stretch over, invisible ones included; an open run is masked there
+VISIBLE_BOUND = 64  # the same without the invisible ones; a run that is still open there is no number
+
+# Between two digits: at most four separators, any number of invisible characters.
+_GAP = r"z*+(?:[ \-._s()n,]z*+){0,4}+"
+_RUN = re.compile(rf"[{DIGIT}](?:{_GAP}[{DIGIT}]){{0,{MOST_DIGITS - 1}}}+")
+_GAP_ONLY = re.compile(_GAP)
+
+# From here on a number may start; a bracket or plus sign before its first digit belongs to it.
+START = re.compile(rf"(?:\(z{{0,4}}+)?+(?:\+z{{0,4}}+)?+([{DIGIT}])")
+UNFINISHED_START = re.compile(r"(?:\(z{0,4}+(?:\+z{0,4}+)?+|\+z{0,4}+)\Z")
+
+
+@dataclass(frozen=True)
+class Digit:
+    value: str
+    at: int
+    chinese: bool
+    gap: str  # class letters of what stands before it, without invisible ones; empty for the first
+
+
+@dataclass(frozen=True)
+class Run:
+    """Digits from one start on, at most MOST_DIGITS.
+
+    `open`: the window ends before the run does. `at_bound`: it reaches VISIBLE_BOUND or RAW_BOUND unfinished.
+    `hiding`: it does so because invisible characters stretch it."""
+
+    digits: tuple[Digit, ...]
+    open: bool
+    at_bound: bool
+    hiding: bool
+
+
+def read_run(window: Window, start: int) -> Run:
+    """`start` is the place of a digit."""
+    bound, hiding = _bound(window.kinds, start)
+    limit = min(len(window), bound)
+    match = _RUN.match(window.kinds, start, limit)
+    assert match is not None, "a run is read where a digit stands"
+    digits = _digits(match.group(), start)
+    trailing = _GAP_ONLY.match(window.kinds, match.end(), limit)
+    unfinished = len(digits) < MOST_DIGITS and trailing is not None and trailing.end() == limit
+    at_bound = unfinished and limit == bound
+    return Run(digits, unfinished and not at_bound and not window.ended, at_bound, at_bound and hiding)
+
+
+def _bound(kinds: str, start: int) -> tuple[int, bool]:
+    """Where a run from `start` must have ended, and whether that is the bound for invisible characters."""
+    if "z" not in kinds[start : start + VISIBLE_BOUND]:
+        return start + VISIBLE_BOUND, False
+    visible = 0
+    for place, kind in enumerate(kinds[start : start + RAW_BOUND], start):
+        visible += kind != "z"
+        if visible == VISIBLE_BOUND:
+            return place + 1, False
+    return start + RAW_BOUND, True
+
+
+def _digits(kinds: str, start: int) -> tuple[Digit, ...]:
+    found: list[Digit] = []
+    gap = ""
+    for offset, kind in enumerate(kinds):
+        if kind in "0123456789abcdefghij":
+            found.append(Digit(digit_value(kind), start + offset, kind.isalpha(), gap))
+            gap = ""
+        elif kind != "z":
+            gap += kind
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The first `length` digits of a run, read as one number."""
+
+    digits: tuple[Digit, ...]
+
+    @property
+    def number(self) -> str:
+        return "".join(digit.value for digit in self.digits)
+
+    @property
+    def end(self) -> int:
+        return self.digits[-1].at + 1
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        return tuple(digit.gap for digit in self.digits[1:] if digit.gap)
+
+    def groups(self, skipping: int = 0) -> tuple[int, ...]:
+        """Sizes of the groups that separators make, without the first `skipping` digits."""
+        sizes = [0]
+        for place, digit in enumerate(self.digits[skipping:]):
+            if place and digit.gap:
+                sizes.append(0)
+            sizes[-1] += 1
+        return tuple(sizes)
+
+
+def ends_a_group(run: Run, length: int) -> bool:
+    """Whether a number of that length would end where the writer ended a group of digits.
+
+    A change of script ends one too (13800138000一直…), and so does the last but one of a Chinese group, because 一 and
+    二 also start words."""
+    digits = run.digits
+    if length == len(digits):
+        return not run.at_bound
+    following = digits[length]
+    if following.gap or following.chinese != digits[length - 1].chinese:
+        return True
+    after = digits[length + 1] if length + 1 < len(digits) else None
+    return following.chinese and (after is None or bool(after.gap) or not after.chinese)
+
+
+def starts_a_group(window: Window, at: int) -> bool:
+    """The same for the first digit, looking back."""
+    before = _previous_digit(window.kinds, at)
+    if before is None:
+        return True
+    chinese = window.kinds[at].isalpha()
+    if window.kinds[before].isalpha() != chinese:
+        return True
+    if not chinese:
+        return False
+    earlier = _previous_digit(window.kinds, before)
+    return earlier is None or not window.kinds[earlier].isalpha()
+
+
+def digit_stands_before(window: Window, at: int) -> bool:
+    """Whether the number at `at` goes on a longer list of digit groups."""
+    kinds = window.kinds
+    seps = 0
+    for place in range(at - 1, max(-1, at - 17), -1):
+        kind = kinds[place]
+        if kind in "0123456789abcdefghij":
+            return True
+        if kind in " -._s":
+            seps += 1
+            if seps > 4:
+                return False
+        elif kind != "z":
+            return False
+    return False
+
+
+def _previous_digit(kinds: str, at: int) -> int | None:
+    """The digit glued to `at`, with nothing but invisible characters between."""
+    for place in range(at - 1, max(-1, at - 17), -1):
+        if kinds[place] in "0123456789abcdefghij":
+            return place
+        if kinds[place] != "z":
+            return None
+    return None

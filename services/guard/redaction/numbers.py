@@ -1,0 +1,155 @@
+"""Finds mobile numbers and bank cards in a window of text, deciding each where the text itself decides it."""
+
+import re
+from collections.abc import Callable
+
+from services.guard.redaction import card, mobile
+from services.guard.redaction.characters import DIGIT
+from services.guard.redaction.digits import (
+    RAW_BOUND,
+    START,
+    UNFINISHED_START,
+    Digit,
+    Reading,
+    Run,
+    digit_stands_before,
+    ends_a_group,
+    read_run,
+    starts_a_group,
+)
+from services.guard.redaction.finding import Span, Window
+from services.guard.redaction.masking import Masking
+from services.guard.redaction.overlong import Overlong
+from services.guard.redaction.surroundings import Surroundings, amount_follows, code_follows
+
+_SWALLOWED = re.compile(rf"[{DIGIT}z \-._s]*+")
+
+
+class _Undecided(Exception):
+    """The window ends before the decision does."""
+
+
+class NumberDetector:
+    """Decides candidates from left to right. What it decides about a start depends on LOOK_BEHIND characters before it
+    and on what follows up to a terminator the text contains, never on where the window happens to end."""
+
+    def __init__(self, mobile_masking: Masking, card_masking: Masking) -> None:
+        self.settled = 0
+        self._mobile = mobile_masking
+        self._card = card_masking
+        self._overlong: Overlong | None = None
+
+    def shift(self, count: int) -> None:
+        self.settled -= count
+        if self._overlong:
+            self._overlong.shift(count)
+
+    def advance(self, window: Window) -> list[Span]:
+        spans: list[Span] = []
+        while True:
+            if self._overlong:
+                piece = self._overlong.next_piece(window, self.settled)
+                if piece is None:
+                    return spans
+                spans.append(piece)
+                self.settled = piece.end
+                if piece.complete:
+                    self._overlong = None
+                continue
+            start = START.search(window.kinds, self.settled)
+            if start is None:
+                tail = None if window.ended else UNFINISHED_START.search(window.kinds, self.settled)
+                self.settled = tail.start() if tail else len(window)
+                return spans
+            self.settled = start.start()
+            try:
+                self._decide(window, start.start(), start.start(1), spans)
+            except _Undecided:
+                return spans
+
+    def _decide(self, window: Window, opening: int, first: int, spans: list[Span]) -> None:
+        """Moves `settled` past a candidate, or raises _Undecided and leaves it before."""
+        if not starts_a_group(window, first):
+            self.settled = first + 1
+            return
+        run = read_run(window, first)
+        if run.open:
+            raise _Undecided
+        if run.hiding:
+            self._overlong = Overlong(opening, first + RAW_BOUND, self._class_of(run.digits), _SWALLOWED)
+            return
+        if not run.at_bound and len(run.digits) < mobile.LENGTHS[-1]:
+            self.settled = run.digits[-1].at + 1
+            return
+        span = self._judge(window, opening, run)
+        if span is None:
+            self.settled = first + 1
+        else:
+            spans.append(span)
+            self.settled = span.end
+
+    def _class_of(self, digits: tuple[Digit, ...]) -> Masking:
+        return self._mobile if mobile.might_start("".join(d.value for d in digits[:4])) else self._card
+
+    def _judge(self, window: Window, opening: int, run: Run) -> Span | None:
+        digits = run.digits
+        head = "".join(digit.value for digit in digits[:4])
+        around = Surroundings(window, opening)
+        if not (mobile.might_start(head) or card.might_start(head) or around.names_card):
+            return None
+        plus = "+" in window.kinds[opening : digits[0].at]
+        for length in card.LENGTHS:
+            if length <= len(digits) and ends_a_group(run, length):
+                reading = Reading(digits[:length])
+                alone = length == len(digits) and not digit_stands_before(window, opening)
+                number = card.plain_number(reading, named=around.names_card, alone=alone)
+                if number and self._stands_free(window, opening, reading, around, named=around.names_card):
+                    return self._span(window, opening, reading, self._card, number, "luhn-issuer")
+        for length in mobile.LENGTHS:
+            if length <= len(digits) and ends_a_group(run, length):
+                reading = Reading(digits[:length])
+                alone = length == len(digits) and not digit_stands_before(window, opening)
+                named = around.names_telephone
+                number = mobile.plain_number(reading, plus=plus, named=named, alone=alone)
+                if number and self._stands_free(window, opening, reading, around, named=named):
+                    return self._span(window, opening, reading, self._mobile, number, "mainland-mobile")
+        return None
+
+    @staticmethod
+    def _stands_free(window: Window, opening: int, reading: Reading, around: Surroundings, *, named: bool) -> bool:
+        """Neither an amount, nor part of a code, a decimal fraction or an order number."""
+        if around.names_something_else:
+            return False
+        checks: list[Callable[[Window, int], bool | None]] = [amount_follows]
+        if not named:
+            if around.part_of_a_code or _fraction_before(window, opening):
+                return False
+            checks += [code_follows, _fraction_after]
+        answers = [check(window, reading.end) for check in checks]
+        if True in answers:
+            return False
+        if None in answers:
+            raise _Undecided
+        return True
+
+    @staticmethod
+    def _span(window: Window, opening: int, reading: Reading, masking: Masking, number: str, rule: str) -> Span:
+        start = opening
+        kinds = window.kinds[opening : reading.end]
+        if kinds.startswith("(") and ")" not in kinds:
+            start += len(kinds) - len(kinds[1:].lstrip("z"))
+        return Span(masking.entity, start, reading.end, masking.mask(number), rule, start)
+
+
+def _fraction_before(window: Window, opening: int) -> bool:
+    """3.14159265358: digits and a point directly before."""
+    return opening >= 2 and window.kinds[opening - 1] == "." and window.kinds[opening - 2].isdigit()
+
+
+def _fraction_after(window: Window, end: int) -> bool | None:
+    """13800138000.50: a point and one or two digits, and then no more."""
+    tail = window.kinds[end : end + 4]
+    if not window.ended and len(tail) < 4 and (tail == "" or tail[0] == "."):
+        return None if tail == "" or all(kind == "." or kind.isdigit() for kind in tail) else False
+    digits = len(tail[1:]) - len(tail[1:].lstrip("0123456789"))
+    return tail[:1] == "." and 1 <= digits <= 2
