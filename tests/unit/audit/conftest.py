@@ -1,0 +1,144 @@
+"""A real log in a temporary folder, with a clock that only tests move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from services.audit.journal.journal import JournalLimits
+from services.audit.records.entries import Accept, End, Ending, Refuse, Reject, Release
+from services.audit.records.recorder import Clock, RecordLimits
+from services.audit.writer import FaultPoints, Folders, Writer, WriterLimits
+
+REQUEST = {
+    "request_received": b'{"messages":[{"content":"hi","role":"user"}],"parameters":{}}',
+    "request_sent": b"[]",
+    "parameters": b"{}",
+    "findings": b"[]",
+}
+ANSWER = {"answer_generated": b"[1]", "answer_released": b"[1]"}
+
+
+@dataclass
+class FakeClock:
+    """Unix seconds and monotonic seconds, moved by hand."""
+
+    wall: float = 1_800_000_000.0
+    monotonic: float = 1_000.0
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.wall, lambda: self.monotonic)
+
+
+@dataclass
+class Gateway:
+    """Makes the items of one gateway boot, with gap-free sequence numbers."""
+
+    boot: str = "boot-1"
+    tenant: str = "bank"
+    caller: str = "desk"
+    sequence: int = 0
+
+    def _next(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def accept(self, record_id: str, **changes: object) -> Accept:
+        values: dict[str, object] = {
+            "tenant": self.tenant,
+            "caller": self.caller,
+            "deadline_ms": 1_800_000_060_000,
+            "job_digests": (bytes(32),),
+            "fields": REQUEST,
+            "boot": self.boot,
+            **changes,
+        }
+        return Accept(record_id=record_id, sequence=self._next(), **values)  # type: ignore[arg-type]
+
+    def release(self, record_id: str, n: int, body: bytes = b"text", **changes: object) -> Release:
+        values: dict[str, object] = {"boot": self.boot, **changes}
+        return Release(record_id=record_id, sequence=self._next(), n=n, body=body, **values)  # type: ignore[arg-type]
+
+    def end(self, record_id: str, end: Ending = Ending.COMPLETED, **changes: object) -> End:
+        values: dict[str, object] = {
+            "boot": self.boot,
+            "finish_reason": "STOP",
+            "usage": {"input_tokens": 2, "output_tokens": 1},
+            "fields": ANSWER,
+            **changes,
+        }
+        return End(record_id=record_id, sequence=self._next(), end=end, **values)  # type: ignore[arg-type]
+
+    def refuse(self, record_id: str, **changes: object) -> Refuse:
+        values: dict[str, object] = {
+            "tenant": self.tenant,
+            "caller": self.caller,
+            "rule": "violence/1",
+            "fields": {**REQUEST, "answer_released": b"[0]"},
+            **changes,
+        }
+        return Refuse(record_id=record_id, boot=self.boot, sequence=self._next(), **values)  # type: ignore[arg-type]
+
+    def reject(self, record_id: str, reason: str = "PROMPT_EMPTY") -> Reject:
+        return Reject(
+            record_id=record_id,
+            boot=self.boot,
+            sequence=self._next(),
+            tenant=self.tenant,
+            caller=self.caller,
+            reason=reason,
+            field="messages",
+        )
+
+
+@dataclass
+class Log:
+    """Opens writers on one folder, one after the other; small segments, so that tests cross them."""
+
+    home: Path
+    time: FakeClock = field(default_factory=FakeClock)
+    limits: WriterLimits = WriterLimits(journal=JournalLimits(segment_bytes=64 * 1024, chunk_bytes=8 * 1024))
+    opened: list[Writer] = field(default_factory=list)
+
+    @property
+    def folders(self) -> Folders:
+        return Folders(self.home / "audit", self.home / "keys")
+
+    def open(self, faults: FaultPoints | None = None, records: RecordLimits | None = None) -> Writer:
+        self.crash()
+        limits = WriterLimits(journal=self.limits.journal, records=records or self.limits.records)
+        writer = Writer(self.folders, self.time.clock(), limits, faults=faults)
+        self.opened.append(writer)
+        return writer
+
+    def crash(self) -> None:
+        """What a killed process leaves: open files closed, nothing written."""
+        while self.opened:
+            self.opened.pop().close()
+
+    def segments(self) -> list[Path]:
+        return sorted(self.folders.journal.glob("*.journal"))
+
+
+@pytest.fixture
+def audit_log(tmp_path: Path) -> Iterator[Log]:
+    made = Log(tmp_path / "home")
+    yield made
+    made.crash()
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+@pytest.fixture
+def new_gateway() -> Callable[[str], Gateway]:
+    return Gateway
