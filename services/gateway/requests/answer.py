@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from chassis import genai
 from chassis.tracing import span
 from services.gateway.requests import fields
 from services.gateway.requests.cadence import Cadence
@@ -70,7 +71,7 @@ class Answer:
         self.findings += filtered.findings
         self.rule = filtered.rule or self.rule
         if filtered.text:
-            with span("release", attributes={"strongroom.release.n": self._releases}):
+            with span("release", attributes={genai.RELEASE_N: self._releases}):
                 # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
                 self.released += filtered.text
                 n, self._releases = self._releases, self._releases + 1

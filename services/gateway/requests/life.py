@@ -12,7 +12,11 @@ import logging
 import time
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanKind
+
+from chassis import genai
 from chassis.failures import DeadlineExceeded, Internal, ServiceError, Unavailable
+from chassis.tracing import Attributes, span
 from services.gateway.requests import fields
 from services.gateway.requests.answer import Answer
 from services.gateway.requests.endings import end_of, error_of
@@ -25,6 +29,7 @@ from services.gateway.requests.outcome import (
     FAILED,
     FLAG,
     REFUSE,
+    REFUSED,
     WITHHELD,
     Accepted,
     Broken,
@@ -102,6 +107,16 @@ class Life:
 
     async def run(self) -> None:
         """From screening to the END; never raises."""
+        terms = self.terms
+        with span(f"{genai.CHAT} {terms.model}", kind=SpanKind.CLIENT, attributes=_attributes(terms)) as current:
+            end, error = await self._see_through()
+            current.set_attribute(genai.END, end.state if end else REFUSED)
+            if error is not None:
+                current.set_attribute(genai.ERROR_TYPE, error.reason)
+            current.set_attribute(genai.INPUT_TOKENS, self._usage[0])
+            current.set_attribute(genai.OUTPUT_TOKENS, self._usage[1])
+
+    async def _see_through(self) -> tuple[End | None, ServiceError | None]:
         self._conversation = asyncio.create_task(self._converse())
         end, error = await self._outcome(self._conversation)
         if self._accepting is not None:
@@ -109,6 +124,7 @@ class Life:
         elif error is not None:
             self._mailbox.push(Broken(error))
         self._queue.forget(self.terms.request_id)
+        return end, error
 
     async def _outcome(self, conversation: asyncio.Task[End | None]) -> tuple[End | None, ServiceError | None]:
         """How the conversation ended: by itself, or with which error. No end: there is no record to close."""
@@ -147,7 +163,7 @@ class Life:
         content = {
             **self._request_fields(),
             "findings": fields.findings(screening.findings),
-            "answer_released": fields.answer(screening.refusal_text, "REFUSED"),
+            "answer_released": fields.answer(screening.refusal_text, REFUSED),
         }
         key = terms.question.idempotency_key
         receipt = await self._audit.refuse(
@@ -156,7 +172,7 @@ class Life:
         self._time("first_release")
         self._mailbox.push(Started(terms.request_id, terms.model, terms.trace_id))
         self._mailbox.push(Delta(screening.refusal_text))
-        self._mailbox.push(self._result("REFUSED", receipt))
+        self._mailbox.push(self._result(REFUSED, receipt))
 
     def _job(self, screening: Screening) -> Job:
         terms = self.terms
@@ -287,3 +303,17 @@ class Life:
 
     def _time(self, what: str) -> None:
         self._timings[what] = (time.monotonic() - self._began) * 1000
+
+
+def _attributes(terms: Terms) -> Attributes:
+    sampling = terms.sampling
+    return {
+        genai.OPERATION: genai.CHAT,
+        genai.PROVIDER: genai.OURS,
+        genai.REQUEST_MODEL: terms.model,
+        genai.REQUEST_ID: terms.request_id,
+        genai.REQUEST_MAX_TOKENS: sampling.max_tokens or 0,
+        genai.REQUEST_TEMPERATURE: sampling.temperature or 0.0,
+        genai.REQUEST_TOP_P: sampling.top_p or 0.0,
+        genai.REQUEST_SEED: sampling.seed or 0,
+    }

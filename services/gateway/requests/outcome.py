@@ -9,6 +9,7 @@ from services.gateway.requests.question import Message
 
 # Ends of a record, as audit knows them.
 COMPLETED, WITHHELD, CANCELLED, EXPIRED, FAILED = "COMPLETED", "WITHHELD", "CANCELLED", "EXPIRED", "FAILED"
+REFUSED = "REFUSED"  # an entry of its own, with no end
 
 ALLOW, FLAG, REFUSE = "ALLOW", "FLAG", "REFUSE"
 _STRICTNESS = {ALLOW: 0, FLAG: 1, REFUSE: 2}
