@@ -1,12 +1,12 @@
-"""What gateways ask to stop, as every worker hears it: within milliseconds, beside the tombstone for work not claimed."""
+"""What gateways ask to stop, as every worker hears it; work not claimed yet finds a tombstone instead."""
 
 from __future__ import annotations
 
 from google.protobuf.message import DecodeError
+from strongroom.inference.v1.inference_pb2 import Cancel
 
 from streams import keys
 from streams.connection import BLOCK_MS, blocking_client
-from strongroom.inference.v1.inference_pb2 import Cancel
 
 CANCELS_A_READ = 256
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError, TimeoutError
+
+Connection = Any  # a redis.asyncio.Redis, whose own types answer for every protocol and decoding at once
 
 CONNECT_SECONDS = 0.3
 COMMAND_SECONDS = 1.0
@@ -17,7 +21,7 @@ MAX_CONNECTIONS = 64
 AWAY = (RedisConnectionError, TimeoutError, OSError)
 
 
-def command_client(url: str) -> Redis:
+def command_client(url: str) -> Connection:
     """For commands that answer at once. A broken connection gets one retry, because a restarted Redis leaves dead ones
     in the pool: so everything sent through it may arrive twice. A Redis that hangs gets none."""
     return Redis.from_url(
@@ -27,12 +31,11 @@ def command_client(url: str) -> Redis:
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         max_connections=MAX_CONNECTIONS,
         protocol=2,
-        lib_name=None,
-        lib_version=None,
+        driver_info=None,
     )
 
 
-def blocking_client(url: str) -> Redis:
+def blocking_client(url: str) -> Connection:
     """One connection for one reader that blocks up to BLOCK_MS; nobody cancels it inside a read.
 
     It does not retry: the reader wants to know that Redis was away. The timeout only notices a peer that vanished.
@@ -44,8 +47,7 @@ def blocking_client(url: str) -> Redis:
         socket_timeout=BLOCK_MS / 1000 + 4,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
-        lib_name=None,
-        lib_version=None,
+        driver_info=None,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
+from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
@@ -24,7 +25,6 @@ from streams.failures import QueueFull, QueueUnavailable
 from streams.jobs import SealedJob, seal_job
 from streams.reply import Reply
 from streams.seal import QueueKeys
-from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
+from strongroom.inference.v1.inference_pb2 import StepDelta, StepFrame, StepItem, TokenRun
 
 from streams.seal import STEP, TOKENS, BrokenSeal, Cipher, QueueKeys
-from strongroom.inference.v1.inference_pb2 import StepDelta, StepFrame, StepItem, TokenRun
 
 _EPOCH_BYTES, _KEY_ID_BYTES = 8, 8  # in clear before each sealed run; its n is its position in the log
 
@@ -37,7 +37,9 @@ class ItemSealer:
             key_id=self._step.key_id,
             sealed=self._step.seal(n, delta.SerializeToString()),
         )
-        return Item(StepFrame(items=[item]).SerializeToString(), seal_run(self._tokens, self._epoch, n, delta.token_ids))
+        return Item(
+            StepFrame(items=[item]).SerializeToString(), seal_run(self._tokens, self._epoch, n, delta.token_ids)
+        )
 
 
 def seal_run(cipher: Cipher, epoch: int, n: int, token_ids: Sequence[int]) -> bytes:

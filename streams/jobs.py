@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
+from strongroom.inference.v1.inference_pb2 import Job, JobBody
 
 from streams import keys
 from streams.seal import JOB, JOB_EPOCH, JOB_N, QueueKeys
 from streams.ticket import check_ticket
-from strongroom.inference.v1.inference_pb2 import Job, JobBody
 
 KEPT_MS = 60_000  # what is kept about a request outlives its deadline and its ticket by this
 

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import DecodeError
+from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams.failures import ReplyLost
 from streams.items import seal_run
 from streams.seal import STEP, TOKENS, BrokenSeal, Cipher, QueueKeys, SealError
-from strongroom.inference.v1 import inference_pb2 as pb
 
 # An end that no engine computed: a later claim may put it where an earlier one had put a token.
 _DECIDED = (pb.FINISH_FAILED, pb.FINISH_CANCELLED, pb.FINISH_EXPIRED)

@@ -8,10 +8,10 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from streams import keys
+from streams.connection import Connection
 
 Argument = str | bytes | int
 
@@ -28,7 +28,7 @@ class Script:
         self.text = Template(files("streams").joinpath("lua", f"{name}.lua").read_text()).substitute(_NAMES)
         self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: Redis, key_names: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def run(self, redis: Connection, key_names: Sequence[str], arguments: Sequence[Argument]) -> Any:
         call = (len(key_names), *key_names, *arguments)
         try:
             return await redis.execute_command("EVALSHA", self._digest, *call)

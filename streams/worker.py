@@ -9,12 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from redis.exceptions import ResponseError
+from strongroom.inference.v1.inference_pb2 import Worker
 
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client
 from streams.items import Item
 from streams.jobs import Entry, OpenedJob
-from strongroom.inference.v1.inference_pb2 import Worker
 
 LINGER_MS = 60_000  # an ended request's claim and token log, for a call whose answer got lost
 UNLED_MS = 60_000  # reply stream of a gateway without a lease
@@ -209,9 +209,7 @@ class WorkQueue:
 
 def _entries(streams: Any) -> list[Entry]:
     return [
-        _entry(name.decode(), entry_id, fields)
-        for name, messages in streams or ()
-        for entry_id, fields in messages
+        _entry(name.decode(), entry_id, fields) for name, messages in streams or () for entry_id, fields in messages
     ]
 
 

