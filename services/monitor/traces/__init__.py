@@ -1,0 +1,1 @@
+"""The core of the monitor: spans kept within bounds, and how a trace reads."""
