@@ -1,0 +1,212 @@
+"""A real gateway servicer on a loopback port, with neighbours that are small real servicers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from strongroom.audit.v1 import audit_pb2, audit_pb2_grpc
+from strongroom.gateway.v1 import gateway_pb2_grpc
+from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
+
+from chassis.exchange import answering
+from chassis.identity import Principal, digest
+from chassis.server import serving
+from services.gateway.audit_client import AuditClient
+from services.gateway.guard_client import GuardClient
+from services.gateway.requests.admission import Admission
+from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.life import Neighbours
+from services.gateway.requests.neighbours import Job, ServedModel
+from services.gateway.requests.outcome import Step
+from services.gateway.requests.question import Profile
+from services.gateway.requests.rejections import Rejections
+from services.gateway.servicer import ALLOWED, GatewayServicer
+
+CALLER = {
+    digest("key"): Principal("person", "developer", "development", frozenset({"caller"})),
+    digest("other"): Principal("person", "other", "development", frozenset({"caller"})),
+    digest("gateway"): Principal("service", "gateway"),
+}
+GATEWAY = frozenset({"service:gateway"})
+
+
+@dataclass
+class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
+    """Allows everything and filters nothing, unless told otherwise."""
+
+    verdict: int = guard_pb2.VERDICT_ALLOW
+    losing: bool = False  # the next piece finds its filter lost
+    digest: bytes = b"p" * 32
+    items: list[guard_pb2.Item] = field(default_factory=list)
+
+    def answer(self, item: guard_pb2.Item) -> guard_pb2.ItemReply:
+        self.items.append(item)
+        reply = guard_pb2.ItemReply(item_id=item.item_id)
+        if item.HasField("screen"):
+            reply.screened.verdict, reply.screened.policy_digest = self.verdict, self.digest
+            reply.screened.refusal_text = "此内容违反使用政策"
+            reply.screened.messages.add(role="system", content="ours")
+            for message in item.screen.messages:
+                reply.screened.messages.add(role=message.role, content=message.content)
+        elif self.losing and not item.filter.rebuild:
+            self.losing = False
+            reply.status.code, reply.status.reason = 9, "FILTER_LOST"
+        else:
+            reply.filtered.text = item.filter.text[item.filter.released_chars :]
+        return reply
+
+    async def Exchange(self, requests, context):  # type: ignore[no-untyped-def]
+        pack = lambda replies: guard_pb2.ExchangeResponse(replies=replies)
+        async for message in answering(requests, context, self.answer, lambda message: message.items, pack):
+            yield message
+
+    async def GetPolicy(self, request, context):  # type: ignore[no-untyped-def]
+        return guard_pb2.GetPolicyResponse(policy_digest=request.policy_digest, document=b"policy: text")
+
+
+@dataclass
+class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
+    """Keeps entries in memory and checks that their sequence has no gap."""
+
+    entries: list[audit_pb2.AppendItem] = field(default_factory=list)
+    boots: set[str] = field(default_factory=set)
+    acts: list[audit_pb2.RecordActRequest] = field(default_factory=list)
+    refusing: str = ""  # the reason with which accepts are refused
+
+    def take(self, item: audit_pb2.AppendItem) -> audit_pb2.AppendReply:
+        assert item.sequence == len(self.entries), "a boot numbers its entries without a gap"
+        self.entries.append(item)
+        reply = audit_pb2.AppendReply(item_id=item.item_id)
+        kind = item.WhichOneof("entry")
+        if kind == "accept" and self.refusing:
+            reply.status.code, reply.status.reason, reply.status.other_record_id = 6, self.refusing, "other"
+        elif kind == "accept":
+            reply.accepted.tickets.append(b"ticket")
+            reply.accepted.log_origin = "dev.test/log"
+            reply.accepted.expire_time.CopyFrom(item.accept.deadline_time)
+        elif kind in ("refuse", "end"):
+            reply.receipt = "{}"
+        return reply
+
+    def kinds(self) -> list[str]:
+        return [str(item.WhichOneof("entry")) for item in self.entries]
+
+    async def Append(self, requests, context):  # type: ignore[no-untyped-def]
+        async def named():  # type: ignore[no-untyped-def]
+            async for message in requests:
+                self.boots.add(message.boot_id)
+                yield message
+
+        pack = lambda replies: audit_pb2.AppendResponse(replies=replies)
+        async for message in answering(named(), context, self.take, lambda message: message.items, pack):
+            yield message
+
+    async def RecordAct(self, request, context):  # type: ignore[no-untyped-def]
+        self.acts.append(request)
+        return audit_pb2.RecordActResponse()
+
+
+@dataclass
+class ScriptedQueue:
+    """A queue whose workers follow a script."""
+
+    script: list[Step] = field(default_factory=lambda: [Step("Hello", 1), Step(" world", 1, "STOP", "", 7, 2)])
+    jobs: list[Job] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+
+    def require(self, model: str, priority: str) -> None: ...
+
+    def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority) -> Job:  # type: ignore[no-untyped-def]
+        return Job(request_id, repr((messages, sampling)).encode(), model, priority, deadline_ms)
+
+    async def submit(self, job, accepted):  # type: ignore[no-untyped-def]
+        self.jobs.append(job)
+        return _Script(list(self.script))
+
+    async def cancel(self, request_id: str) -> None:
+        self.cancelled.append(request_id)
+
+    def forget(self, request_id: str) -> None: ...
+
+    def models(self):  # type: ignore[no-untyped-def]
+        return {"tiny": ServedModel("tiny", "echo", 256, 1, b"", 0)}
+
+
+@dataclass
+class _Script:
+    steps: list[Step]
+
+    async def take(self, seconds: float | None) -> list[Step]:
+        if self.steps:
+            return [self.steps.pop(0)]
+        await asyncio.sleep(3600 if seconds is None else seconds)
+        return []
+
+
+@dataclass
+class Door:
+    """The gateway under test, its neighbours and a caller's stub."""
+
+    stub: gateway_pb2_grpc.GatewayServiceStub
+    port: int
+    guard: GuardServicer
+    audit: AuditServicer
+    queue: ScriptedQueue
+    conductor: Conductor
+
+    @staticmethod
+    def key(token: str = "key") -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {token}")]
+
+
+@asynccontextmanager
+async def opened_door() -> AsyncIterator[Door]:
+    guard_servicer, audit_servicer, queue = GuardServicer(), AuditServicer(), ScriptedQueue()
+    guard_methods = {f"/strongroom.guard.v1.GuardService/{name}": GATEWAY for name in ("Exchange", "GetPolicy")}
+    audit_methods = {f"/strongroom.audit.v1.AuditService/{name}": GATEWAY for name in ("Append", "RecordAct")}
+    async with AsyncExitStack() as opened:
+        add_guard = lambda server: guard_pb2_grpc.add_GuardServiceServicer_to_server(guard_servicer, server)
+        add_audit = lambda server: audit_pb2_grpc.add_AuditServiceServicer_to_server(audit_servicer, server)
+        options = {"known": CALLER, "grace_seconds": 0}
+        guard_port = await opened.enter_async_context(
+            serving("127.0.0.1:0", add_guard, allowed=guard_methods, **options)
+        )
+        audit_port = await opened.enter_async_context(
+            serving("127.0.0.1:0", add_audit, allowed=audit_methods, **options)
+        )
+        guard = await opened.enter_async_context(GuardClient.connected([f"127.0.0.1:{guard_port}"], "gateway"))
+        audit = await opened.enter_async_context(
+            AuditClient.connected(f"127.0.0.1:{audit_port}", "gateway", "boot-1", guard.policy)
+        )
+        conductor = Conductor(
+            Neighbours(guard, audit, queue), Admission(4), Rejections(audit.reject, 0.05), "", Profile()
+        )
+        servicer = GatewayServicer(conductor, audit, 10, 60)
+        add = lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
+        port = await opened.enter_async_context(serving("127.0.0.1:0", add, allowed=ALLOWED, **options))
+        channel = await opened.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+        await _until(lambda: guard._streams[0].connected.is_set() and audit._stream.connected.is_set())
+        yield Door(gateway_pb2_grpc.GatewayServiceStub(channel), port, guard_servicer, audit_servicer, queue, conductor)
+        await conductor.drain(2)
+
+
+async def _until(holds, seconds: float = 5.0) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def until():  # type: ignore[no-untyped-def]
+    return _until
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    async with opened_door() as door:
+        yield door
