@@ -32,7 +32,7 @@ def trace_list_page(traces: Sequence[Trace], kept: int, evicted: int) -> str:
 <p class="note">{len(traces)} newest of {kept:,} kept{left}. Reloads every {RELOAD_SECONDS} s.</p>
 <table class="traces">
 <thead><tr><th>Began (UTC)</th><th>What</th><th>Services</th><th class="number">Spans</th>
-<th colspan="2">Duration</th></tr></thead>
+<th class="number">Duration</th><th></th></tr></thead>
 <tbody>{lines}</tbody>
 </table>"""
     return _page("Traces", body, reload=True)
@@ -57,7 +57,7 @@ def trace_page(trace: Trace) -> str:
 {shown_ids}
 </dl>
 <p class="legend">{_badges(trace)}</p>
-<div class="waterfall">
+<div class="waterfall" style="--step:{_step_percent(trace):.3f}%">
 {_axis(trace)}
 {"".join(_row(row) for row in rows(trace))}
 </div>
@@ -104,6 +104,12 @@ def _axis(trace: Trace) -> str:
         if at <= whole * 0.95  # else its label would run over the edge
     )
     return f'<div class="axis"><div class="label"></div><div class="track">{marks}</div></div>'
+
+
+def _step_percent(trace: Trace) -> float:
+    """How far apart the marks of the axis stand."""
+    marks = ticks(trace.duration_ms)
+    return marks[1] / trace.duration_ms * 100 if len(marks) > 1 else 100.0
 
 
 def _row(row: Row) -> str:
