@@ -1,0 +1,85 @@
+"""A stack of its own for a benchmark, on ports and in a home that nobody else uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "strongroom.cli.main"]
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A running stack."""
+
+    home: Path
+    port_base: int
+
+    @property
+    def gateway(self) -> str:
+        return f"127.0.0.1:{self.port_base}"
+
+    @property
+    def api_key(self) -> str:
+        return (self.home / "keys" / "development-api-key").read_text().strip()
+
+    def pids(self) -> dict[str, int]:
+        """Process of each service, Redis included."""
+        found = {}
+        for path in sorted((self.home / "run").glob("*.json")):
+            entry = json.loads(path.read_text())
+            if "pid" in entry:
+                found[path.stem] = int(entry["pid"])
+        return found
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """User and kernel time of each service since its start."""
+        return {name: _cpu_seconds(pid) for name, pid in self.pids().items()}
+
+
+@contextmanager
+def local_stack(*options: str, environment: dict[str, str] | None = None) -> Iterator[LocalStack]:
+    """Starts `strongroom up --detach` with the options; stops it at the end."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+        home, port_base = Path(folder), _free_base()
+        place = ["--home", str(home)]
+        env = {**os.environ, **(environment or {})}
+        subprocess.run(
+            [*COMMAND, "up", "--detach", *place, "--port-base", str(port_base), *options], check=True, env=env
+        )
+        try:
+            yield LocalStack(home, port_base)
+        finally:
+            subprocess.run([*COMMAND, "down", *place], check=False, env=env)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def _free_base() -> int:
+    """A base whose whole range of ports is free now."""
+    for base in range(21000, 60000, 100):
+        if all(_free(base + offset) for offset in range(40)):
+            return base
+    raise RuntimeError("no free range of 40 ports between 21000 and 60000")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
