@@ -1,0 +1,93 @@
+"""The commands that the suite adds to `strongroom`: up, down, status. Each is loaded by an entry point."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+from chassis.settings import InvalidSettings
+
+Commands = Any  # argparse's subparsers, which have no public type
+
+
+def up(commands: Commands) -> None:
+    """Registers `strongroom up`."""
+    from stack.options import ENGINES
+
+    parser = _parser(commands, "up", "start the whole suite on this machine", _up)
+    parser.add_argument("--detach", action="store_true", help="run in the background; return when all is ready")
+    parser.add_argument("--workers", type=int, metavar="N", help="inference processes (1)")
+    parser.add_argument("--engine", choices=ENGINES, help="what makes tokens (torch)")
+
+
+def down(commands: Commands) -> None:
+    """Registers `strongroom down`."""
+    _parser(commands, "down", "stop the suite of a home, in order", _down)
+
+
+def status(commands: Commands) -> None:
+    """Registers `strongroom status`."""
+    parser = _parser(commands, "status", "show what runs, where, and whether it takes work", _status)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _parser(commands: Commands, name: str, what: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+    parser.add_argument("--home", metavar="DIR", help="state of the stack (STRONGROOM_HOME, else .strongroom)")
+    parser.add_argument("--port-base", type=int, metavar="N", help="gateway's port (STRONGROOM_PORT_BASE, else 7400)")
+    parser.set_defaults(run=_reporting_settings(run))
+    return parser
+
+
+def _reporting_settings(run: Any) -> Any:
+    def checked(arguments: argparse.Namespace) -> int:
+        try:
+            return int(run(arguments))
+        except InvalidSettings as invalid:
+            print(f"strongroom cannot start:\n{invalid}", file=sys.stderr)
+            return 2
+
+    return checked
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    from stack.greeting import greet
+    from stack.options import stack_options
+    from stack.process import Plan
+    from stack.reporting import Reporter
+    from stack.up import run_stack
+
+    stack = stack_options(vars(arguments))
+    if arguments.detach:
+        from stack.detached import start_detached
+
+        return start_detached(stack, _say)
+
+    async def ready(plans: list[Plan]) -> None:
+        await greet(stack, plans, _say)
+
+    return asyncio.run(run_stack(stack, Reporter(_say, stack.log_folder / "supervisor.log"), ready))
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    from stack.down import take_down
+    from stack.options import stack_options
+
+    return take_down(stack_options(vars(arguments)), _say)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from stack.options import stack_options
+    from stack.status import as_table, stack_status
+
+    found = asyncio.run(stack_status(stack_options(vars(arguments))))
+    for line in [json.dumps(found.as_json(), indent=2)] if arguments.json else as_table(found):
+        _say(line)
+    return found.exit_code
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,95 @@
+"""Development keys: made once in HOME/keys, never overwritten, readable by their owner alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from chassis.identity import CREDENTIALS_FILE, digest, new_token
+from chassis.start import CannotStart
+
+# Random bytes as they are: `ticket` is audit's and the workers', `queue` the gateways' and the workers'. The log's
+# own keys are not here: audit makes them together with its log.
+SECRETS = ("ticket", "queue")
+SECRET_BYTES = 32
+SERVICES = ("gateway", "guard", "inference", "audit", "monitor")
+API_KEY_FILE = "development-api-key"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a token: how `credentials.json` names them."""
+
+    file: str
+    prefix: str
+    kind: str
+    name: str
+    tenant: str = ""
+    roles: tuple[str, ...] = ()
+
+    def entry(self, token: str) -> dict[str, object]:
+        """What receivers keep: the token's hash, never the token."""
+        entry: dict[str, object] = {"sha256": digest(token), "kind": self.kind, "name": self.name}
+        if self.kind == "person":
+            entry |= {"tenant": self.tenant, "roles": list(self.roles)}
+        return entry
+
+
+HOLDERS = (
+    *(Holder(f"service-{name}", f"service-{name}", "service", name) for name in SERVICES),
+    Holder(API_KEY_FILE, "sk-dev", "person", "developer", "development", ("caller", "reviewer")),
+)
+
+
+def make_development_keys(folder: Path, random: Callable[[int], bytes] = secrets.token_bytes) -> bool:
+    """Makes what is missing; true if anything was. Two at once agree: whoever links a file first wins it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    made = [_create(folder / name, lambda: random(SECRET_BYTES)) for name in SECRETS]
+    made += [_create(folder / holder.file, lambda h=holder: f"{new_token(h.prefix)}\n".encode()) for holder in HOLDERS]  # type: ignore[misc]
+    tokens = {holder: (folder / holder.file).read_text().strip() for holder in HOLDERS}
+    return _list_credentials(folder / CREDENTIALS_FILE, tokens) or any(made)
+
+
+def _list_credentials(path: Path, tokens: dict[Holder, str]) -> bool:
+    """Adds the development holders that the file lacks; whatever else it lists stays."""
+    try:
+        listed = json.loads(path.read_text())["credentials"] if path.exists() else []
+        known = {entry["sha256"] for entry in listed}
+    except (ValueError, KeyError, TypeError):
+        raise CannotStart(f"{path} is not a credentials file: restore it, or remove it to make a new one") from None
+    missing = [holder.entry(token) for holder, token in tokens.items() if digest(token) not in known]
+    if missing:
+        with _written(path, json.dumps({"credentials": [*listed, *missing]}, indent=2).encode() + b"\n") as whole:
+            whole.replace(path)
+    return bool(missing)
+
+
+def _create(path: Path, content: Callable[[], bytes]) -> bool:
+    """A file appears whole or not at all, and only once."""
+    if path.exists():
+        return False
+    with _written(path, content()) as whole, suppress(FileExistsError):
+        os.link(whole, path)
+        return True
+    return False
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """The content in a file of its own beside `path`, durable and with mode 0600; gone afterwards."""
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""What a local stack runs: one process a service and worker, with addresses, probes and the order of the stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from chassis.settings import HTTP_OFFSET, PORT_OFFSETS
+from stack.options import Stack
+from stack.probes import redis_probe, service_probe
+from stack.process import Plan
+from stack.redis_server import NAME as REDIS
+from stack.redis_server import find_redis_server, write_config
+
+WORKER_PORTS = 20  # worker k ≥ 1 has base + 20 + 2k and the port above
+WORKER_VARIABLE = "STRONGROOM_INFERENCE_WORKER"
+
+# Stopped group by group: whoever uses another goes first, so that nothing is cut off in the middle of its work.
+STOP_ORDER = (("gateway",), ("inference",), ("guard", "monitor"), ("audit",), (REDIS,))
+
+
+def plans(stack: Stack) -> list[Plan]:
+    """Everything, the most needed first."""
+    own_redis = [] if stack.options.redis_url else [_redis(stack)]
+    services = [_service(stack, name) for name in ("audit", "guard", "gateway", "monitor")]
+    return [*own_redis, *services, *(_worker(stack, number) for number in range(stack.options.workers))]
+
+
+def stop_groups(names: Iterable[str]) -> list[list[str]]:
+    """The running processes' names in the order to stop them."""
+    rest = list(names)
+    groups = [[name for name in rest if service_of(name) in group] for group in STOP_ORDER]
+    return [group for group in groups if group]
+
+
+def service_of(process: str) -> str:
+    """`inference-2` is a worker of inference."""
+    return process.partition("-")[0]
+
+
+def _service(stack: Stack, name: str) -> Plan:
+    port = stack.options.port_base + PORT_OFFSETS[name]
+    return _python(stack, name, f"services.{name}", port, port + HTTP_OFFSET)
+
+
+def _worker(stack: Stack, number: int) -> Plan:
+    if number == 0:
+        return _service(stack, "inference")
+    port = stack.options.port_base + WORKER_PORTS + 2 * number
+    return _python(stack, f"inference-{number}", "services.inference", port, port + 1, {WORKER_VARIABLE: str(number)})
+
+
+def _python(stack: Stack, name: str, module: str, port: int, http: int, extra: dict[str, str] | None = None) -> Plan:
+    grpc_address, http_address = f"{stack.options.bind}:{port}", f"{stack.options.bind}:{http}"
+    return Plan(
+        name=name,
+        command=(sys.executable, "-m", module),
+        environment={**stack.environment, **(extra or {})},
+        log=_log(stack, name),
+        probe=service_probe(grpc_address, http_address),
+        grpc=grpc_address,
+        http=http_address,
+        ports=(grpc_address, http_address),
+    )
+
+
+def _redis(stack: Stack) -> Plan:
+    config = write_config(stack.home / REDIS, stack.own_redis)
+    return Plan(
+        name=REDIS,
+        command=(str(find_redis_server(stack.environment)), str(config)),
+        environment=stack.environment,
+        log=_log(stack, REDIS),
+        probe=redis_probe(stack.own_redis),
+        ports=(stack.own_redis,),
+    )
+
+
+def _log(stack: Stack, name: str) -> Path:
+    return stack.log_folder / f"{name}.log"
