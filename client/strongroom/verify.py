@@ -650,10 +650,10 @@ class _Journal:
         """What follows from the entries before."""
         if frame.group not in (frame.number, self._group) or frame.group > frame.number:
             yield "the frame's group does not follow the frame before"
-        if bool(clear.boot) != bool(clear.sequence):
-            yield "a boot without a sequence number, or the reverse"
+        if clear.sequence and not clear.boot:
+            yield "a sequence number without a boot"
         if clear.boot:
-            expected = self._boots.get(clear.boot, 0) + 1
+            expected = self._boots.get(clear.boot, -1) + 1
             if clear.sequence != expected:
                 yield f"sequence number {clear.sequence} of boot {clear.boot}, expected {expected}"
             self._boots[clear.boot] = clear.sequence
@@ -684,13 +684,13 @@ class _Journal:
             return
         if clear.accepted != record.accepted:
             yield "the clear part names another ACCEPTED leaf"
-        if clear.n != record.releases + 1:
-            yield f"n is {clear.n}, expected {record.releases + 1}"
+        if clear.n != record.releases:
+            yield f"n is {clear.n}, expected {record.releases}"
         if clear.boot != record.boot and not (frame.kind == _END and not clear.boot):
             yield "the entry is of another boot than its record"
         if frame.kind == _RELEASE:
             sealed = hashlib.sha256(frame.clear + frame.ciphertext).digest()
-            record.releases, record.head = clear.n, hashlib.sha256(b"\x02" + record.head + sealed).digest()
+            record.releases, record.head = clear.n + 1, hashlib.sha256(b"\x02" + record.head + sealed).digest()
             return
         if (clear.head, clear.count) != (record.head, record.releases):
             yield "the RELEASE entries are not those that END commits to"

@@ -12,9 +12,9 @@ REMEMBERED_BOOTS = 4_096
 
 @dataclass
 class _Boot:
-    last: int = 0
+    next: int = 0
     # locations[i] is where sequence number first + i is in the journal.
-    first: int = 1
+    first: int = 0
     locations: array[int] = field(default_factory=lambda: array("Q"))
     streams: int = 0
     absent_since: float = 0.0
@@ -33,12 +33,13 @@ class Boots:
             found = self._boots[boot] = _Boot(absent_since=self._started)
         return found
 
-    def last(self, boot: str) -> int:
+    def next(self, boot: str) -> int:
+        """The sequence number that the boot's next item must have; they count from 0."""
         found = self._boots.get(boot)
-        return found.last if found else 0
+        return found.next if found else 0
 
     def advance(self, boot: str, sequence: int) -> None:
-        self._boot(boot).last = sequence
+        self._boot(boot).next = sequence + 1
         self._boots.move_to_end(boot)
 
     def located(self, boot: str, sequence: int, location: int) -> None:

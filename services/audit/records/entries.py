@@ -76,13 +76,15 @@ class Reject:
     tenant: str
     caller: str
     reason: str
+    subject: str = ""
+    trace_id: str = ""
     field: str = ""
     count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Piece n (from 1) of the answer, to be durable before it is sent."""
+    """Piece n (from 0) of the answer, to be durable before it is sent."""
 
     record_id: str
     boot: str
@@ -107,13 +109,14 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """What a person or a service did: a view, a policy load, an alert."""
+    """What a person or a service did: a view, a policy load, an alert. With `once`, at most once a target."""
 
     service: str
     actor: str
     action: str
     target: str = ""
-    detail: str = ""
+    detail: bytes = b""
+    once: bool = False
 
 
 RequestItem = Accept | Refuse | Reject | Release | End
@@ -164,7 +167,7 @@ class Refusal(Enum):
     RECORD_EXISTS = "the record already exists"
     RECORD_ENDED = "the record has ended"
     RECORD_UNKNOWN = "no such open record"
-    RECORD_OF_ANOTHER_BOOT = "the record was opened by another gateway boot"
+    NOT_THIS_BOOT = "the record was opened by another gateway boot"
     RELEASE_OUT_OF_ORDER = "the release number is not this record's next one"
     IDEMPOTENCY_CONFLICT = "the idempotency key belongs to another request"
     IDEMPOTENCY_KEYS_FULL = "the tenant has too many idempotency keys in the last 24 hours"

@@ -17,6 +17,7 @@ from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint
 from services.audit.receipts import receipt_of, tlog_proof
 from services.audit.records import sealer as sealing
+from services.audit.records.acts import RememberedActs
 from services.audit.records.boots import Boots
 from services.audit.records.entries import (
     ANSWER_RELEASED,
@@ -140,6 +141,7 @@ class Recorder:
         self.open: dict[str, OpenRecord] = {}
         self.recent = RecentRecords(limits.recent_records)
         self.idempotency = IdempotencyKeys(limits.idempotency_keys_per_tenant)
+        self.acts = RememberedActs()
         self.next_leaf = 0  # the index that the next leaf will have
 
     def plan(self, item: Item) -> Plan:
@@ -151,17 +153,17 @@ class Recorder:
             case Control():
                 return Plan([self._control(item.event, item.detail)], recorded)
             case Act():
-                return Plan([self._act(item)], recorded)
+                return Plan([] if item.once and self.acts.known(item) else [self._act(item)], recorded)
             case _:
                 return self._plan_request(item)
 
     def _plan_request(self, item: RequestItem) -> Plan:
         check_place(item.boot, item.sequence)
-        last = self.boots.last(item.boot)
-        if item.sequence <= last:
+        expected = self.boots.next(item.boot)
+        if item.sequence < expected:
             return Plan([], partial(self._answer_again, item))
-        if item.sequence != last + 1:
-            raise AppendRefused(Refusal.SEQUENCE_GAP, detail=f"expected {last + 1}", expected=last + 1)
+        if item.sequence != expected:
+            raise AppendRefused(Refusal.SEQUENCE_GAP, detail=f"expected {expected}", expected=expected)
         try:
             check(item, self._limits.item_bytes)
             entry, answer = self._judge(item)
@@ -268,18 +270,19 @@ class Recorder:
             known = item.record_id in self.recent
             raise AppendRefused(Refusal.RECORD_ENDED if known else Refusal.RECORD_UNKNOWN)
         if record.boot != item.boot:
-            raise AppendRefused(Refusal.RECORD_OF_ANOTHER_BOOT)
+            raise AppendRefused(Refusal.NOT_THIS_BOOT)
         return record
 
     def _release(self, item: Release) -> Entry:
         record = self._opened_by(item)
-        if item.n != record.releases + 1:
-            raise AppendRefused(Refusal.RELEASE_OUT_OF_ORDER, detail=f"expected n {record.releases + 1}")
+        if item.n != record.releases:
+            raise AppendRefused(Refusal.RELEASE_OUT_OF_ORDER, detail=f"expected n {record.releases}")
         place = (item.boot, item.sequence)
         clear = ClearPart(Kind.RELEASE, item.record_id, item.n, *place, record.key_id, record.accepted_leaf)
-        parts = {sealing.BODY: item.body, sealing.ITEM: item_digest(item)}
+        time = self._clock.now_ms().to_bytes(8, "big")
+        parts = {sealing.BODY: item.body, sealing.TIME: time, sealing.ITEM: item_digest(item)}
         entry = self._sealer.release(self._keys.by_id(record.key_id), clear, parts)
-        record.releases, record.head = item.n, chained(record.head, entry.sealed_hash)
+        record.releases, record.head = item.n + 1, chained(record.head, entry.sealed_hash)
         return entry
 
     def _end(self, item: End) -> tuple[Entry, Answer]:
@@ -303,7 +306,7 @@ class Recorder:
         clear = ClearPart(
             Kind.END,
             record.record_id,
-            record.releases + 1,
+            record.releases,
             *place,
             record.key_id,
             record.accepted_leaf,
@@ -372,9 +375,11 @@ class Recorder:
             "actor": item.actor,
             "action": item.action,
             "target": item.target,
-            "detail": item.detail,
         }
-        return self._leaf(key, Draft(clear=clear, header=self._timed(header), leaves={}, parts={}))
+        draft = Draft(clear=clear, header=self._timed(header), leaves={}, parts={sealing.DETAIL: item.detail})
+        entry = self._leaf(key, draft)
+        self.acts.add(item.service, item.action, item.target)
+        return entry
 
     def _refused_append(self, item: RequestItem, refused: AppendRefused) -> Entry:
         """Accounts for the sequence number of an item that is not appended, so that none is ever missing."""
@@ -397,9 +402,9 @@ class Recorder:
     def _reject(
         self, item: Accept | Refuse | Reject, reason: str, about: Mapping[str, object], parts: Mapping[str, bytes]
     ) -> Entry:
-        key = self._keys.subject(item.tenant, item.caller)
+        key = self._subject(item)
         clear = ClearPart(Kind.REJECTED, item.record_id, 0, item.boot, item.sequence, key.key_id)
-        header = self._timed({"tenant": item.tenant, "caller": item.caller, "reason": reason, **about})
+        header = self._timed({**self._about(item), "reason": reason, **about})
         return self._leaf(
             key, Draft(clear=clear, header=header, leaves={}, parts={sealing.ITEM: item_digest(item), **parts})
         )
@@ -413,15 +418,15 @@ class Recorder:
         self.next_leaf += 1
         return entry
 
-    def _subject(self, item: Accept | Refuse) -> SubjectKey:
+    def _subject(self, item: Accept | Refuse | Reject) -> SubjectKey:
         return self._keys.subject(item.tenant, item.subject or item.caller)
 
-    def _about(self, item: Accept | Refuse) -> dict[str, object]:
+    def _about(self, item: Accept | Refuse | Reject) -> dict[str, object]:
         return {
             "tenant": item.tenant,
             "caller": item.caller,
             "subject": self._keys.pseudonym(item.tenant, item.subject or item.caller),
-            "model": item.model,
+            "model": "" if isinstance(item, Reject) else item.model,
             "trace_id": item.trace_id,
         }
 

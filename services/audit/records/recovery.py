@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from services.audit.journal.frame import Frame, decode_clear
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.records import sealer
+from services.audit.records.acts import REMEMBERED_ACTS
 from services.audit.records.entries import BINDING_ENDS
 from services.audit.records.fields import leaves_of
 from services.audit.records.idempotency import WINDOW_MS, Claim
@@ -31,11 +33,12 @@ class Replay:
     def __init__(self, recorder: Recorder, stored: StoredEntries, tree: Tree) -> None:
         self._recorder, self._stored, self._tree = recorder, stored, tree
         self._open: dict[str, _Opened] = {}
+        self._acts: deque[int] = deque(maxlen=REMEMBERED_ACTS)  # leaf indexes
 
     def visit(self, location: int, frame: Frame) -> None:
         entry = frame.entry
         clear = decode_clear(entry.clear)
-        if clear.sequence:
+        if clear.boot:
             self._recorder.boots.advance(clear.boot, clear.sequence)
             self._recorder.boots.located(clear.boot, clear.sequence, location)
         if entry.leaf:
@@ -45,11 +48,13 @@ class Replay:
                 self._open[clear.record_id] = _Opened(self._tree.size, 0, leaf_hash(entry.leaf))
             elif clear.kind is Kind.END:
                 self._open.pop(clear.record_id, None)
+            elif clear.kind is Kind.ACT:
+                self._acts.append(self._tree.size)
             self._tree.append(leaf_hash(entry.leaf))
             self._stored.add_leaf(location)
         elif clear.record_id in self._open:
             opened = self._open[clear.record_id]
-            opened.releases, opened.head = clear.n, chained(opened.head, entry.sealed_hash)
+            opened.releases, opened.head = clear.n + 1, chained(opened.head, entry.sealed_hash)
 
     def finish(self, now_ms: int) -> None:
         self._recorder.next_leaf = self._tree.size
@@ -57,6 +62,9 @@ class Replay:
             durable = self._stored.leaf(opened.leaf_index)
             self._recorder.open[durable.clear.record_id] = _open_record(durable, opened)
         self._recorder.boots.forget_oldest({record.boot for record in self._recorder.open.values()})
+        for index in self._acts:
+            header = self._stored.leaf(index).header
+            self._recorder.acts.add(str(header["service"]), str(header["action"]), str(header["target"]))
         self._restore_idempotency(now_ms)
 
     def _restore_idempotency(self, now_ms: int) -> None:

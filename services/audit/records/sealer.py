@@ -12,7 +12,8 @@ from services.audit.records.fields import SEED_BYTES, canonical, content_root, h
 from services.audit.sealing.keytree import SubjectKey
 from services.audit.sealing.payload import NONCE_RANDOM_BYTES, seal
 
-HEADER, SEED, BODY, ITEM, REFUSAL = "header", "seed", "body", "item", "refusal"
+HEADER, SEED, BODY, TIME, DETAIL = "header", "seed", "body", "time", "detail"
+ITEM, REFUSAL = "item", "refusal"
 FIELD, LEAF = "field/", "leaf/"
 IDEMPOTENCY_KEY, IDEMPOTENCY_REQUEST = "idempotency_key", "idempotency_request"
 

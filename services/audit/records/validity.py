@@ -34,8 +34,8 @@ def check_place(boot: str, sequence: int) -> None:
     """Without these an item cannot even be accounted for."""
     if not is_id(boot):
         raise AppendRefused(Refusal.INVALID_ITEM, detail="boot must be 1 to 64 printable ASCII characters")
-    if not 1 <= sequence <= _MAX_INTEGER:
-        raise AppendRefused(Refusal.INVALID_ITEM, detail="sequence must be at least 1")
+    if not 0 <= sequence <= _MAX_INTEGER:
+        raise AppendRefused(Refusal.INVALID_ITEM, detail="sequence must be 0 or more")
 
 
 def check(item: RequestItem, max_bytes: int) -> None:
@@ -57,7 +57,7 @@ def check(item: RequestItem, max_bytes: int) -> None:
             _check_caller(item)
             _require(1 <= item.count <= _MAX_INTEGER, "count must be at least 1")
         case Release():
-            _require(1 <= item.n < 2**32, "n must be 1 or more")
+            _require(0 <= item.n < 2**32, "n must be 0 or more")
         case End():
             _check_fields(item, frozenset({ANSWER_GENERATED, ANSWER_RELEASED, FINDINGS}))
             _require(all(0 <= count <= _MAX_INTEGER for count in item.usage.values()), "usage must be counts")

@@ -19,6 +19,7 @@ REQUEST = {
     "parameters": b"{}",
     "findings": b"[]",
 }
+SMALL_SEGMENTS = JournalLimits(segment_bytes=64 * 1024, chunk_bytes=8 * 1024)
 ANSWER = {"answer_generated": b"[1]", "answer_released": b"[1]"}
 
 
@@ -44,7 +45,7 @@ class Gateway:
     boot: str = "boot-1"
     tenant: str = "bank"
     caller: str = "desk"
-    sequence: int = 0
+    sequence: int = -1
 
     def _next(self) -> int:
         self.sequence += 1
@@ -104,7 +105,7 @@ class Log:
 
     home: Path
     time: FakeClock = field(default_factory=FakeClock)
-    limits: WriterLimits = WriterLimits(journal=JournalLimits(segment_bytes=64 * 1024, chunk_bytes=8 * 1024))
+    journal: JournalLimits = SMALL_SEGMENTS
     opened: list[Writer] = field(default_factory=list)
 
     @property
@@ -113,7 +114,7 @@ class Log:
 
     def open(self, faults: FaultPoints | None = None, records: RecordLimits | None = None) -> Writer:
         self.crash()
-        limits = WriterLimits(journal=self.limits.journal, records=records or self.limits.records)
+        limits = WriterLimits(journal=self.journal, records=records or RecordLimits())
         writer = Writer(self.folders, self.time.clock(), limits, faults=faults)
         self.opened.append(writer)
         return writer

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from strongroom.verify import answer_bytes, request_bytes
 
 from services.audit.journal.journal import JournalLimits
 from services.audit.records.entries import Accept, Act, End, Ended, Ending, Refuse, Refused, Reject, Release
 from services.audit.records.recorder import Clock, Item
 from services.audit.writer import Folders, Writer, WriterLimits
-from strongroom.verify import answer_bytes, request_bytes
 
 REQUEST = {
     "messages": [{"role": "user", "content": "What is 2 + 2?\u2028 你好"}],
@@ -44,8 +44,8 @@ def _items(number: int, sequence: int) -> list[Item]:
     place = {"record_id": record, "boot": boot}
     return [
         Accept(**place, sequence=sequence, tenant="bank", caller="desk", deadline_ms=1, fields=fields),
-        Release(**place, sequence=sequence + 1, n=1, body=b"4"),
-        Release(**place, sequence=sequence + 2, n=2, body=b""),
+        Release(**place, sequence=sequence + 1, n=0, body=b"4"),
+        Release(**place, sequence=sequence + 2, n=1, body=b""),
         End(**place, sequence=sequence + 3, end=Ending.COMPLETED, fields={"answer_released": answer_bytes(ANSWER)}),
     ]
 
@@ -55,7 +55,7 @@ def make_home(home: Path, records: int, segment_bytes: int = 8 * 1024) -> Made:
     writer = Writer(Folders(home / "audit", home / "keys"), Clock(time.time, time.monotonic), limits)
     receipts: list[dict[str, object]] = []
     for number in range(records):
-        *_, ended = writer.commit(_items(number, 4 * number + 1))
+        *_, ended = writer.commit(_items(number, 4 * number))
         assert isinstance(ended, Ended), ended
         receipts.append(ended.receipt)
         writer.publish()
@@ -64,11 +64,11 @@ def make_home(home: Path, records: int, segment_bytes: int = 8 * 1024) -> Made:
     at = 4 * records
     refused, *_ = writer.commit(
         [
-            Refuse(record_id="refused", sequence=at + 1, fields=fields, **place),
-            Reject(record_id="rejected", sequence=at + 2, reason="PROMPT_EMPTY", **place),
+            Refuse(record_id="refused", sequence=at, fields=fields, **place),
+            Reject(record_id="rejected", sequence=at + 1, reason="PROMPT_EMPTY", **place),
             Act(service="guard", actor="guard-0", action="policy loaded"),
-            Accept(record_id="open", sequence=at + 3, deadline_ms=1, **place),
-            Release(record_id="open", boot="boot-1", sequence=at + 4, n=1, body=b"begun"),
+            Accept(record_id="open", sequence=at + 2, deadline_ms=1, **place),
+            Release(record_id="open", boot="boot-1", sequence=at + 3, n=0, body=b"begun"),
         ]
     )
     assert isinstance(refused, Refused), refused
