@@ -27,7 +27,8 @@ class EngineSettings:
     context_tokens: int = 2048  # of prompt and answer together; 0 = all that the model knows
     kv_memory_share: float = 0.5  # of the memory still free when the weights are loaded
     threads: int = 0  # 0 = the cores that this container may use
-    step_target_ms: int = 180  # a step stays under 250 ms: the target leaves room for what was not foreseen
+    step_target_ms: int = 200  # a step stays under 250 ms: the target leaves room for what was not foreseen
+    prefill_tokens: int = 0  # of a prompt in one step; 0 = as many as the target allows, learned as it runs
 
     def __post_init__(self) -> None:
         for field, ok, bound in (
@@ -36,6 +37,7 @@ class EngineSettings:
             ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
             ("kv_memory_share", 0 < self.kv_memory_share <= 0.95, "above 0, at most 0.95"),
             ("threads", self.threads >= 0, "0 (as many as cores) or more"),
+            ("prefill_tokens", self.prefill_tokens >= 0, "0 (learned) or more"),
             ("step_target_ms", 10 <= self.step_target_ms <= 10_000, "10 to 10000"),
         ):
             if not ok:

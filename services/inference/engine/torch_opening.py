@@ -61,7 +61,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         model=info,
         end_ids=loaded.end_ids,
         slots=slots,
-        budget=PrefillBudget(settings.step_target_ms * 1_000_000),
+        budget=PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens),
         clock_ns=time.monotonic_ns,
     )
 

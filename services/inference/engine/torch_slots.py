@@ -90,16 +90,19 @@ class SlotCache(Cache):
     def _stores(self) -> list[Tensor]:
         return [store for layer in self._slot_layers if layer.is_initialized for store in (layer.keys, layer.values)]
 
+    @torch.inference_mode()
     def move(self, source: int, target: int, tokens: int) -> None:
         for store in self._stores():
             store[target, :, :tokens] = store[source, :, :tokens]
 
+    @torch.inference_mode()
     def swap(self, one: int, other: int, tokens: int) -> None:
         for store in self._stores():
             kept = store[one, :, :tokens].clone()
             store[one, :, :tokens] = store[other, :, :tokens]
             store[other, :, :tokens] = kept
 
+    @torch.inference_mode()
     def clear(self, slot: int) -> None:
         for store in self._stores():
             store[slot].zero_()

@@ -1,0 +1,83 @@
+"""Choosing tokens: the field's definitions of temperature, top_k and top_p, and reproducibility."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from services.inference.engine.protocol import ImpossibleSampling, Sampling
+from services.inference.engine.torch_sampling import choose, uniform
+
+
+def row(seed: int, size: int = 400) -> torch.Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def warped(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    scores: Any = TemperatureLogitsWarper(sampling.temperature)(None, logits[None])
+    if sampling.top_k:
+        scores = TopKLogitsWarper(sampling.top_k)(None, scores)
+    if sampling.top_p < 1:
+        scores = TopPLogitsWarper(sampling.top_p)(None, scores)
+    return scores.softmax(-1)[0]
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (0, 0.9), (7, 1.0), (20, 0.8), (0, 0.999)])
+def test_tokens_come_as_often_as_transformers_gives_them_probability(top_k: int, top_p: float) -> None:
+    logits, draws = row(1), 3000
+    sampling = Sampling(temperature=0.7, top_k=top_k, top_p=top_p, seed=5)
+    counts = torch.zeros(len(logits))
+    for position in range(draws):
+        counts[choose(logits, sampling, position)] += 1
+    expected = warped(logits, sampling)
+    assert bool((expected[counts > 0] > 0).all()), "a token outside the allowed set was chosen"
+    assert float((counts / draws - expected).abs().max()) < 0.03
+
+
+@given(seed=st.integers(0, 2**64 - 1), position=st.integers(0, 10**6))
+def test_the_same_seed_and_position_give_the_same_number_below_one(seed: int, position: int) -> None:
+    assert 0.0 <= uniform(seed, position) < 1.0
+    assert uniform(seed, position) == uniform(seed, position) != uniform(seed, position + 1)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 1000), temperature=st.floats(1e-38, 100))
+def test_any_temperature_gives_a_token(seed: int, temperature: float) -> None:
+    assert 0 <= choose(row(seed), Sampling(temperature=temperature, seed=seed, top_p=0.9), 0) < 400
+
+
+def test_greedy_takes_the_first_of_equals() -> None:
+    assert choose(torch.tensor([0.0, 2.0, 2.0]), Sampling(temperature=0), 0) == 1
+
+
+def test_a_nucleus_larger_than_the_first_candidates_is_whole() -> None:
+    flat = torch.zeros(5000)
+    seen = {choose(flat, Sampling(temperature=1, top_p=0.9, seed=3), position) for position in range(300)}
+    assert max(seen) > 2000
+    assert max(seen) < 4501
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_k", -1),
+        ("seed", -1),
+        ("max_tokens", 0),
+        ("stop", ("",)),
+        ("stop", ("x",) * 17),
+    ],
+)
+def test_impossible_values_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ImpossibleSampling) as refused:
+        Sampling(**({"temperature": 0.5} | {field: value}))  # type: ignore[arg-type]
+    assert refused.value.field == field
+    assert refused.value.bound in str(refused.value)

@@ -1,0 +1,207 @@
+"""The torch engine on tiny random models: invariant 11, failures that stay with one request, the bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.inference.engine.protocol import Failure, Message, Sampling, StepOutput, Work
+from services.inference.engine.torch_engine import TorchEngine
+
+FAMILIES = ["llama", "qwen2", "deepseek-v2", "deepseek-v3"]
+TEXTS = ["ab", "the quick brown fox", "x" * 150, "中文和 English", "0123456789 " * 9, "q"]
+
+
+def work(number: int, *, temperature: float = 0.0, max_tokens: int = 12, text: str | None = None) -> Work:
+    sampling = Sampling(temperature=temperature, top_p=0.95, seed=number, max_tokens=max_tokens)
+    message = Message(role="user", content=TEXTS[number] if text is None else text)
+    return Work(request_id=f"r{number}", messages=(message,), sampling=sampling)
+
+
+def finish(engine: TorchEngine, arrivals: Iterable[tuple[int, Work]] = ()) -> dict[str, list[StepOutput]]:
+    """Admit each work at its step, run until nothing is left."""
+    waiting = sorted(arrivals, key=lambda arrival: arrival[0])
+    outputs: dict[str, list[StepOutput]] = {}
+    step = 0
+    while waiting or engine.live():
+        while waiting and waiting[0][0] <= step and engine.capacity().free_slots:
+            engine.admit(waiting.pop(0)[1])
+        for output in engine.step():
+            outputs.setdefault(output.request_id, []).append(output)
+        step += 1
+    return outputs
+
+
+def tokens(outputs: list[StepOutput]) -> list[int]:
+    return [token for output in outputs for token in output.token_ids]
+
+
+def alone(engine: TorchEngine, one: Work) -> list[int]:
+    return tokens(finish(engine, [(0, one)])[one.request_id])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("chunk", [5, 64])
+def test_invariant_11_greedy_is_what_generate_gives_whatever_the_batch(
+    family: str, chunk: int, tiny_engine: Callable[..., TorchEngine], tiny_model: Callable[[str], Any]
+) -> None:
+    """Fails if `SlotOrder.remove` leaves out `_fill`, so that a row reads another row's cache."""
+    engine = tiny_engine(family, prefill_tokens=chunk)
+    works = [work(number, max_tokens=6 + 3 * number) for number in range(len(TEXTS))]
+    outputs = finish(engine, [(number * 2, one) for number, one in enumerate(works)])
+    for one in works:
+        ids = engine._prompt.ids(one.messages)
+        reference = tiny_model(family).generate(
+            torch.tensor([ids]), max_new_tokens=one.sampling.max_tokens, do_sample=False
+        )
+        assert tokens(outputs[one.request_id]) == reference[0, len(ids) :].tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_invariant_11_sampled_tokens_do_not_depend_on_batch_mates(
+    family: str, tiny_engine: Callable[..., TorchEngine]
+) -> None:
+    """Fails if `choose` takes its number from a generator that all rows share."""
+    engine = tiny_engine(family, prefill_tokens=16)
+    works = [work(number, temperature=1.0) for number in range(len(TEXTS))]
+    single = {one.request_id: alone(engine, one) for one in works}
+    together = finish(engine, [(number, one) for number, one in enumerate(reversed(works))])
+    assert {name: tokens(outputs) for name, outputs in together.items()} == single
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_invariant_11_logits_have_the_same_bits_in_any_batch_and_any_chunking(
+    family: str, tiny_engine: Callable[..., TorchEngine]
+) -> None:
+    """Fails if `install` registers plain SDPA, or `replace_linears` returns without replacing."""
+
+    def logits(chunk: int, mates: list[Work]) -> list[torch.Tensor]:
+        engine = tiny_engine(family, prefill_tokens=chunk)
+        seen: list[torch.Tensor] = []
+        extend = engine._extend
+
+        def spy(sequence: Any, row: torch.Tensor) -> StepOutput:
+            if sequence.work.request_id == "r2":
+                seen.append(row.clone())
+            return extend(sequence, row)
+
+        engine._extend = spy  # type: ignore[method-assign]
+        finish(engine, [(0, work(2)), *((number, mate) for number, mate in enumerate(mates))])
+        return seen
+
+    reference = logits(1000, [])
+    for chunk, mates in ((1, []), (7, [work(0)]), (64, [work(1), work(3), work(4, max_tokens=30)])):
+        assert all(torch.equal(a, b) for a, b in zip(reference, logits(chunk, mates), strict=True))
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    plan=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 5), st.booleans()), min_size=1, max_size=8, unique_by=lambda p: p[1]
+    ),
+    chunk=st.sampled_from([1, 9, 200]),
+)
+def test_invariant_11_arrivals_and_cancels_in_any_order_change_no_other_answer(
+    plan: list[tuple[int, int, bool]], chunk: int, shared_engine: dict[int, TorchEngine], singles: dict[str, list[int]]
+) -> None:
+    """Fails if `promote` swaps the rows but not their cache."""
+    engine = shared_engine[chunk]
+    cancelled = {f"r{number}" for _, number, cancel in plan if cancel}
+    waiting = sorted(plan)
+    got: dict[str, list[StepOutput]] = {}
+    step = 0
+    while waiting or engine.live():
+        while waiting and waiting[0][0] <= step and engine.capacity().free_slots:
+            engine.admit(work(waiting.pop(0)[1], temperature=0.9))
+        for output in engine.step():
+            got.setdefault(output.request_id, []).append(output)
+        for name in cancelled & engine.live():
+            if len(got.get(name, [])) >= 2:
+                engine.cancel(name)
+        step += 1
+    for name, outputs in got.items():
+        expected = singles[name]
+        assert tokens(outputs) == (expected[: len(tokens(outputs))] if name in cancelled else expected)
+
+
+@pytest.fixture(scope="module")
+def shared_engine(tiny_engine: Callable[..., TorchEngine]) -> dict[int, TorchEngine]:
+    return {chunk: tiny_engine("llama", prefill_tokens=chunk) for chunk in (1, 9, 200)}
+
+
+@pytest.fixture(scope="module")
+def singles(shared_engine: dict[int, TorchEngine]) -> dict[str, list[int]]:
+    engine = shared_engine[200]
+    return {f"r{number}": alone(engine, work(number, temperature=0.9)) for number in range(len(TEXTS))}
+
+
+def test_a_request_that_breaks_the_forward_pass_fails_alone(tiny_engine: Callable[..., TorchEngine]) -> None:
+    engine = tiny_engine("llama")
+    expected = {f"r{number}": alone(engine, work(number, max_tokens=20)) for number in (0, 1, 2, 3)}
+    others = {token for name in ("r0", "r2", "r3") for token in expected[name][:7]} | set("".join(TEXTS).encode())
+    place = next(n for n, token in enumerate(expected["r1"]) if n > 1 and token not in others)
+    poison = expected["r1"][place]
+    handle = _raise_on(engine, poison, RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    outputs = finish(engine, [(0, work(number, max_tokens=20 if number == 1 else 7)) for number in (0, 1, 2, 3)])
+    handle.remove()
+    assert outputs["r1"][-1].failure is Failure.OUT_OF_MEMORY
+    assert tokens(outputs["r1"]) == expected["r1"][: place + 1]
+    for name in ("r0", "r2", "r3"):
+        assert tokens(outputs[name]) == expected[name][:7]
+    assert engine.capacity().free_slots == 4
+
+
+def test_a_prompt_that_breaks_prefill_fails_and_the_engine_goes_on(tiny_engine: Callable[..., TorchEngine]) -> None:
+    engine = tiny_engine("llama")
+    expected = alone(engine, work(0))
+    handle = _raise_on(engine, ord("!"), RuntimeError("shape"))
+    outputs = finish(engine, [(0, work(0)), (0, work(1, text="boom!"))])
+    handle.remove()
+    assert outputs["r1"][-1].failure is Failure.ENGINE_ERROR
+    assert outputs["r1"][-1].text == ""
+    assert tokens(outputs["r0"]) == expected
+
+
+def test_numbers_that_are_not_finite_fail_the_request_and_do_not_stay_in_the_cache(
+    tiny_engine: Callable[..., TorchEngine],
+) -> None:
+    engine = tiny_engine("llama", slots=1)
+    expected = alone(engine, work(2))
+    poison = ord("!")
+    embedding = engine._runner._model.get_input_embeddings().weight
+    kept = embedding[poison].clone()
+    embedding[poison] = float("nan")
+    assert finish(engine, [(0, work(1, text="y" * 300 + "!"))])["r1"][-1].failure is Failure.NOT_FINITE
+    embedding[poison] = kept
+    assert alone(engine, work(2)) == expected
+
+
+def test_short_prompts_do_not_wait_for_a_long_one(tiny_engine: Callable[..., TorchEngine]) -> None:
+    engine = tiny_engine("llama", prefill_tokens=16)
+    engine.admit(work(2, text="x" * 500, max_tokens=2))
+    engine.admit(work(0, max_tokens=40))
+    first: list[str] = []
+    while engine.live():
+        first += [output.request_id for output in engine.step() if output.token_ids]
+    assert first[0] == "r0"
+
+
+def test_model_info_says_what_runs(tiny_engine: Callable[..., TorchEngine]) -> None:
+    info = tiny_engine("llama").model
+    assert (info.device, info.dtype, info.attention, info.context_tokens) == ("cpu", "float32", "sdpa", 600)
+    assert len(info.template_digest) == 64
+
+
+def _raise_on(engine: TorchEngine, token: int, error: Exception) -> Any:
+    """From now on a forward pass whose input holds the token raises."""
+
+    def check(module: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+        if bool((keywords["input_ids"] == token).any()):
+            raise error
+
+    return engine._runner._model.register_forward_pre_hook(check, with_kwargs=True)
