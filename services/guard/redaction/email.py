@@ -25,7 +25,24 @@ _IDN_STUFF = re.compile(r"[CLM0-9a-jz\-]*+")
 _COMMON_TOP = "(?:com|net|org|edu|gov)[.]cn|com|cn|net|org|edu|gov|io|co|hk|tw|uk|de|me|info|biz"
 _GLUED_TOP = re.compile(rf"(?:[a-z0-9_-]+\.)+?(?:{_COMMON_TOP})(?=[0-9])", re.ASCII)
 _STOP_TOP = re.compile(rf"[a-z0-9_-]+(?:。(?:{_COMMON_TOP}))+(?![a-z0-9])", re.ASCII)
-_IDN_TOPS = ("中国", "中國", "公司", "网络", "網絡", "网址", "集团", "在线", "中文网", "商城", "香港", "台湾", "政务", "公益", "我爱你", "中信")
+_IDN_TOPS = (
+    "中国",
+    "中國",
+    "公司",
+    "网络",
+    "網絡",
+    "网址",
+    "集团",
+    "在线",
+    "中文网",
+    "商城",
+    "香港",
+    "台湾",
+    "政务",
+    "公益",
+    "我爱你",
+    "中信",
+)
 _LONGEST_IDN_TOP = max(map(len, _IDN_TOPS))
 
 

@@ -14,7 +14,9 @@ _TELEPHONE = re.compile(
     r"电话|電話|手机|手機|联系|聯繫|聯絡|致电|拨打|热线|号码|短信|微信|座机"
     r"|(?<![a-z])(?:tel|phone|mobile|cell(?:phone)?(?![a-z])|call(?![a-z])|contact|whatsapp|wechat|sms|mob(?![a-z]))"
 )
-_CARD = re.compile(r"卡|账号|帐号|賬號|(?<![a-z])(?:card|acct|account (?:no|number)|unionpay|debit|credit|pan(?![a-z]))")
+_CARD = re.compile(
+    r"卡|账号|帐号|賬號|(?<![a-z])(?:card|acct|account (?:no|number)|unionpay|debit|credit|pan(?![a-z]))"
+)
 _SERIAL = re.compile(
     r"(?:订单|訂單|单号|编号|流水|发票|合同|交易号|凭证|参考号|序列号|时间戳|快递|运单|请求|批次|版本"
     r"|\b(?:order|invoice|tracking|ref|reference|transaction|txn|serial|timestamp|request|contract|ticket|parcel|batch))"

@@ -1,0 +1,79 @@
+"""A policy bundle: everything the guard decides by, pinned by the digest of the file it came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from services.guard.redaction.masking import Masking
+
+if TYPE_CHECKING:
+    from services.guard.policy.terms import TermIndex
+
+
+class Action(Enum):
+    """What a topic does about text that reaches its threshold."""
+
+    REFUSE = "refuse"
+    FLAG = "flag"
+
+
+class Direction(Enum):
+    """Which texts a topic is about."""
+
+    PROMPT = "prompt"
+    ANSWER = "answer"
+    BOTH = "both"
+
+    def covers(self, other: "Direction") -> bool:
+        return self is other or self is Direction.BOTH
+
+
+@dataclass(frozen=True)
+class WordList:
+    """Words each of which is enough by itself."""
+
+    rule: str
+    words: tuple[str, ...]
+    score: float
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Words that count only together: one of each group, at most `within` characters apart, none of `unless` near."""
+
+    rule: str
+    groups: tuple[tuple[str, ...], ...]
+    unless: tuple[str, ...]
+    within: int
+    ordered: bool
+    score: float
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Topic:
+    name: str
+    action: Action
+    direction: Direction
+    threshold: float
+    lists: tuple[WordList, ...]
+    combinations: tuple[Combination, ...]
+
+
+@dataclass(frozen=True)
+class PolicyBundle:
+    """Made by `load_bundle` only, which checks it whole."""
+
+    name: str
+    version: str
+    digest: bytes  # SHA-256 of `document`
+    document: bytes
+    system_prompt: str
+    caller_instructions: str  # stands between our system prompt and the caller's system message
+    refusal_texts: Mapping[str, str]  # by language: zh, en
+    maskings: Mapping[str, Masking]  # by class of personal data
+    topics: tuple[Topic, ...]
+    prompt_terms: "TermIndex"
+    answer_terms: "TermIndex"

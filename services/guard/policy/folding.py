@@ -1,0 +1,71 @@
+"""Text as the topic lists see it: one folded character for each original one, so that offsets never move."""
+
+import unicodedata
+
+from services.guard.redaction.characters import ideographic, invisible
+
+GAP = " "  # punctuation, spaces, symbols: whatever can be put between the letters of a word
+NOTHING = "\0"  # what cannot be seen
+STOP = "。"  # ends a sentence: no word goes across
+
+# Digits and signs written for letters, and letters of other scripts that look Latin. `l` and `1` both read as `i`.
+_LOOKALIKES = "0o 1i 3e 4a 5s 7t 8b 9g @a $s li ıi аa вb еe кk мm нh оo рp сc тt уy хx ѕs іi јj ԁd ԛq ԝw αa βb εe ιi κk οo ρp τt υu"
+# Traditional forms of characters that the lists use.
+_SIMPLIFIED = (
+    "製制 殺杀 彈弹 藥药 槍枪 視视 頻频 網网 絡络 駭骇 竊窃 賬账 號号 碼码 電电 腦脑 軟软 體体 騙骗 詐诈 釣钓 魚鱼 贖赎 遠远 馬马 後后 門门 繞绕 過过 監监 測测 識识 別别 "
+    "襲袭 擊击 綁绑 強强 姦奸 圖图 買买 賣卖 應应 該该 戰战 爭争 屍尸 傷伤 災灾 難难 陰阴 謀谋 論论 隱隐 瞞瞒 內内 傳传 聞闻 謠谣 據据 說说 確确 認认 證证 實实 導导 維维 "
+    "權权 倉仓 庫库 構构 裝装 備备 簡简 單单 數数 資资 訊讯 盜盗 產产 寫写 編编 個个 員员 機机 關关 為为 與与 會会 對对 開开 發发 現现 驗验 無无 頭头 顱颅 處处 決决 鬥斗 "
+    "毆殴 滅灭 絕绝 種种 離离 經经 濟济 錢钱 銀银 國国 區区 從从 裡里 點点 將将 這这 給给 讓让 嗎吗 麼么 們们 請请 寶宝 幫帮 訴诉 詳详 細细 進进 線线 條条 選选 舉举 暫暂 "
+    "劑剂 氣气 壓压 鹼碱 腳脚 傑杰 歷历 醫医 術术 蟲虫 濫滥 釋释 癱瘫 瘓痪 載载 滲渗 蓋盖 屬属 瀉泻 臟脏 腸肠 掛挂 "
+)
+_READ_AS = {pair[0]: pair[1] for pair in f"{_LOOKALIKES} {_SIMPLIFIED}".split()}
+
+
+def _fold_one(character: str) -> str:
+    if character in "。｡！？!?；;…":
+        return STOP
+    if character in "\n\r\t\v\f\x85":
+        return GAP
+    if invisible(character):
+        return NOTHING
+    folded = unicodedata.normalize("NFKD", character).casefold()
+    plain = next((c for c in folded if c.isalnum() or c in "@$"), "")
+    if not plain:
+        return STOP if folded[:1] in ("!", "?", ";") else GAP
+    return _READ_AS.get(plain, plain)
+
+
+class _Folds(dict[int, str]):
+    """Filled as characters are met; at most one item for each Unicode character."""
+
+    def __missing__(self, point: int) -> str:
+        folded = self[point] = _fold_one(chr(point))
+        return folded
+
+
+_FOLDS = _Folds()
+for _point in range(128):
+    _FOLDS[_point] = _fold_one(chr(_point))
+
+
+def fold(text: str) -> str:
+    """`len(fold(text)) == len(text)`."""
+    return text.translate(_FOLDS)
+
+
+def spaced_script(character: str) -> bool:
+    """A folded character of a script that puts spaces between words, so that words have edges."""
+    return character.isalnum() and not ideographic(character)
+
+
+def fold_word(word: str) -> str:
+    """A list's word in the form in which a folded text has it."""
+    folded = fold(word).replace(NOTHING, "").replace(STOP, GAP)
+    kept = ""
+    for character in folded.strip(GAP):
+        if character == GAP and (kept.endswith(GAP) or ideographic(kept[-1:] or "x")):
+            continue
+        if ideographic(character) and kept.endswith(GAP):
+            kept = kept[:-1]
+        kept += character
+    return kept

@@ -1,0 +1,95 @@
+"""Checks an answer while it is written: masks personal data, and stops at what the policy forbids."""
+
+from dataclasses import dataclass
+
+from services.guard.policy.bundle import PolicyBundle
+from services.guard.policy.scan import TopicHit, TopicScan
+from services.guard.redaction.finding import Finding
+from services.guard.redaction.redactor import Redactor
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What one piece of an answer set free. `withheld`: the rule for which nothing more will be; `flagged`: rules of
+    topics that only mark."""
+
+    released: str
+    findings: tuple[Finding, ...] = ()
+    withheld: str | None = None
+    flagged: tuple[str, ...] = ()
+
+
+class CannotResume(Exception):
+    """The released text cannot have come from this answer under this policy."""
+
+
+class OutputFilter:
+    """Releases everything but the longest ending that could still become a match.
+
+    Any way of cutting an answer into pieces releases the same text, finds the same, and withholds at the same place.
+    When a topic is hit, nothing at or after the beginning of its match has been or will be released; matches of
+    personal data that reach over that place are left out whole."""
+
+    def __init__(self, bundle: PolicyBundle) -> None:
+        self._redactor = Redactor(bundle.maskings)
+        self._topics = TopicScan(bundle.answer_terms)
+        self._withheld: str | None = None
+        self._owed = Filtered("")  # after a rebuild: what was decided and has not been handed out
+
+    def feed(self, text: str) -> Filtered:
+        if self._withheld is not None:
+            return self._closed()
+        hits = self._topics.feed(text)
+        stop = next((hit for hit in hits if hit.refuses), None)
+        if stop:
+            return self._withhold(text, hits, stop)
+        self._redactor.push(text)
+        return self._release(self._topics.hold, hits)
+
+    def finish(self) -> Filtered:
+        """The answer ends here."""
+        if self._withheld is not None:
+            return self._closed()
+        hits = self._topics.finish()
+        stop = next((hit for hit in hits if hit.refuses), None)
+        self._redactor.end()
+        if stop:
+            return self._withhold("", hits, stop)
+        return self._release(self._redactor.received, hits)
+
+    def _withhold(self, text: str, hits: list[TopicHit], stop: TopicHit) -> Filtered:
+        """What a piece holds after the place that decided would not be there with smaller pieces: it is not looked at."""
+        if text:
+            self._redactor.push(text[: max(0, stop.decided - self._redactor.received)])
+        self._withheld = stop.rule.source.rule
+        return self._release(stop.start, hits[: hits.index(stop)])
+
+    def _release(self, limit: int, hits: list[TopicHit]) -> Filtered:
+        part = self._redactor.emit(limit)
+        flagged = tuple(hit.rule.source.rule for hit in hits if hit.counts and not hit.refuses)
+        owed, self._owed = self._owed, Filtered("")
+        return Filtered(
+            owed.released + part.text, owed.findings + part.findings, self._withheld, owed.flagged + flagged
+        )
+
+    def _closed(self) -> Filtered:
+        owed, self._owed = self._owed, Filtered("")
+        return Filtered(owed.released, owed.findings, self._withheld, owed.flagged)
+
+    def resume_after(self, raw: str, released_characters: int) -> None:
+        """Only for `rebuild`."""
+        done = self.feed(raw)
+        if len(done.released) < released_characters:
+            raise CannotResume(
+                f"released_chars: {released_characters} were released, this text gives only {len(done.released)}"
+            )
+        self._owed = Filtered(done.released[released_characters:], done.findings, None, done.flagged)
+
+
+def rebuild(bundle: PolicyBundle, raw_text_so_far: str, released_characters: int) -> OutputFilter:
+    """A filter in the place of one that was lost; what it hands out next follows the `released_characters`.
+
+    Findings are handed out again from the start: the one who lost the filter may have lost some of them."""
+    made = OutputFilter(bundle)
+    made.resume_after(raw_text_so_far, released_characters)
+    return made

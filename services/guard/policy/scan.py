@@ -1,0 +1,252 @@
+"""Looks for the words of a policy in a text that arrives in pieces. What it finds does not depend on the pieces."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from services.guard.policy.bundle import Action, Combination
+from services.guard.policy.folding import GAP, NOTHING, STOP, fold, spaced_script
+from services.guard.policy.terms import ALONE, UNLESS, UNLESS_REACH, Membership, Rule, Term, TermIndex
+
+LONGEST_GAP = 8  # characters between two letters of a word; more end the word
+
+_WORDS = re.compile(f"[^{GAP}{NOTHING}]+")
+
+
+@dataclass(frozen=True)
+class TopicHit:
+    """A rule met by the characters [start, end) of the text; what follows up to `decided` was needed to say so."""
+
+    rule: Rule
+    start: int
+    end: int
+    decided: int
+
+    @property
+    def refuses(self) -> bool:
+        return self.rule.topic.action is Action.REFUSE and self.counts
+
+    @property
+    def counts(self) -> bool:
+        return self.rule.source.score >= self.rule.topic.threshold
+
+
+@dataclass(frozen=True)
+class _Occurrence:
+    """A word in the squeezed text, whose offsets count squeezed characters from the text's beginning."""
+
+    term: Term
+    start: int
+    end: int
+    known: int  # squeezed length at which its edges were seen
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    rule: Rule
+    number: int
+    start: int
+    end: int
+    known: int
+
+
+class TopicScan:
+    """Squeezes the folded text, finds words in it, and combines them.
+
+    Squeezing drops what stands between two ideographs and leaves one GAP between words of spaced scripts. Events are
+    taken in the order of their positions in the squeezed text. `hold` is the position in the original text from which
+    a hit may still begin: no more than (longest combination + longest word + UNLESS_REACH) letters back, each with at
+    most LONGEST_GAP characters beside it."""
+
+    def __init__(self, index: TermIndex) -> None:
+        self._index = index
+        self._text = ""  # squeezed; its end only
+        self._origins: list[int] = []  # for each squeezed character, the original one that made it appear
+        self._dropped = 0  # squeezed characters before `_text`
+        self._read = 0  # characters of the original
+        self._gap = 0  # length of the gap at the end
+        self._gap_shows = False
+        self._occurrences: list[_Occurrence] = []
+        self._candidates: list[_Candidate] = []
+        self._horizon = max((_reach(rule) for rule in index.rules), default=0) + 2 * index.longest + 2
+
+    @property
+    def hold(self) -> int:
+        """Where the longest stretch begins that more text could still turn into a hit."""
+        length = self._dropped + len(self._text)
+        partial = self._partial_word()
+        starts = [candidate.start for candidate in self._candidates]
+        starts += (seen.start for seen in self._occurrences if self._awaits_others(seen, length, partial))
+        if partial is not None:
+            starts.append(partial)
+        return self._origins[min(starts) - self._dropped] if starts else self._read
+
+    def feed(self, text: str) -> list[TopicHit]:
+        """The hits that this piece decides, in the order in which they are decided."""
+        before = self._dropped + len(self._text)
+        self._squeeze(text)
+        hits = self._events(before, self._dropped + len(self._text))
+        self._forget()
+        return hits
+
+    def finish(self) -> list[TopicHit]:
+        """The end of the text is an edge for every word, and excuses nothing more."""
+        length = self._dropped + len(self._text)
+        hits = self._events(length, length + 1) + self._decide(length + self._horizon, self._read)
+        self._candidates = []
+        return hits
+
+    def _squeeze(self, text: str) -> None:
+        folded = fold(text)
+        squeezed: list[str] = []
+        last = self._text[-1:]
+        end = 0
+        for match in _WORDS.finditer(folded):
+            start = match.start()
+            self._widen_gap(folded, end, start, squeezed)
+            if squeezed:
+                last = squeezed[-1][-1]
+            word = match.group()
+            if self._gap and self._gap_shows and spaced_script(last or STOP) and spaced_script(word[0]):
+                squeezed.append(GAP)
+                self._origins.append(self._read + start)
+            squeezed.append(word)
+            end = match.end()
+            self._origins.extend(range(self._read + start, self._read + end))
+            self._gap, self._gap_shows = 0, False
+        self._widen_gap(folded, end, len(folded), squeezed)
+        self._text += "".join(squeezed)
+        self._read += len(text)
+
+    def _widen_gap(self, folded: str, start: int, end: int, squeezed: list[str]) -> None:
+        """A STOP for every LONGEST_GAP + 1 characters, so that waiting for letters is bounded in characters too."""
+        for place in range(start, end):
+            self._gap += 1
+            self._gap_shows |= folded[place] == GAP
+            if self._gap % (LONGEST_GAP + 1) == 0:
+                squeezed.append(STOP)
+                self._origins.append(self._read + place)
+
+    def _events(self, before: int, now: int) -> list[TopicHit]:
+        hits: list[TopicHit] = []
+        for seen in sorted(self._words(before, now), key=attrgetter("known", "start", "end")):
+            hits += self._decide(seen.known - 1, self._read)
+            self._combine(seen)
+        return hits + self._decide(now, self._read)
+
+    def _words(self, before: int, now: int) -> Iterable[_Occurrence]:
+        """The words whose edges became known after `before` squeezed characters."""
+        fresh = max(0, before - self._dropped - self._index.longest - 2)
+        text = self._text[fresh:] if fresh else self._text
+        base = self._dropped + fresh
+        for term, start, end in self._index.hits(text):
+            known = base + end + term.edge_after
+            if not before < known <= now:
+                continue
+            if term.edge_before and start and spaced_script(text[start - 1]):
+                continue
+            if term.edge_after and end < len(text) and spaced_script(text[end]):
+                continue
+            yield _Occurrence(term, base + start, base + end, known)
+
+    def _combine(self, seen: _Occurrence) -> None:
+        self._occurrences.append(seen)
+        for membership in seen.term.memberships:
+            rule = self._index.rules[membership.rule]
+            if membership.group == ALONE:
+                self._candidates.append(_Candidate(rule, membership.rule, seen.start, seen.end, seen.known))
+            elif membership.group != UNLESS and isinstance(rule.source, Combination):
+                parts = self._parts(rule.source, membership, seen)
+                if parts is not None:
+                    start, end = min(p.start for p in parts), max(p.end for p in parts)
+                    known = max(seen.known, end + UNLESS_REACH + 1) if rule.source.unless else seen.known
+                    self._candidates.append(_Candidate(rule, membership.rule, start, end, known))
+
+    def _parts(
+        self, combination: Combination, membership: Membership, seen: _Occurrence
+    ) -> Sequence[_Occurrence] | None:
+        """One occurrence of each group, the latest that fits, or None."""
+        parts = {membership.group: seen}
+        for group in range(len(combination.groups)):
+            if group in parts:
+                continue
+            part = next(
+                (o for o in reversed(self._occurrences) if self._fits(o, group, membership, parts.values())), None
+            )
+            if part is None:
+                return None
+            parts[group] = part
+        ordered = [parts[group] for group in sorted(parts)]
+        spread = max(p.start for p in ordered) - min(p.end for p in ordered)
+        if spread > combination.within:
+            return None
+        if combination.ordered and [p.start for p in ordered] != sorted(p.start for p in ordered):
+            return None
+        return ordered
+
+    @staticmethod
+    def _fits(other: _Occurrence, group: int, membership: Membership, parts: Iterable[_Occurrence]) -> bool:
+        wanted = Membership(membership.rule, group)
+        return wanted in other.term.memberships and all(o.end <= other.start or other.end <= o.start for o in parts)
+
+    def _decide(self, length: int, read: int) -> list[TopicHit]:
+        """The candidates whose surroundings are known once the squeezed text has that length."""
+        ready = [candidate for candidate in self._candidates if candidate.known <= length]
+        if not ready:
+            return []
+        self._candidates = [candidate for candidate in self._candidates if candidate.known > length]
+        hits = []
+        for candidate in sorted(ready, key=attrgetter("known", "start", "end", "number")):
+            if not self._excused(candidate):
+                place = candidate.known - 1 - self._dropped
+                decided = self._origins[place] + 1 if place < len(self._origins) else read
+                start, end = (self._origins[at - self._dropped] for at in (candidate.start, candidate.end - 1))
+                hits.append(TopicHit(candidate.rule, start, end + 1, decided))
+        return hits
+
+    def _excused(self, candidate: _Candidate) -> bool:
+        excuse = Membership(candidate.number, UNLESS)
+        return any(
+            excuse in seen.term.memberships
+            and seen.start >= candidate.start - UNLESS_REACH
+            and seen.end <= candidate.end + UNLESS_REACH
+            for seen in self._occurrences
+        )
+
+    def _partial_word(self) -> int | None:
+        """Where the longest ending of the text begins that is the beginning of a word."""
+        text = self._text
+        for start in range(max(0, len(text) - self._index.longest), len(text)):
+            if text[start:] in self._index.beginnings and not (
+                start and spaced_script(text[start]) and spaced_script(text[start - 1])
+            ):
+                return self._dropped + start
+        return None
+
+    def _awaits_others(self, seen: _Occurrence, length: int, partial: int | None) -> bool:
+        for membership in seen.term.memberships:
+            source = self._index.rules[membership.rule].source
+            if membership.group < 0 or not isinstance(source, Combination):
+                continue
+            if source.ordered and membership.group == len(source.groups) - 1:
+                continue
+            last_start = seen.end + source.within
+            if length <= last_start or (partial is not None and partial <= last_start):
+                return True
+        return False
+
+    def _forget(self) -> None:
+        """Drops what nothing can refer to any more."""
+        length = self._dropped + len(self._text)
+        oldest = min([length - self._horizon, *(candidate.start for candidate in self._candidates)])
+        self._occurrences = [seen for seen in self._occurrences if seen.end >= oldest - UNLESS_REACH]
+        excess = min([oldest - UNLESS_REACH, *(s.start for s in self._occurrences)]) - self._index.longest - 2
+        if excess - self._dropped > 0:
+            cut = excess - self._dropped
+            self._text, self._origins, self._dropped = self._text[cut:], self._origins[cut:], excess
+
+
+def _reach(rule: Rule) -> int:
+    within = rule.source.within if isinstance(rule.source, Combination) else 0
+    return within + 2 * UNLESS_REACH

@@ -1,0 +1,121 @@
+"""Judges a prompt, and composes the messages that a model may see."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from services.guard.policy.bundle import Action, PolicyBundle
+from services.guard.policy.scan import TopicHit, TopicScan
+from services.guard.policy.terms import TermIndex
+from services.guard.redaction.characters import ideographic
+from services.guard.redaction.finding import Finding
+from services.guard.redaction.redactor import redact
+
+ROLES = ("system", "user", "assistant")
+CHINESE_SHARE = 0.2  # of the letters; an ideograph says as much as an English word
+
+
+class Verdict(Enum):
+    ALLOW = "ALLOW"
+    FLAG = "FLAG"
+    REFUSE = "REFUSE"
+
+
+@dataclass(frozen=True)
+class Message:
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`rule` and `stage` are those of the strongest hit; empty where there is none."""
+
+    verdict: Verdict
+    score: float = 0.0
+    rule: str = ""
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class MessageFinding:
+    message: int  # index of the message as the caller sent it
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A verdict on a prompt. `messages` is what a model may see, and is empty with REFUSE."""
+
+    judgement: Judgement
+    language: str
+    refusal_text: str
+    findings: tuple[MessageFinding, ...]
+    messages: tuple[Message, ...]
+
+
+class UnfitMessages(Exception):
+    """The messages are no conversation. The text says where, and quotes nothing."""
+
+
+def screen(bundle: PolicyBundle, messages: Sequence[Message]) -> Screening:
+    """Every message comes from the caller, so every one is judged and redacted, a system message too."""
+    _check(messages)
+    judgement = _strongest([judge(bundle.prompt_terms, message.content) for message in messages])
+    redactions = [redact(bundle.maskings, message.content) for message in messages]
+    findings = tuple(
+        MessageFinding(index, finding) for index, redaction in enumerate(redactions) for finding in redaction.findings
+    )
+    language = language_of(messages)
+    if judgement.verdict is Verdict.REFUSE:
+        return Screening(judgement, language, bundle.refusal_texts[language], findings, ())
+    redacted = [Message(m.role, r.text) for m, r in zip(messages, redactions, strict=True)]
+    return Screening(judgement, language, "", findings, compose(bundle, redacted))
+
+
+def compose(bundle: PolicyBundle, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """One system message, ours first; the caller's own, wherever it stood, follows behind the dividing words."""
+    theirs = [message.content for message in messages if message.role == "system" and message.content.strip()]
+    parts = [bundle.system_prompt]
+    if theirs:
+        parts += [bundle.caller_instructions, *theirs]
+    rest = (message for message in messages if message.role != "system")
+    return (Message("system", "\n\n".join(parts)), *rest)
+
+
+def judge(terms: TermIndex, text: str) -> Judgement:
+    scan = TopicScan(terms)
+    hits = scan.feed(text) + scan.finish()
+    return _strongest([_of_hit(hit) for hit in hits])
+
+
+def _of_hit(hit: TopicHit) -> Judgement:
+    action = hit.rule.topic.action
+    verdict = (Verdict.REFUSE if action is Action.REFUSE else Verdict.FLAG) if hit.counts else Verdict.ALLOW
+    return Judgement(verdict, hit.rule.source.score, hit.rule.source.rule, hit.rule.stage)
+
+
+_STRENGTH = {Verdict.ALLOW: 0, Verdict.FLAG: 1, Verdict.REFUSE: 2}
+
+
+def _strongest(judgements: Sequence[Judgement]) -> Judgement:
+    """The severest verdict, and among those the highest score; the first of equals."""
+    return max(judgements, key=lambda one: (_STRENGTH[one.verdict], one.score), default=Judgement(Verdict.ALLOW))
+
+
+def language_of(messages: Sequence[Message]) -> str:
+    """zh or en, by the last thing the user said."""
+    last = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    letters = [character for character in last if character.isalpha()]
+    chinese = sum(map(ideographic, letters))
+    return "zh" if letters and chinese / len(letters) >= CHINESE_SHARE else "en"
+
+
+def _check(messages: Sequence[Message]) -> None:
+    if not messages:
+        raise UnfitMessages("messages: there are none; send at least one user message")
+    for index, message in enumerate(messages):
+        if message.role not in ROLES:
+            raise UnfitMessages(f"messages[{index}].role: is none of {', '.join(ROLES)}; use one of them")
+    if not any(message.role == "user" and message.content.strip() for message in messages):
+        raise UnfitMessages("messages: no user message has text; send at least one")

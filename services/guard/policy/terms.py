@@ -1,0 +1,108 @@
+"""The words of a policy as one automaton, and what each of them is a part of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ahocorasick_rs import AhoCorasick, MatchKind
+
+from services.guard.policy.bundle import Combination, Direction, Topic, WordList
+from services.guard.policy.folding import GAP, fold_word, spaced_script
+
+UNLESS_REACH = 18  # characters of folded text on either side of a match in which an `unless` word excuses it
+SPELLED_FROM = 4  # letters; a word this long is also found spelled out: b o m b, b.o.m.b
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A word's part in a rule: its group's number, or ALONE in a list, or UNLESS."""
+
+    rule: int
+    group: int
+
+
+ALONE, UNLESS = -1, -2
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A word list or a combination, with its topic."""
+
+    topic: Topic
+    source: WordList | Combination
+
+    @property
+    def stage(self) -> str:
+        return "lists" if isinstance(self.source, WordList) else "rules"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A folded word. An edge it must have: no letter of a spaced script may be glued to it there."""
+
+    text: str
+    edge_before: bool
+    edge_after: bool
+    memberships: tuple[Membership, ...]
+
+
+@dataclass(frozen=True)
+class TermIndex:
+    """All words of one direction. An empty policy has no words, and matches nothing."""
+
+    rules: tuple[Rule, ...]
+    terms: tuple[Term, ...]
+    automaton: AhoCorasick | None
+    beginnings: frozenset[str]  # of every word, and whole words whose edge is still to be seen
+    longest: int
+
+    def hits(self, text: str) -> Iterable[tuple[Term, int, int]]:
+        """Every occurrence of every word, overlapping ones too, edges not looked at."""
+        if self.automaton is None:
+            return
+        for number, start, end in self.automaton.find_matches_as_indexes(text, overlapping=True):
+            yield self.terms[number], start, end
+
+
+@dataclass
+class _Collected:
+    memberships: dict[tuple[str, bool, bool], list[Membership]] = field(default_factory=dict)
+
+    def add(self, word: str, membership: Membership) -> None:
+        prefix = word.endswith("*")
+        text = fold_word(word.rstrip("*"))
+        key = (text, spaced_script(text[0]), spaced_script(text[-1]) and not prefix)
+        self._note(key, membership)
+        letters = text.replace(GAP, "")
+        if len(letters) >= SPELLED_FROM and all(map(spaced_script, letters)):
+            self._note((GAP.join(letters), True, key[2]), membership)
+
+    def _note(self, key: tuple[str, bool, bool], membership: Membership) -> None:
+        members = self.memberships.setdefault(key, [])
+        if membership not in members:
+            members.append(membership)
+
+
+def index_terms(topics: Sequence[Topic], direction: Direction) -> TermIndex:
+    """The words of all lists and combinations that cover a direction."""
+    collected = _Collected()
+    rules: list[Rule] = []
+    for topic in topics:
+        for source in (*topic.lists, *topic.combinations):
+            if source.direction.covers(direction) and topic.direction.covers(direction):
+                for group, words in _groups(source).items():
+                    for word in words:
+                        collected.add(word, Membership(len(rules), group))
+                rules.append(Rule(topic, source))
+    terms = tuple(Term(*key, tuple(members)) for key, members in collected.memberships.items())
+    automaton = AhoCorasick([term.text for term in terms], matchkind=MatchKind.Standard) if terms else None
+    beginnings = {term.text[:length] for term in terms for length in range(1, len(term.text))}
+    beginnings |= {term.text for term in terms if term.edge_after}
+    return TermIndex(
+        tuple(rules), terms, automaton, frozenset(beginnings), max((len(t.text) for t in terms), default=0)
+    )
+
+
+def _groups(source: WordList | Combination) -> Mapping[int, Sequence[str]]:
+    if isinstance(source, WordList):
+        return {ALONE: source.words}
+    return dict(enumerate(source.groups)) | {UNLESS: source.unless}
