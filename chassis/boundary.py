@@ -72,7 +72,10 @@ class Boundary(grpc.aio.ServerInterceptor):
             # run in another task, later. Under `aclosing` the clean-up runs in this call's own task.
             async with layered(context), aclosing(behavior(request, context)) as responses:
                 async for response in responses:
-                    await context.write(response)
+                    try:
+                        await context.write(response)
+                    except grpc.aio.InternalError:  # the caller went during the write, which is no failure of ours
+                        raise asyncio.CancelledError from None
 
         run: Callable[[Any, Any], Awaitable[Any]] = stream if handler.response_streaming else answer
         make = getattr(grpc, f"{shape}_rpc_method_handler")

@@ -135,11 +135,11 @@ class BatchStream(Generic[I, R]):
     async def _one_connection(self) -> None:
         call = self._opened()
         try:
-            # The hello goes first: it names us; the neighbour's headers then say that it is there.
-            await call.write(self._pack(()))
+            # Headers before the first write: grpc.aio reports a write into a refused call as its own failure.
             if OPENED not in tuple(await call.initial_metadata() or ()):
                 await call.read()  # raises the refusal
                 raise ConnectionError("the neighbour's handler is not `answering`")
+            await call.write(self._pack(()))  # the hello: it names us
             self._unsent = [item for item, _ in self._pending.values()]
             self._work.set()
             self._trouble = ""
@@ -190,6 +190,8 @@ async def answering(
 
     Yields messages of whatever replies are ready. Ends after the last reply when the caller's stream ends or the
     server drains. A coroutine is cancelled when the call ends early; a future belongs to whoever made it.
+    A servicer returns this generator (`def Exchange(…): return answering(…)`): one that iterates over it in a
+    generator of its own leaves the clean-up to whenever Python finalises the inner one.
     """
     await context.send_initial_metadata((OPENED,))  # the caller now knows that we are here
     ready: list[Any] = []

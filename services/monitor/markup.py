@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
-from services.monitor.traces.span import REQUEST_ID, Span
+from chassis.genai import REQUEST_ID
+from services.monitor.traces.span import Span
 from services.monitor.traces.store import Trace
 from services.monitor.traces.waterfall import Row, rows, ticks
 

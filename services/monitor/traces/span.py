@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-REQUEST_ID = "strongroom.request_id"  # the attribute that ties a trace to its audit record
+from chassis.genai import REQUEST_ID
 
 # What a span costs beside its text: the object, its map and its places in two indexes (measured, CPython 3.11).
 OVERHEAD_BYTES = 600

@@ -1,0 +1,145 @@
+"""Deadlines, cancellation, traces and credentials of single calls."""
+
+import asyncio
+
+import grpc
+import pytest
+from strongroom.guard.v1 import guard_pb2 as pb
+from strongroom.guard.v1 import guard_pb2_grpc
+
+from chassis.client import connect
+from chassis.deadlines import REPORTING_SECONDS
+from chassis.errors import from_rpc_error
+from chassis.tracing import span, trace_id
+
+
+async def refused(call):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+async def test_every_call_has_a_deadline_though_none_was_set(guard, stub):
+    await stub.CheckText(pb.CheckTextRequest())
+    [remaining] = guard.remaining_seconds
+    assert 0 < remaining <= 5
+
+
+async def test_a_batch_stream_has_no_deadline(guard, serve, stream_to):
+    async with serve() as port:
+        await stream_to(port)
+        assert guard.remaining_seconds == [None]
+
+
+async def test_the_handler_stops_before_its_deadline_so_that_its_word_arrives(guard, stub):
+    async def check(request, context):
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        left.append(context.time_remaining())
+        raise asyncio.CancelledError
+
+    left: list[float] = []
+    guard.check = check
+    error = await refused(stub.CheckText(pb.CheckTextRequest(), timeout=0.3))
+    assert str(error) == "deadline exceeded"  # the server's own words, not the client library's
+    assert 0 < left[0] <= REPORTING_SECONDS
+
+
+async def test_a_call_without_a_deadline_gets_the_servers(guard, serve):
+    guard.check = lambda request, context: asyncio.Event().wait()
+    async with serve(default_deadline_seconds=0.05) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = guard_pb2_grpc.GuardServiceStub(channel).CheckText
+        error = await refused(call(pb.CheckTextRequest(), metadata=(("authorization", "Bearer token-of-the-gateway"),)))
+        assert error.code == "DEADLINE_EXCEEDED"
+
+
+async def test_cancelling_a_stream_blocked_in_a_write_cleans_up_in_the_calls_own_task(guard, stub, logged):
+    tasks, cleaned = [], asyncio.Event()
+
+    async def pieces():
+        tasks.append(asyncio.current_task())
+        try:
+            while True:  # nobody reads: flow control blocks a write sooner or later
+                yield pb.ExchangeResponse(replies=[pb.ItemReply(status=pb.ItemStatus(message="x" * 100_000))])
+        finally:
+            tasks.append(asyncio.current_task())
+            cleaned.set()
+
+    guard.pieces = pieces()
+    call = stub.Exchange()
+    await call.read()
+    await asyncio.sleep(0.05)
+    call.cancel()
+    await asyncio.wait_for(cleaned.wait(), 5)
+    assert tasks[0] is tasks[1]
+    assert [line for line in logged() if line["level"] == "error"] == []
+
+
+async def test_cancelling_a_call_cancels_its_handler(guard, stub):
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def check(request, context):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    guard.check = check
+    call = stub.CheckText(pb.CheckTextRequest())
+    waiting = asyncio.ensure_future(_code(call))
+    await asyncio.wait_for(started.wait(), 5)
+    call.cancel()
+    await asyncio.wait_for(stopped.wait(), 5)
+    assert await waiting is grpc.StatusCode.CANCELLED
+
+
+async def _code(call):
+    return await call.code()
+
+
+async def test_the_trace_goes_on_in_the_neighbour(guard, stub, spans):
+    with span("asking") as asking:
+        here = trace_id()
+        await stub.CheckText(pb.CheckTextRequest())
+    await stub.CheckText(pb.CheckTextRequest())
+    inside, apart = (s for s in spans() if s.name == "strongroom.guard.v1.GuardService/CheckText")
+    assert f"{inside.context.trace_id:032x}" == here
+    assert inside.parent.span_id == asking.get_span_context().span_id
+    assert f"{apart.context.trace_id:032x}" != here and apart.parent is None
+    assert inside.attributes["rpc.grpc.status_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code", "reason"),
+    [
+        ((), "UNAUTHENTICATED", "NO_CREDENTIAL"),
+        ((("authorization", "Basic abc"),), "UNAUTHENTICATED", "NO_CREDENTIAL"),
+        ((("authorization", "Bearer "),), "UNAUTHENTICATED", "NO_CREDENTIAL"),
+        ((("authorization", "Bearer nobodys"),), "UNAUTHENTICATED", "UNKNOWN_CREDENTIAL"),
+        ((("authorization", "Bearer token-of-audit"),), "PERMISSION_DENIED", "METHOD_NOT_ALLOWED"),
+    ],
+)
+async def test_a_caller_without_a_fitting_credential_is_refused(metadata, code, reason, serve):
+    async with serve() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        error = await refused(
+            guard_pb2_grpc.GuardServiceStub(channel).CheckText(pb.CheckTextRequest(), metadata=metadata)
+        )
+    assert (error.code, error.reason) == (code, reason)
+    assert "nobodys" not in str(error)
+
+
+async def test_one_grant_of_the_list_suffices_and_no_other_does(serve):
+    async with serve() as port, connect(f"127.0.0.1:{port}", "key-of-a-person") as channel:
+        stub = guard_pb2_grpc.GuardServiceStub(channel)
+        await stub.CheckText(pb.CheckTextRequest())
+        assert (await refused(stub.RedactText(pb.RedactTextRequest()))).code == "PERMISSION_DENIED"
+
+
+async def test_a_method_that_no_list_names_is_refused(stub):
+    assert (await refused(stub.GetPolicy(pb.GetPolicyRequest()))).code == "PERMISSION_DENIED"
+
+
+async def test_the_caller_may_bring_a_credential_of_its_own(stub):
+    own = (("authorization", "Bearer nobodys"),)
+    assert (await refused(stub.CheckText(pb.CheckTextRequest(), metadata=own))).reason == "UNKNOWN_CREDENTIAL"
