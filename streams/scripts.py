@@ -35,6 +35,19 @@ class Script:
         except NoScriptError:
             return await redis.execute_command("EVAL", self.text, *call)
 
+    async def run_each(self, redis: Connection, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
+        """Many calls, one round trip. Each is atomic, all together are not."""
+        pipe = redis.pipeline(transaction=False)
+        for key_names, arguments in calls:
+            pipe.execute_command("EVALSHA", self._digest, len(key_names), *key_names, *arguments)
+        answers = await pipe.execute(raise_on_error=False)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[i] = await self.run(redis, *calls[i])
+            elif isinstance(answer, Exception):
+                raise answer
+        return list(answers)
+
 
 submit = Script("submit")
 claim = Script("claim")

@@ -79,7 +79,7 @@ class WorkQueue:
         self, url: str, model: str, seat: str, boot_id: str, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._redis, self._waiting = command_client(url), blocking_client(url)
-        self._streams = keys.work_streams(model)
+        self.streams = keys.work_streams(model)
         self._seat, self._boot, self._clock = seat, boot_id, clock
         self.vanished = 0  # entries that were deleted while somebody held them: their jobs are gone
 
@@ -88,7 +88,7 @@ class WorkQueue:
 
         To be called again whenever Redis was away: one without its data has no group.
         """
-        for work in self._streams.values():
+        for work in self.streams.values():
             try:
                 await self._redis.xgroup_create(work, keys.GROUP, id="0", mkstream=True)
             except ResponseError as error:
@@ -103,18 +103,18 @@ class WorkQueue:
         """Waiting entries, at most `counts[class]` of each class; does not block."""
         pipe = self._redis.pipeline(transaction=False)
         for priority, count in counts.items():
-            pipe.xreadgroup(keys.GROUP, self._seat, {self._streams[priority]: ">"}, count=count)
+            pipe.xreadgroup(keys.GROUP, self._seat, {self.streams[priority]: ">"}, count=count)
         return [entry for streams in await pipe.execute() for entry in _entries(streams)]
 
     async def wait(self) -> list[Entry]:
         """Blocks up to BLOCK_MS for the first entry of any class. Never cancel it: it would lose a delivery."""
-        streams = dict.fromkeys(self._streams.values(), ">")
+        streams = dict.fromkeys(self.streams.values(), ">")
         return _entries(await self._waiting.xreadgroup(keys.GROUP, self._seat, streams, count=1, block=BLOCK_MS))
 
     async def predecessors(self, count: int) -> list[Entry]:
         """What the last process on this seat held. Call it once, before claiming anything else."""
         found: list[Entry] = []
-        for work in self._streams.values():
+        for work in self.streams.values():
             if count > len(found):
                 found += _entries(
                     await self._redis.xreadgroup(keys.GROUP, self._seat, {work: "0"}, count=count - len(found))
@@ -124,7 +124,7 @@ class WorkQueue:
     async def overdue(self, lease_ms: int, count: int) -> list[Entry]:
         """Takes over entries whose holder has not renewed them for a lease."""
         found: list[Entry] = []
-        for work in self._streams.values():
+        for work in self.streams.values():
             cursor: bytes | str = "0-0"
             while len(found) < count:
                 answer = await self._redis.execute_command(
@@ -142,22 +142,14 @@ class WorkQueue:
         self.vanished += len(answer[1]) - len(there) + (len(answer[2]) if len(answer) > 2 else 0)
         return [_entry(work, entry_id, fields) for entry_id, fields in there]
 
-    async def claim(self, job: OpenedJob) -> Claim:
-        """Makes the job ours under a new epoch; what was claimed or ended under another entry is dropped here."""
-        entry = job.entry
-        answer = await scripts.claim.run(
-            self._redis, [entry.work], [entry.request_id, entry.entry_id, self._seat, self._boot, job.kept_until_ms]
-        )
-        state = ClaimState(answer[0].decode())
-        if state is not ClaimState.CLAIMED:
-            return Claim(state=state)
-        return Claim(
-            state=state,
-            epoch=int(answer[1]),
-            deliveries=int(answer[2]),
-            cancelled=bool(answer[3]),
-            runs=tuple(answer[4:]),
-        )
+    async def claim(self, jobs: Sequence[OpenedJob]) -> list[Claim]:
+        """Makes each job ours under a new epoch; what was claimed or ended under another entry is dropped here."""
+        calls = [
+            ([job.entry.work],
+             [job.entry.request_id, job.entry.entry_id, self._seat, self._boot, job.kept_until_ms])
+            for job in jobs
+        ]  # fmt: skip
+        return [_claim(answer) for answer in await scripts.claim.run_each(self._redis, calls)]
 
     async def drop(self, entry: Entry) -> None:
         """Removes an entry that nobody shall run."""
@@ -221,6 +213,19 @@ def _entry(work: str, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> 
         request_id=fields.get(b"id", b"").decode("utf-8", "replace"),
         key_id=fields.get(b"k", b"").decode("ascii", "replace"),
         sealed=fields.get(b"job", b""),
+    )
+
+
+def _claim(answer: Sequence[Any]) -> Claim:
+    state = ClaimState(answer[0].decode())
+    if state is not ClaimState.CLAIMED:
+        return Claim(state=state)
+    return Claim(
+        state=state,
+        epoch=int(answer[1]),
+        deliveries=int(answer[2]),
+        cancelled=bool(answer[3]),
+        runs=tuple(answer[4:]),
     )
 
 

@@ -26,6 +26,10 @@ class Seat:
     async def ready(self, count: int = 10) -> list[OpenedJob]:
         return self.opened(await self.queue.ready(dict.fromkeys(("interactive", "standard", "batch"), count)))
 
+    async def claim(self, job: OpenedJob) -> Claim:
+        [claim] = await self.queue.claim([job])
+        return claim
+
     def opened(self, entries: list[Any]) -> list[OpenedJob]:
         return [open_job(entry, self._keys, self._ticket_key, int(time.time() * 1000)) for entry in entries]
 

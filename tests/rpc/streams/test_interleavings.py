@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams import keys
 from streams.reply import Reply
 from streams.worker import Claim, ClaimState
-from strongroom.inference.v1 import inference_pb2 as pb
 
 WORDS = [f"word-{n} " for n in range(12)]
 
@@ -48,7 +48,7 @@ class History:
     async def claim(self, seat: int) -> None:
         entry = self.job.entry
         await self.redis.xclaim(entry.work, keys.GROUP, f"worker-{seat}", 0, [entry.entry_id])
-        claim = await self.seats[seat].queue.claim(self.job)
+        claim = await self.seats[seat].claim(self.job)
         assert (claim.state is ClaimState.CLAIMED) != self.ended
         if claim.state is ClaimState.CLAIMED:
             assert all(claim.epoch > earlier for earlier in self.epochs)

@@ -25,7 +25,7 @@ async def test_a_job_is_claimed_answered_and_leaves_nothing_waiting(redis_url, s
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job(text="hello"))
         [job] = await worker.ready()
-        claim = await worker.queue.claim(job)
+        claim = await worker.claim(job)
         assert (claim.state, claim.deliveries, claim.runs) == (ClaimState.CLAIMED, 1, ())
         report = await worker.queue.publish([worker.advance(job, claim, WORDS, last=True)])
         assert not (report.stale or report.gaps or report.cancelled or report.orphaned)
@@ -43,14 +43,14 @@ async def test_what_the_gateway_took_is_trimmed_and_nothing_else(redis_url, shar
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job())
         [job] = await worker.ready()
-        claim = await worker.queue.claim(job)
+        claim = await worker.claim(job)
         for n in range(5):
             await worker.queue.publish([worker.advance(job, claim, ["w "], first=n)])
         while reply.items < 5:
             await reply.next()
         with shared_redis.client() as redis:
             async with asyncio.timeout(5):
-                while redis.xlen(keys.OUT + "gateway-boot"):  # noqa: ASYNC110
+                while redis.xlen(keys.OUT + "gateway-boot"):
                     await asyncio.sleep(0.01)
 
 
@@ -111,13 +111,13 @@ async def test_invariant_1_another_entry_for_a_claimed_ticket_is_refused_and_the
     async with gateway(redis_url) as queue:
         await queue.submit(make_job())
     [job] = await worker.ready()
-    first = await worker.queue.claim(job)
+    first = await worker.claim(job)
     with shared_redis.client() as redis:
         [(_, fields)] = redis.xrange(job.entry.work)
         redis.xadd(job.entry.work, fields)
     [replayed] = await worker.ready()
-    assert (await worker.queue.claim(replayed)).state is ClaimState.REPLAY
-    again = await worker.queue.claim(job)
+    assert (await worker.claim(replayed)).state is ClaimState.REPLAY
+    again = await worker.claim(job)
     assert again.state is ClaimState.CLAIMED
     assert again.epoch > first.epoch
     with shared_redis.client() as redis:
@@ -132,14 +132,14 @@ async def test_invariant_1_an_ended_ticket_is_refused(redis_url, shared_redis, g
     with shared_redis.client() as redis:
         [(_, fields)] = redis.xrange(keys.work("echo", "interactive"))
     [job] = await worker.ready()
-    claim = await worker.queue.claim(job)
+    claim = await worker.claim(job)
     await worker.queue.publish([worker.advance(job, claim, WORDS, last=True)])
     with shared_redis.client() as redis:
         redis.delete(keys.CLAIM + "r-1")  # as after the linger
         redis.xadd(job.entry.work, fields)
         assert redis.pttl(keys.ENDED + "r-1") > 120_000  # until the ticket is void
     [replayed] = await worker.ready()
-    assert (await worker.queue.claim(replayed)).state is ClaimState.REPLAY
+    assert (await worker.claim(replayed)).state is ClaimState.REPLAY
 
 
 async def test_invariant_3_nothing_of_a_prompt_or_an_answer_is_in_clear_in_redis(
@@ -151,7 +151,7 @@ async def test_invariant_3_nothing_of_a_prompt_or_an_answer_is_in_clear_in_redis
         await queue.submit(make_job(text="canary-prompt 13800138000"))
         await queue.submit(make_job("r-2", text="canary-prompt 13800138000"))
         jobs = await worker.ready()
-        claims = [await worker.queue.claim(job) for job in jobs]
+        claims = [await worker.claim(job) for job in jobs]
         await queue.cancel("r-2")
     advances = [worker.advance(job, claim, ["canary-answer"]) for job, claim in zip(jobs, claims)]
     await worker.queue.publish(advances)
@@ -174,12 +174,12 @@ async def test_a_cancel_is_a_tombstone_for_work_not_claimed_and_a_word_to_whoeve
     async with gateway(redis_url) as queue:
         await queue.submit(make_job("running"))
         [running] = await worker.ready()
-        claim = await worker.queue.claim(running)
+        claim = await worker.claim(running)
         await queue.submit(make_job("waiting"))
         await queue.cancel("running")
         await queue.cancel("waiting")
         [waiting] = await worker.ready()
-        assert (await worker.queue.claim(waiting)).cancelled
+        assert (await worker.claim(waiting)).cancelled
         report = await worker.queue.publish([worker.advance(running, claim, ["word"])])
         assert report.cancelled == {"running"}
     heard = await cancels.wait()
@@ -202,11 +202,11 @@ async def test_a_restarted_worker_takes_what_its_predecessor_held(redis_url, gat
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job())
         [job] = await before.ready()
-        old = await before.queue.claim(job)
+        old = await before.claim(job)
         await before.queue.publish([before.advance(job, old, WORDS[:2])])
         after = await seated(redis_url, boot="boot-1")
         [taken] = after.opened(await after.queue.predecessors(10))
-        new = await after.queue.claim(taken)
+        new = await after.claim(taken)
         assert (new.deliveries, len(new.runs)) == (2, 2)
         late = await before.queue.publish([before.advance(job, old, ["late"], first=2)])
         assert late.stale == {"r-1"}
@@ -220,13 +220,13 @@ async def test_an_overdue_job_is_taken_over_and_a_renewed_one_is_not(redis_url, 
         await queue.submit(make_job("kept"))
         await queue.submit(make_job("overdue"))
     jobs = {job.body.request_id: job for job in await first.ready()}
-    claims = {name: await first.queue.claim(job) for name, job in jobs.items()}
+    claims = {name: await first.claim(job) for name, job in jobs.items()}
     held = [_held(job, claims[name]) for name, job in jobs.items()]
     await asyncio.sleep(0.12)
     assert await first.queue.renew(held[:1]) == set()
     taken = second.opened(await second.queue.overdue(100, 10))
     assert [job.body.request_id for job in taken] == ["overdue"]
-    await second.queue.claim(taken[0])
+    await second.claim(taken[0])
     assert await first.queue.renew(held) == {"overdue"}
 
 
@@ -235,10 +235,10 @@ async def test_what_is_handed_back_is_free_at_once_and_counts_as_no_crash(redis_
     async with gateway(redis_url) as queue:
         await queue.submit(make_job())
     [job] = await first.ready()
-    claim = await first.queue.claim(job)
+    claim = await first.claim(job)
     assert await first.queue.hand_back([_held(job, claim)]) == 1
     [taken] = second.opened(await second.queue.overdue(60_000, 10))
-    assert (await second.queue.claim(taken)).deliveries == 1
+    assert (await second.claim(taken)).deliveries == 1
     assert await first.queue.hand_back([_held(job, claim)]) == 0
 
 
@@ -253,7 +253,7 @@ async def test_a_gateway_without_a_lease_is_reported(redis_url, gateway, seated,
     async with gateway(redis_url) as queue:
         await queue.submit(make_job())
         [job] = await worker.ready()
-        claim = await worker.queue.claim(job)
+        claim = await worker.claim(job)
         assert not (await worker.queue.publish([worker.advance(job, claim, ["a"])])).orphaned
     assert (await worker.queue.publish([worker.advance(job, claim, ["b"], first=1)])).orphaned == {"r-1"}
 
@@ -263,7 +263,7 @@ async def test_a_forged_step_frame_reaches_nobody(redis_url, shared_redis, gatew
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job())
         [job] = await worker.ready()
-        claim = await worker.queue.claim(job)
+        claim = await worker.claim(job)
         forger = type(worker)(worker.queue, QueueKeys(b"f" * 32), b"")
         forged = forger.advance(job, claim, ["forged"]).items[0].frame
         with shared_redis.client() as redis:
@@ -283,5 +283,5 @@ async def test_the_scripts_survive_a_forgotten_script_cache(redis_url, shared_re
         with shared_redis.client() as redis:
             redis.script_flush()
         [job] = await worker.ready()
-        assert (await worker.queue.claim(job)).state is ClaimState.CLAIMED
+        assert (await worker.claim(job)).state is ClaimState.CLAIMED
     assert time.time() * 1000 < job.deadline_ms

@@ -1,0 +1,83 @@
+"""An inference worker's composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+from strongroom.inference.v1 import inference_pb2_grpc as rpc
+
+from chassis.identity import load_credentials, service_token
+from chassis.server import Health, serving, until_signalled
+from chassis.start import CannotStart, run
+from chassis.tracing import export_spans
+from chassis.web import serving_http
+from services.inference.engine.opening import open_engine
+from services.inference.engine.protocol import Engine
+from services.inference.metrics import metrics_route
+from services.inference.models.wheel import ModelUnavailable
+from services.inference.pacing import PacedEngine
+from services.inference.servicer import ALLOWED, NAME, InferenceServicer
+from services.inference.settings import InferenceSettings
+from services.inference.worker.worker import Seat, Worker
+from streams.cancels import CancelReader
+from streams.seal import KeyUnusable, QueueKeys, load_key
+from streams.worker import WorkQueue
+
+HEALTH_SECONDS = 0.5
+
+
+async def main(settings: InferenceSettings) -> None:
+    token = service_token(settings.keys_folder, "inference")
+    known = load_credentials(settings.keys_folder)
+    try:
+        queue_keys = QueueKeys(load_key(settings.keys_folder / "queue"))
+        ticket_key = load_key(settings.keys_folder / "ticket")
+        engine = _engine(settings)
+    except (KeyUnusable, ModelUnavailable, ValueError) as problem:
+        raise CannotStart(str(problem)) from None
+    seat = Seat(
+        worker_id=settings.seat,
+        boot_id=uuid4().hex,
+        lease_seconds=settings.lease_seconds,
+        stall_seconds=settings.stall_seconds,
+    )
+    queue = WorkQueue(settings.redis, engine.model.name, seat.worker_id, seat.boot_id)
+    worker = Worker(seat, engine, queue, CancelReader(settings.redis), queue_keys, ticket_key)
+    async with AsyncExitStack() as opened:
+        opened.callback(export_spans("inference", settings.traces, token))
+        await opened.enter_async_context(worker.running())
+        health = Health()
+        await opened.enter_async_context(
+            serving_http(settings.http_address, lambda: worker.not_ready, [metrics_route(worker)])
+        )
+        await opened.enter_async_context(
+            serving(
+                settings.grpc_address,
+                lambda server: rpc.add_InferenceServiceServicer_to_server(InferenceServicer(worker), server),
+                known=known,
+                allowed=ALLOWED,
+                health=health,
+                reflected=[NAME] if settings.reflection else [],
+            )
+        )
+        watching = asyncio.create_task(_watch(health, worker))
+        opened.callback(watching.cancel)
+        await until_signalled()
+        await worker.drain(settings.drain_seconds)
+
+
+def _engine(settings: InferenceSettings) -> Engine:
+    engine = open_engine(settings.engine_settings(), settings.home)
+    return PacedEngine(engine, settings.max_steps_per_second) if settings.max_steps_per_second else engine
+
+
+async def _watch(health: Health, worker: Worker) -> None:
+    while True:
+        await health.set(worker.not_ready)
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+if __name__ == "__main__":
+    run("inference", InferenceSettings, main)

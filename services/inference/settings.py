@@ -1,0 +1,86 @@
+"""What an inference worker can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis.settings import HTTP_OFFSET, PORT_OFFSETS, StackSettings
+from services.inference.engine.opening import EngineSettings
+
+WORKER_PORTS = 20  # worker k ≥ 1 has base + 20 + 2k, and HTTP on the next port
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceSettings(StackSettings):
+    """STRONGROOM_INFERENCE_<NAME>, and the shared ones."""
+
+    worker: int = 0  # which of this machine's workers: gives the ports and, with `host`, the seat
+    host: str = ""  # tells the seats of several machines apart
+    engine: str = "torch"  # or echo, which answers with the question
+    revision: str = ""  # of a hub id
+    dtype: str = "auto"
+    device: str = "auto"
+    device_map: str = ""
+    hub: bool = False  # may a missing model be fetched from the hub?
+    slots: int = 16
+    context_tokens: int = 2048
+    kv_memory_share: float = 0.5
+    threads: int = 0  # 0 = the cores that this container may use
+    step_target_ms: int = 200
+    prefill_tokens: int = 0  # 0 = learned
+    max_steps_per_second: float = 0.0  # 0 = as fast as it goes; paces the echo engine in load and fault tests
+    lease_seconds: float = 5.0  # after this a silent worker's requests go on elsewhere
+    stall_seconds: float = 30.0  # an engine that steps no more loses its leases after this
+    drain_seconds: float = 20.0  # what runs may end within this after SIGTERM; the rest is handed back
+
+    def check(self) -> list[str]:
+        problems = []
+        for name, low, high in (
+            ("worker", 0, 63),
+            ("max_steps_per_second", 0, 1_000_000),
+            ("lease_seconds", 0.5, 600),
+            ("stall_seconds", 1, 3600),
+            ("drain_seconds", 0, 3600),
+        ):
+            if not low <= getattr(self, name) <= high:
+                problems.append(f"STRONGROOM_INFERENCE_{name.upper()}: must be {low} to {high}")
+        try:
+            self.engine_settings()
+        except ValueError as wrong:
+            field, _, bound = str(wrong).partition(" ")
+            problems.append(f"STRONGROOM_INFERENCE_{field.upper()}: {bound}")
+        return problems
+
+    def engine_settings(self) -> EngineSettings:
+        return EngineSettings(
+            engine=self.engine,
+            revision=self.revision,
+            dtype=self.dtype,
+            device=self.device,
+            device_map=self.device_map,
+            hub=self.hub,
+            slots=self.slots,
+            context_tokens=self.context_tokens,
+            kv_memory_share=self.kv_memory_share,
+            threads=self.threads,
+            step_target_ms=self.step_target_ms,
+            prefill_tokens=self.prefill_tokens,
+            **({"model": self.model} if self.model else {}),
+        )
+
+    @property
+    def seat(self) -> str:
+        """Stable over restarts: a new process takes up what the last one on this seat held."""
+        return f"{self.host}-worker-{self.worker}" if self.host else f"worker-{self.worker}"
+
+    @property
+    def grpc_address(self) -> str:
+        return f"{self.bind}:{self._port}"
+
+    @property
+    def http_address(self) -> str:
+        return f"{self.bind}:{self._port + (1 if self.worker else HTTP_OFFSET)}"
+
+    @property
+    def _port(self) -> int:
+        return self.port_base + (WORKER_PORTS + 2 * self.worker if self.worker else PORT_OFFSETS["inference"])

@@ -1,0 +1,160 @@
+"""Claims from the streams what the engine can take, and lets nothing near it that audit does not vouch for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from strongroom.inference.v1 import inference_pb2 as pb
+
+from services.inference.worker.run import Run
+from services.inference.worker.runs import Runs
+from services.inference.worker.turns import Turns
+from streams.connection import out_of_service
+from streams.items import ItemSealer, open_runs
+from streams.jobs import Entry, NotAJob, OpenedJob, open_job
+from streams.keys import CLASSES
+from streams.seal import QueueKeys, SealError
+from streams.ticket import TicketRefused
+from streams.worker import Claim, ClaimState, WorkQueue
+
+log = logging.getLogger(__name__)
+
+MAX_DELIVERIES = 3  # a job whose worker died this often is taken to be the cause
+RETRY_SECONDS = 0.25
+
+
+class Intake:
+    """Owned by the event loop. `run` ends after `stop`, at the latest when its blocking read does."""
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        runs: Runs,
+        queue_keys: QueueKeys,
+        ticket_key: bytes,
+        model: str,
+        *,
+        lease_ms: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._queue, self._runs, self._keys, self._ticket_key = queue, runs, queue_keys, ticket_key
+        self._model, self._lease_ms, self._clock = model, lease_ms, clock
+        self._turns = Turns()
+        self._stopping = False
+        self._first = True
+        self._takeover_from = 0.0  # monotonic; before it, leases that a Redis outage let lapse are left alone
+        self.connected = False
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._runs.room_changed.set()
+
+    async def run(self) -> None:
+        while not self._stopping:
+            try:
+                await self._claim_next()
+            except Exception as error:
+                self._lost(error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def take_over(self) -> None:
+        """Takes jobs whose worker has not renewed them. Called every third of a lease."""
+        if self._stopping or not self.connected or not self._runs.room or time.monotonic() < self._takeover_from:
+            return
+        try:
+            await self._take(await self._queue.overdue(self._lease_ms, self._runs.room))
+        except Exception as error:
+            self._lost(error)
+
+    async def _claim_next(self) -> None:
+        if not self.connected:
+            await self._connect()
+        if not self._runs.room:
+            self._runs.room_changed.clear()
+            await self._runs.room_changed.wait()
+            return
+        entries = await self._ready(self._runs.room)
+        await self._take(entries or await self._queue.wait())
+
+    async def _connect(self) -> None:
+        await self._queue.open()
+        self._takeover_from = time.monotonic() + (0 if self._first else self._lease_ms / 1000)
+        self.connected = True
+        if self._first:  # what this seat's last process held; fencing makes it safe should it still live
+            self._first = False
+            await self._take(await self._queue.predecessors(self._runs.room))
+
+    async def _ready(self, room: int) -> list[Entry]:
+        """A class that gives all it was asked for may have more: its turn comes again while there is room."""
+        found: list[Entry] = []
+        busy = set(CLASSES)
+        while room > len(found) and busy:
+            shares = self._turns.share(room - len(found), busy)
+            entries = await self._queue.ready(shares)
+            found += entries
+            given = {name: sum(entry.work == self._queue.streams[name] for entry in entries) for name in shares}
+            busy = {name for name in shares if given[name] == shares[name]} | (busy - set(shares))
+        return found
+
+    async def _take(self, entries: Sequence[Entry]) -> None:
+        jobs = [job for entry in entries if (job := await self._believed(entry))]
+        for job, claim in zip(jobs, await self._queue.claim(jobs) if jobs else (), strict=True):
+            if claim.state is ClaimState.CLAIMED:
+                await self._begin(job, claim)
+            else:
+                self._count(f"refused_{claim.state}", job.entry)
+
+    async def _believed(self, entry: Entry) -> OpenedJob | None:
+        try:
+            return open_job(entry, self._keys, self._ticket_key, int(self._clock() * 1000))
+        except (SealError, TicketRefused, NotAJob) as refusal:
+            self._count(f"refused_{refusal.reason.lower()}", entry)
+            await self._queue.drop(entry)
+            return None
+
+    async def _begin(self, job: OpenedJob, claim: Claim) -> None:
+        if self._stopping or not self._runs.room:
+            await self._queue.hand_back([job.entry])
+            return
+        sealer = ItemSealer(self._keys, job.body.request_id, claim.epoch)
+        admitted_ns = int(self._clock() * 1e9)
+        try:
+            emitted = open_runs(self._keys, job.body.request_id, claim.runs)
+        except SealError:
+            run = Run(job, claim, sealer, (), admitted_ns=admitted_ns)
+            self._runs.finish_unstarted(run, pb.FINISH_FAILED, "TOKEN_LOG_UNREADABLE")
+            return
+        run = Run(job, claim, sealer, emitted, admitted_ns=admitted_ns)
+        finish, failure = self._verdict(job, claim)
+        if finish:
+            self._runs.finish_unstarted(run, finish, failure)
+        else:
+            self._runs.start(run)
+
+    def _verdict(self, job: OpenedJob, claim: Claim) -> tuple[pb.Finish.ValueType, str]:
+        """How it ends without being run, if it does."""
+        if claim.cancelled:
+            return pb.FINISH_CANCELLED, ""
+        if job.deadline_ms <= self._clock() * 1000:
+            return pb.FINISH_EXPIRED, ""
+        if claim.deliveries > MAX_DELIVERIES:
+            return pb.FINISH_FAILED, "POISON"
+        if job.body.model != self._model:
+            return pb.FINISH_FAILED, "MODEL_NOT_SERVED"
+        if job.body.adapter:
+            return pb.FINISH_FAILED, "ADAPTER_NOT_SERVED"
+        return pb.FINISH_UNSPECIFIED, ""
+
+    def _count(self, reason: str, entry: Entry) -> None:
+        self._runs.counters[reason] += 1
+        log.warning("entry %s: %s", entry.entry_id, reason)
+
+    def _lost(self, error: Exception) -> None:
+        if not out_of_service(error):
+            log.error("claiming failed: %s", type(error).__name__)
+        elif self.connected:
+            log.warning("the queue is away: %s", type(error).__name__)
+        self.connected = False

@@ -1,0 +1,100 @@
+"""One claimed request on this worker, and what it made, sealed and kept until the request has ended."""
+
+from __future__ import annotations
+
+from strongroom.inference.v1 import inference_pb2 as pb
+
+from services.inference.engine.protocol import StepOutput, Timing
+from streams.items import Item, ItemSealer
+from streams.jobs import OpenedJob
+from streams.worker import Advance, Claim, Held
+
+MAX_ITEMS_A_CALL = 256  # of one request, after Redis was away
+
+_FINISH = {"STOP": pb.FINISH_STOP, "LENGTH": pb.FINISH_LENGTH}
+
+
+class Run:
+    """Numbers and seals items, and knows which of them Redis has. Owned by the event loop."""
+
+    def __init__(
+        self, job: OpenedJob, claim: Claim, sealer: ItemSealer, emitted: tuple[int, ...], *, admitted_ns: int
+    ) -> None:
+        """`emitted`: tokens of earlier claims. `admitted_ns`: wall clock."""
+        self.job, self.claim, self.emitted = job, claim, emitted
+        self.request_id = job.body.request_id
+        self.admitted_ns = admitted_ns
+        self.posted_ns = 0  # monotonic: outputs of an earlier admission are not ours
+        self.timing: Timing | None = None
+        self.input_tokens = 0
+        self.output_tokens = len(emitted)
+        self.finish: pb.Finish.ValueType = pb.FINISH_UNSPECIFIED
+        self.failure = ""
+        self._sealer = sealer
+        self._base = len(claim.runs)  # number of our first item
+        self._items: list[Item] = []
+        self._written = 0  # of our items, how many are known to be in Redis
+
+    @property
+    def ended(self) -> bool:
+        """Its last item is sealed; it may not be written yet."""
+        return self.finish != pb.FINISH_UNSPECIFIED
+
+    @property
+    def waiting(self) -> bool:
+        """It has items that are not known to be in Redis."""
+        return self._written < len(self._items)
+
+    @property
+    def held(self) -> Held:
+        entry = self.job.entry
+        return Held(request_id=self.request_id, epoch=self.claim.epoch, work=entry.work, entry_id=entry.entry_id)
+
+    def take(self, output: StepOutput) -> bool:
+        """Seals what a step made; false if it made nothing to tell, or belongs to an earlier admission."""
+        if self.ended or output.timing.admitted_ns < self.posted_ns:
+            return False
+        self.timing, self.input_tokens, self.output_tokens = output.timing, output.input_tokens, output.output_tokens
+        if not (output.token_ids or output.text or output.last):
+            return False
+        delta = pb.StepDelta(token_ids=output.token_ids, text=output.text)
+        if output.failure is not None:
+            delta.finish, delta.failure = pb.FINISH_FAILED, output.failure.value
+        elif output.finish is not None:
+            delta.finish = _FINISH[output.finish.value]
+        self._seal(delta)
+        return True
+
+    def end(self, finish: pb.Finish.ValueType, failure: str = "") -> None:
+        """Ends it here, whatever the engine still makes of it."""
+        if not self.ended:
+            self._seal(pb.StepDelta(finish=finish, failure=failure))
+
+    def advance(self) -> Advance:
+        """What Redis is not known to have; without items it only asks whether the request is ours and wanted."""
+        items = self._items[self._written : self._written + MAX_ITEMS_A_CALL]
+        return Advance(
+            request_id=self.request_id,
+            epoch=self.claim.epoch,
+            gateway=self.job.body.gateway_boot_id,
+            first=self._base + self._written,
+            items=items,
+            last=self.ended and self._written + len(items) == len(self._items),
+        )
+
+    def written(self, advance: Advance) -> None:
+        self._written = advance.first - self._base + len(advance.items)
+
+    def send_again_from(self, n: int) -> bool:
+        """Redis lost its tail. False: it lost items of an earlier claim too, which this worker never had."""
+        if n < self._base:
+            return False
+        self._written = n - self._base
+        return True
+
+    def _seal(self, delta: pb.StepDelta) -> None:
+        delta.input_tokens, delta.output_tokens = self.input_tokens, self.output_tokens
+        if not self._items:
+            delta.admit_time.FromNanoseconds(self.admitted_ns)
+        self._items.append(self._sealer.seal(self._base + len(self._items), delta))
+        self.finish, self.failure = delta.finish, delta.failure

@@ -1,0 +1,206 @@
+"""Every request that this worker holds, and the way between them and the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from strongroom.inference.v1 import inference_pb2 as pb
+
+from services.inference.engine.loop import EngineLoop
+from services.inference.engine.protocol import (
+    AlreadyLive,
+    Engine,
+    EngineFull,
+    EngineRefusal,
+    Message,
+    PromptTooLong,
+    Sampling,
+    StepOutput,
+    Work,
+)
+from services.inference.worker.run import Run
+from services.inference.worker.spans import record_generation, record_queue_wait
+
+log = logging.getLogger(__name__)
+
+
+class Handover:
+    """The engine's outlet: passes everything on to the event loop and returns."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, runs: Runs) -> None:
+        self._loop, self._runs = loop, runs
+
+    def outputs(self, outputs: Sequence[StepOutput]) -> None:
+        self._loop.call_soon_threadsafe(self._runs.outputs, outputs)
+
+    def refused(self, request_id: str, refusal: EngineRefusal) -> None:
+        self._loop.call_soon_threadsafe(self._runs.refused, request_id, refusal)
+
+
+class Runs:
+    """Requests by id. Owned by the event loop; `open` must be called on it."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+        self._engine, self._clock = engine, clock
+        self._runs: dict[str, Run] = {}
+        self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        self._full: list[Run] = []  # the engine had no room after all; they go first when it has
+        self._loop: EngineLoop | None = None
+        self.slots = engine.capacity().slots
+        self.changed = asyncio.Event()  # there is something to publish
+        self.room_changed = asyncio.Event()
+        self.counters: Counter[str] = Counter()
+
+    def open(self) -> None:
+        self._loop = EngineLoop(self._engine, Handover(asyncio.get_running_loop(), self))
+        self._loop.start()
+
+    async def aclose(self) -> None:
+        for handle in self._deadlines.values():
+            handle.cancel()
+        await asyncio.to_thread(self.engine.stop)
+
+    @property
+    def engine(self) -> EngineLoop:
+        assert self._loop, "open first"
+        return self._loop
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._runs.values()))
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def get(self, request_id: str) -> Run | None:
+        return self._runs.get(request_id)
+
+    @property
+    def running(self) -> int:
+        """Requests that the engine works on, or is about to."""
+        return sum(not run.ended for run in self._runs.values())
+
+    @property
+    def room(self) -> int:
+        """How many more may be claimed."""
+        return 0 if self._full else max(self.slots - self.running, 0)
+
+    def start(self, run: Run) -> None:
+        """Takes a claimed request on and gives it to the engine."""
+        self._hold(run)
+        record_queue_wait(run)
+        try:
+            work = _work(run)
+        except EngineRefusal as refusal:
+            self.end(run, pb.FINISH_FAILED, refusal.reason)
+            return
+        run.posted_ns = time.monotonic_ns()
+        self.engine.admit(work)
+
+    def finish_unstarted(self, run: Run, finish: pb.Finish.ValueType, failure: str = "") -> None:
+        """Takes a claimed request on only to answer that it ends."""
+        self._hold(run)
+        self.end(run, finish, failure)
+
+    def end(self, run: Run, finish: pb.Finish.ValueType, failure: str = "") -> None:
+        """Stops it in the engine, before its next step, and tells the gateway how it ended."""
+        if run.ended:
+            return
+        self._stop(run)
+        run.end(finish, failure)
+        self._has_ended(run)
+
+    def drop(self, run: Run, why: str) -> None:
+        """Lets go of a request that is no longer ours, or that nobody can be told about."""
+        if self._runs.get(run.request_id) is not run:
+            return
+        self.counters[f"dropped_{why}"] += 1
+        log.info("request %s dropped: %s", run.request_id, why)
+        self._stop(run)
+        self._release(run)
+
+    def done(self, run: Run) -> None:
+        """Its end is in Redis."""
+        if self._runs.get(run.request_id) is run:
+            self._release(run)
+
+    # From the engine, by way of Handover
+
+    def outputs(self, outputs: Sequence[StepOutput]) -> None:
+        for output in outputs:
+            run = self._runs.get(output.request_id)
+            if run is not None and run.take(output) and run.ended:
+                self._has_ended(run)
+        self.changed.set()
+
+    def refused(self, request_id: str, refusal: EngineRefusal) -> None:
+        run = self._runs.get(request_id)
+        if run is None or run.ended:
+            return
+        if isinstance(refusal, AlreadyLive):  # of an earlier admission; this one runs
+            return
+        if isinstance(refusal, EngineFull):
+            self._full.append(run)
+            return
+        if isinstance(refusal, PromptTooLong):
+            run.input_tokens = refusal.prompt_tokens
+        self.end(run, pb.FINISH_FAILED, refusal.reason)
+
+    # Inside
+
+    def _hold(self, run: Run) -> None:
+        previous = self._runs.get(run.request_id)
+        if previous is not None:  # claimed again from ourselves, after Redis forgot the first claim
+            self.drop(previous, "claimed_again")
+        self._runs[run.request_id] = run
+        left = run.job.deadline_ms / 1000 - self._clock()
+        loop = asyncio.get_running_loop()
+        self._deadlines[run.request_id] = loop.call_later(max(left, 0), self.end, run, pb.FINISH_EXPIRED)
+
+    def _has_ended(self, run: Run) -> None:
+        record_generation(run)
+        self.counters[f"ended_{pb.Finish.Name(run.finish).removeprefix('FINISH_').lower()}"] += 1
+        self._deadlines.pop(run.request_id).cancel()
+        self._made_room()
+        self.changed.set()
+
+    def _stop(self, run: Run) -> None:
+        if run in self._full:
+            self._full.remove(run)
+        elif not run.ended and run.posted_ns:
+            self.engine.cancel(run.request_id)
+
+    def _release(self, run: Run) -> None:
+        del self._runs[run.request_id]
+        if deadline := self._deadlines.pop(run.request_id, None):
+            deadline.cancel()
+        self._made_room()
+
+    def _made_room(self) -> None:
+        waiting, self._full = self._full, []
+        for run in waiting:
+            run.posted_ns = time.monotonic_ns()
+            self.engine.admit(_work(run))
+        self.room_changed.set()
+
+
+def _work(run: Run) -> Work:
+    """Raises ImpossibleSampling."""
+    body = run.job.body
+    sampling = body.sampling
+    return Work(
+        request_id=run.request_id,
+        messages=tuple(Message(role=message.role, content=message.content) for message in body.messages),
+        sampling=Sampling(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            seed=sampling.seed,
+            max_tokens=sampling.max_tokens,
+            stop=tuple(sampling.stop),
+        ),
+        emitted=run.emitted,
+    )
