@@ -591,8 +591,9 @@ class _Journal:
         later = next(_frames_in(data, self._offset), None)
         covered = len(self.leaves) < self.size
         begun = _MAGIC.startswith(rest[:4].rstrip(b"\0")) and rest[:1] == _MAGIC[:1]
-        unfinished = last and not covered and begun and (later is None or later[1].group <= self._number)
-        if unfinished and not reason.startswith("frame "):
+        # Of one group any page may reach the disk first; a later group is only written once this one is durable.
+        unfinished = begun if later is None else later[1].group <= self._number
+        if last and not covered and unfinished and not reason.startswith("frame "):
             self.report.pending.append(f"{self._file}, offset {self._offset}: a group that is not finished")
             return True
         if rest[:4] == _MAGIC or later is not None or covered:

@@ -215,7 +215,7 @@ def _parts(value: object) -> list[bytes]:
         return [str(len(pairs)).encode(), *(part for name, of in pairs for part in (name.encode(), *_parts(of)))]
     if isinstance(value, tuple):
         return [str(len(value)).encode(), *(part for each in value for part in _parts(each))]
-    return [str(value).encode()]
+    return [str(value).encode(errors="surrogatepass")]
 
 
 def item_size(item: RequestItem) -> int:

@@ -16,6 +16,7 @@ class OpenRecord:
     boot: str
     key_id: str
     accepted_leaf: bytes
+    accepted_ms: int
     seed: bytes
     leaves: Mapping[str, bytes]
     about: Mapping[str, object]  # the part of the header that every entry of the record repeats

@@ -206,6 +206,7 @@ class Recorder:
             boot=item.boot,
             key_id=key.key_id,
             accepted_leaf=accepted,
+            accepted_ms=self._clock.now_ms(),
             seed=seed,
             leaves=leaves,
             about=about,
@@ -316,7 +317,7 @@ class Recorder:
         draft = Draft(
             clear=clear,
             seed=record.seed,
-            header=self._timed({**record.about, **header}),
+            header=self._timed({"accepted_ms": record.accepted_ms, **record.about, **header}),
             leaves=leaves,
             parts={**parts, **with_prefix(sealing.LEAF, leaves)},
         )

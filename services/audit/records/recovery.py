@@ -96,6 +96,7 @@ def _open_record(durable: StoredEntry, opened: _Opened) -> OpenRecord:
         boot=durable.clear.boot,
         key_id=durable.clear.key_id,
         accepted_leaf=leaf_hash(durable.entry.leaf),
+        accepted_ms=durable.time_ms,
         seed=seed,
         leaves=leaves_of(seed, durable.fields),
         about={name: durable.header[name] for name in _ABOUT},

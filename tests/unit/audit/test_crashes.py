@@ -1,0 +1,339 @@
+"""A crash at every step of a commit, and torn tails at every byte: nothing acknowledged is lost, all verifies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from strongroom.verify import VERIFIES, verify_home
+
+from services.audit.journal.frame import Frame
+from services.audit.journal.journal import Journal, JournalPoisoned
+from services.audit.journal.segment import JournalCorrupt
+from services.audit.records.entries import Accepted, AppendRefused, Ended, Recorded
+from services.audit.records.recorder import Control
+from services.audit.sealing.provider import KeyUnusable
+from services.audit.writer import FaultPoints, LogDiverged
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+def crash(*_: object) -> None:
+    raise Crash
+
+
+STEPS = {
+    "before append": FaultPoints(appending=crash),
+    "after append, before fdatasync": FaultPoints(sync=crash),
+    "after fdatasync, before the answer": FaultPoints(synced=crash),
+    "between tiles and checkpoint": FaultPoints(tiles_written=crash),
+}
+
+
+class Armed:
+    """Fault points that stay quiet until the log is open."""
+
+    def __init__(self, faults: FaultPoints) -> None:
+        self.armed = False
+        self.faults = FaultPoints(
+            appending=self._when_armed(faults.appending),
+            sync=self._when_armed(faults.sync, os.fdatasync),
+            synced=self._when_armed(faults.synced),
+            tiles_written=self._when_armed(faults.tiles_written),
+        )
+
+    def _when_armed(self, fault: Callable[..., None], otherwise: Callable[..., None] = lambda: None):
+        return lambda *args: fault(*args) if self.armed else otherwise(*args)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("lost", [False, True], ids=["pages kept", "pages lost"])
+def test_invariant_8_a_crash_at_any_step_loses_nothing_acknowledged(audit_log, gateway, step, lost) -> None:
+    """Fails if `commit` answers before `journal.append` has returned."""
+    armed = Armed(STEPS[step])
+    writer = audit_log.open(armed.faults)
+    before = [gateway.accept("r1"), gateway.release("r1", 0), gateway.accept("r2")]
+    acknowledged = writer.commit(before)
+    writer.publish()
+    used = len(audit_log.segments()[-1].read_bytes().rstrip(b"\0"))
+    armed.armed = True
+    during = [gateway.release("r1", 1), gateway.end("r1"), gateway.accept("r3")]
+    with pytest.raises(Crash):
+        writer.commit(during)
+        writer.publish()
+    audit_log.crash()
+    if lost and step == "after append, before fdatasync":
+        zero_after(audit_log.segments()[-1], used + 512)  # what came later never reached the disk
+
+    assert verify_home(audit_log.home).exit_code == VERIFIES
+    writer = audit_log.open()
+    again = writer.commit([*before, *during])
+    assert again[:3] == acknowledged
+    assert [type(answer) for answer in again[3:]] == [Recorded, Ended, Accepted]
+    writer.stop()
+    report = verify_home(audit_log.home)
+    assert (report.exit_code, report.pending) == (VERIFIES, [])
+    assert (report.entries["ACCEPTED"], report.entries["RELEASE"], report.entries["END"]) == (3, 2, 1)
+
+
+def zero_after(path: Path, at: int) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + bytes(max(len(data) - at, 0)))
+
+
+def test_a_tail_torn_at_any_byte_is_told_from_a_whole_one(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    writer.commit([gateway.accept("r1")])
+    path = audit_log.segments()[-1]
+    start = len(path.read_bytes().rstrip(b"\0"))
+    writer.commit([gateway.release("r1", 0)])
+    audit_log.crash()
+    whole = path.read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    for cut in range(start, end):
+        path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
+        journal = Journal(audit_log.folders.journal, writer.origin)
+        found: list[Frame] = []
+        unfinished = journal.scan(lambda _, frame: found.append(frame))  # noqa: B023 (called within the loop)
+        journal.close()
+        assert len(found) == 2
+        assert (unfinished.offset if unfinished else None) == (start if cut > start else None)
+
+
+def test_a_torn_tail_is_cut_and_recorded(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    kept = writer.commit([gateway.accept("r1")])
+    writer.publish()
+    path = audit_log.segments()[-1]
+    start = len(path.read_bytes().rstrip(b"\0"))
+    writer.commit([gateway.release("r1", 0)])
+    audit_log.crash()
+    whole = path.read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    saved = {file: file.read_bytes() for file in audit_log.home.rglob("*") if file.is_file()}
+    for cut in [start, start + 1, start + 4, start + 30, (start + end) // 2, end - 1]:
+        for file, data in saved.items():
+            file.write_bytes(data)
+        path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
+        writer = audit_log.open()
+        header = writer.stored.leaf(writer.tree.size - 1).header
+        assert header["event"] == "started"
+        assert ("cut" in header) == (cut > start), cut
+        assert writer.recorder.open["r1"].releases == 0
+        assert writer.commit([gateway_copy(gateway, 0)]) == kept
+        audit_log.crash()
+        assert verify_home(audit_log.home).exit_code == VERIFIES
+
+
+def gateway_copy(gateway, sequence: int):
+    return type(gateway)(sequence=sequence - 1).accept("r1")
+
+
+def test_damage_before_the_last_group_is_never_cut(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    writer.commit([gateway.accept("r1")])
+    writer.commit([gateway.release("r1", 0)])
+    writer.commit([gateway.release("r1", 1)])
+    audit_log.crash()
+    path = audit_log.segments()[0]
+    data = bytearray(path.read_bytes())
+    frames = [at for at in range(len(data)) if data[at : at + 4] == b"SRF\x01"]
+    data[frames[2] + 60] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(JournalCorrupt, match=rf"{path.name}, offset {frames[2]}: frame 2"):
+        audit_log.open()
+    assert path.read_bytes() == data
+
+
+def test_swapped_frames_are_not_taken_for_a_torn_tail(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    writer.commit([gateway.accept("r1"), gateway.release("r1", 0), gateway.release("r1", 1)])
+    audit_log.crash()
+    path = audit_log.segments()[0]
+    data = path.read_bytes()
+    a, b = [at for at in range(len(data)) if data[at : at + 4] == b"SRF\x01"][2:4]
+    end = len(data.rstrip(b"\0"))
+    path.write_bytes(data[:a] + data[b:end] + data[a:b] + data[end:])
+    with pytest.raises(JournalCorrupt, match="wrong number"):
+        audit_log.open()
+
+
+def test_entries_that_were_published_and_are_gone_stop_the_start(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    writer.commit([gateway.accept("r1")])
+    used = len(audit_log.segments()[-1].read_bytes().rstrip(b"\0"))
+    writer.commit([gateway.end("r1")])
+    writer.publish()
+    audit_log.crash()
+    zero_after(audit_log.segments()[-1], used)
+    before = audit_log.segments()[-1].read_bytes()
+    with pytest.raises(LogDiverged, match="the journal holds 2"):
+        audit_log.open()
+    assert audit_log.segments()[-1].read_bytes() == before
+
+
+def test_a_missing_segment_stops_the_start(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    for n in range(120):
+        writer.commit([gateway.accept(f"r{n}"), gateway.end(f"r{n}")])
+    audit_log.crash()
+    assert len(audit_log.segments()) >= 3
+    audit_log.segments()[1].unlink()
+    with pytest.raises(JournalCorrupt, match="missing or renamed"):
+        audit_log.open()
+
+
+def test_a_forged_checkpoint_stops_the_start(audit_log) -> None:
+    audit_log.open()
+    audit_log.crash()
+    path = audit_log.folders.tlog / "checkpoint"
+    path.write_text(path.read_text().replace("\n1\n", "\n0\n"))
+    with pytest.raises(LogDiverged, match="signature fails"):
+        audit_log.open()
+
+
+@pytest.mark.parametrize("name", ["log-signing", "audit-provider"])
+@pytest.mark.parametrize("damage", ["missing", "too open", "too short", "another"])
+def test_invariant_7_a_key_that_cannot_be_used_stops_the_start(audit_log, name, damage) -> None:
+    """Fails if `open_keys` makes a new key when the log exists."""
+    audit_log.open()
+    audit_log.crash()
+    path = audit_log.folders.keys / name
+    if damage == "missing":
+        path.unlink()
+    elif damage == "too open":
+        path.chmod(0o640)
+    else:
+        path.write_bytes(os.urandom(32 if damage == "another" else 31))
+    with pytest.raises(KeyUnusable) as refused:
+        audit_log.open()
+    if damage != "another":
+        assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("gone", ["tlog/log.vkey", "keys/log.json"])
+def test_invariant_7_lost_log_files_stop_the_start(audit_log, gone) -> None:
+    """Fails if an existing log without its name or its wrapped keys is taken for a new one."""
+    audit_log.open()
+    audit_log.crash()
+    (audit_log.folders.audit / gone).unlink()
+    with pytest.raises(KeyUnusable, match=gone.split("/")[1]):
+        audit_log.open()
+
+
+def test_one_writer_at_a_time(audit_log) -> None:
+    from services.audit.journal.journal import JournalLocked
+    from services.audit.writer import Writer
+
+    audit_log.open()
+    with pytest.raises(JournalLocked):
+        Writer(audit_log.folders, audit_log.time.clock())
+
+
+def test_a_failed_fdatasync_is_never_retried(audit_log, gateway) -> None:
+    """Linux reports it once and forgets the pages: a second fdatasync would succeed and mean nothing."""
+    calls = []
+
+    def failing(descriptor: int) -> None:
+        calls.append(descriptor)
+        raise OSError(5, "Input/output error")
+
+    armed = Armed(FaultPoints(sync=failing))
+    writer = audit_log.open(armed.faults)
+    armed.armed = True
+    with pytest.raises(OSError, match="Input/output"):
+        writer.commit([gateway.accept("r1")])
+    for _ in range(2):
+        with pytest.raises(JournalPoisoned):
+            writer.commit([gateway.accept("r2")])
+    assert len(calls) == 1
+
+
+def test_a_journal_that_was_replaced_under_the_writer_is_not_acknowledged(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    path = audit_log.segments()[-1]
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+    with pytest.raises(JournalPoisoned, match="replaced"):
+        writer.commit([gateway.accept("r1")])
+
+
+def test_tiles_are_rebuilt_and_a_wrong_one_is_recorded(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    writer.commit([gateway.accept("r1"), gateway.end("r1")])
+    writer.stop()
+    audit_log.crash()
+    tiles = sorted((audit_log.folders.tlog / "tile").rglob("4"))
+    assert [path.parent.name for path in tiles] == ["000.p", "000.p"]
+    tiles[0].write_bytes(bytes(128))
+    tiles[1].unlink()
+    writer = audit_log.open()
+    assert writer.stored.leaf(4).header["repaired_tiles"] == [tiles[0].relative_to(audit_log.folders.tlog).as_posix()]
+    writer.stop()
+    assert verify_home(audit_log.home).exit_code == VERIFIES
+
+
+def test_many_entries_cross_tiles_and_segments(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    for n in range(300):
+        writer.commit([gateway.refuse(f"r{n}")])
+        if n % 40 == 0:
+            writer.publish()
+    writer.commit([Control("rotation")])
+    writer.stop()
+    audit_log.crash()
+    report = verify_home(audit_log.home)
+    assert (report.exit_code, report.size, report.segments > 3) == (VERIFIES, 303, True)
+    assert (audit_log.folders.tlog / "tile/0/000").exists()
+    assert not (audit_log.folders.tlog / "tile/0/000.p").exists()
+    assert audit_log.open().tree.size == 304
+
+
+KILLED = """
+    import sys, time
+    from pathlib import Path
+    from services.audit.records.entries import Accept, Release
+    from services.audit.records.recorder import Clock
+    from services.audit.writer import Folders, Writer
+    home = Path(sys.argv[1])
+    writer = Writer(Folders(home / "audit", home / "keys"), Clock(time.time, time.monotonic))
+    place = {"boot": "boot-1", "record_id": "r1"}
+    writer.commit([Accept(**place, sequence=0, tenant="t", caller="c", deadline_ms=1)])
+    for n in range(1_000_000):
+        writer.commit([Release(**place, sequence=n + 1, n=n, body=b"x" * (n % 500))])
+        print(n, flush=True)
+        if n % 10 == 0:
+            writer.publish()
+"""
+
+
+def test_invariant_8_kill_9_loses_nothing_acknowledged(audit_log) -> None:
+    """Fails if `commit` answers before `journal.append` has returned."""
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(audit_log.home)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    assert process.stdout is not None
+    acknowledged = -1
+    for line in process.stdout:
+        acknowledged = int(line)
+        if acknowledged == 60:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    acknowledged = max([acknowledged, *map(int, process.stdout.read().split())])
+    process.stdout.close()
+    process.wait()
+
+    assert verify_home(audit_log.home).exit_code == VERIFIES
+    writer = audit_log.open()
+    assert writer.recorder.open["r1"].releases >= acknowledged + 1
+    assert not isinstance(writer.commit([Control("after")])[0], AppendRefused)
+    writer.stop()
+    assert verify_home(audit_log.home).exit_code == VERIFIES

@@ -1,0 +1,127 @@
+"""The sequencer: one group for all that waits, bounds, and what happens when the disk fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+from strongroom.verify import VERIFIES, verify_home
+
+from services.audit.records.entries import Accepted, Act, Busy, Ended, Recorded, Unavailable
+from services.audit.sequencer import Sequencer, SequencerLimits
+from services.audit.writer import FaultPoints
+
+
+class Gate:
+    """An fdatasync that waits until the test lets it through, so that a test decides what waits meanwhile."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.entered = threading.Event()
+        self.passed = threading.Event()
+        self.count = 0
+
+    def sync(self, descriptor: int) -> None:
+        self.count += 1
+        if self.closed:
+            self.entered.set()
+            assert self.passed.wait(10)
+        os.fdatasync(descriptor)
+
+
+async def test_what_waits_becomes_one_group_with_one_fdatasync(audit_log, gateway) -> None:
+    gate = Gate()
+    async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync))) as sequencer:
+        before = gate.count
+        gate.closed = True
+        first = asyncio.create_task(sequencer.append(gateway.accept("r0")))
+        await asyncio.to_thread(gate.entered.wait)
+        rest = [asyncio.create_task(sequencer.append(gateway.accept(f"r{n}"))) for n in range(1, 50)]
+        await asyncio.sleep(0)
+        gate.closed = False
+        gate.passed.set()
+        answers = await asyncio.gather(first, *rest)
+    assert all(isinstance(answer, Accepted) for answer in answers)
+    assert gate.count - before == 3  # the lone one, the 49 together, and the clean stop's last entry
+
+
+async def test_invariant_2_nothing_is_answered_before_it_is_durable(audit_log, gateway) -> None:
+    """Fails if `_deliver` runs before `commit` has returned."""
+    gate = Gate()
+    async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync))) as sequencer:
+        await sequencer.append(gateway.accept("r1"))
+        gate.closed = True
+        release = asyncio.create_task(sequencer.append(gateway.release("r1", 0)))
+        await asyncio.to_thread(gate.entered.wait)
+        assert not release.done()
+        gate.closed = False
+        gate.passed.set()
+        assert await release == Recorded()
+
+
+async def test_more_acts_than_may_wait_are_turned_away(audit_log) -> None:
+    gate = Gate()
+    limits = SequencerLimits(waiting_items=2)
+    act = Act(service="guard", actor="guard", action="POLICY_LOADED")
+    async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync)), limits) as sequencer:
+        gate.closed = True
+        running = asyncio.create_task(sequencer.append(act))
+        await asyncio.to_thread(gate.entered.wait)
+        waiting = [asyncio.create_task(sequencer.append(act)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await sequencer.append(act)
+        gate.closed = False
+        gate.passed.set()
+        await asyncio.gather(running, *waiting)
+        assert await sequencer.append(act) == Recorded()
+
+
+async def test_a_failed_disk_fails_everything_and_asks_for_a_restart(audit_log, gateway) -> None:
+    gate = Gate()
+    broken = threading.Event()
+
+    def sync(descriptor: int) -> None:
+        gate.sync(descriptor)
+        if broken.is_set():
+            raise OSError(5, "Input/output error")
+
+    async with Sequencer.running(audit_log.open(FaultPoints(sync=sync))) as sequencer:
+        await sequencer.append(gateway.accept("r1"))
+        broken.set()
+        gate.closed = True
+        failing = asyncio.create_task(sequencer.append(gateway.release("r1", 0)))
+        await asyncio.to_thread(gate.entered.wait)
+        behind = asyncio.create_task(sequencer.append(gateway.release("r1", 1)))
+        await asyncio.sleep(0)
+        gate.passed.set()
+        for task in (failing, behind):
+            with pytest.raises(Unavailable):
+                await task
+        assert sequencer.failed.is_set()
+        with pytest.raises(Unavailable):
+            await sequencer.append(gateway.end("r1"))
+
+
+async def test_a_clean_stop_leaves_nothing_pending(audit_log, gateway) -> None:
+    async with Sequencer.running(audit_log.open()) as sequencer:
+        await asyncio.gather(*(sequencer.append(gateway.accept(f"r{n}")) for n in range(20)))
+        ended = await sequencer.append(gateway.end("r3"))
+        assert isinstance(ended, Ended)
+        release = asyncio.create_task(sequencer.append(gateway.release("r4", 0)))
+        await asyncio.sleep(0)
+    assert await release == Recorded()
+    report = verify_home(audit_log.home)
+    assert (report.exit_code, report.pending) == (VERIFIES, [])
+
+
+async def test_a_running_folder_verifies_at_any_moment(audit_log, gateway) -> None:
+    limits = SequencerLimits(publish_seconds=0.01)
+    async with Sequencer.running(audit_log.open(), limits) as sequencer:
+        for n in range(30):
+            await asyncio.gather(*(sequencer.append(gateway.refuse(f"r{n}-{k}")) for k in range(7)))
+            if n % 3 == 0:
+                report = await asyncio.to_thread(verify_home, audit_log.home)
+                assert report.problems == []
