@@ -120,7 +120,7 @@ def _maskings(section: Section) -> dict[str, Masking]:
 
 
 def _vocabulary(section: Section) -> dict[str, tuple[str, ...]]:
-    vocabulary = {key: section.texts(key) for key in section.keys()}
+    vocabulary = {key: section.texts(key) for key in section.names()}
     for key, words in vocabulary.items():
         _check_words(section, key, words)
     return vocabulary
@@ -145,10 +145,11 @@ def _topic(section: Section, vocabulary: Vocabulary) -> Topic:
     combinations = tuple(_combination(one, name, direction, vocabulary) for one in section.sections("rules"))
     if not lists and not combinations:
         section.problem("lists", "this topic has neither lists nor rules", "write one, or remove the topic")
-    rules = [rule.rule for rule in (*lists, *combinations)]
+    sources: tuple[WordList | Combination, ...] = (*lists, *combinations)
+    rules = [source.rule for source in sources]
     for rule in {rule for rule in rules if rules.count(rule) > 1}:
         section.problem("rules", f"{rule!r} is there twice", "give each list and rule a name of its own")
-    if rules and max(rule.score for rule in (*lists, *combinations)) < threshold:
+    if rules and max(source.score for source in sources) < threshold:
         section.problem("threshold", "no list or rule scores that high", "lower it, or raise a score")
     section.done()
     return Topic(name, action, direction, threshold, lists, combinations)

@@ -58,7 +58,7 @@ class OutputFilter:
         return self._release(self._redactor.received, hits)
 
     def _withhold(self, text: str, hits: list[TopicHit], stop: TopicHit) -> Filtered:
-        """What a piece holds after the place that decided would not be there with smaller pieces: it is not looked at."""
+        """Nothing behind the place that decided is looked at: with smaller pieces it would not be there yet."""
         if text:
             self._redactor.push(text[: max(0, stop.decided - self._redactor.received)])
         self._withheld = stop.rule.source.rule

@@ -87,7 +87,8 @@ def index_terms(topics: Sequence[Topic], direction: Direction) -> TermIndex:
     collected = _Collected()
     rules: list[Rule] = []
     for topic in topics:
-        for source in (*topic.lists, *topic.combinations):
+        sources: tuple[WordList | Combination, ...] = (*topic.lists, *topic.combinations)
+        for source in sources:
             if source.direction.covers(direction) and topic.direction.covers(direction):
                 for group, words in _groups(source).items():
                     for word in words:

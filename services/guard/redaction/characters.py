@@ -93,7 +93,8 @@ def classify(text: str) -> str:
     kinds = text.translate(_CLASSES)
     if "\\" not in text and "%" not in text:
         return kinds
-    pieces, end = [], 0
+    pieces: list[str] = []
+    end = 0
     for match in _ESCAPE.finditer(text):
         pieces += (kinds[end : match.start()], _escape_class(match), IGNORED * (len(match.group()) - 1))
         end = match.end()

@@ -11,9 +11,9 @@ _NUMBER = re.compile(r"(0086|86|0)?(1[3-9][0-9]{9})", re.ASCII)
 
 # Ways in which people group the eleven digits; any other grouping needs a word or a country code before it.
 _GROUPINGS = frozenset(
-    {(11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (3, 5, 3), (4, 4, 3), (4, 3, 4), (5, 6), (6, 5), (5, 3, 3), (3, 2, 3, 3),
-     (3, 2, 2, 2, 2), (3, 4, 2, 2), (3, 3, 3, 2), (5, 2, 2, 2), (5, 4, 2)}
-)  # fmt: skip
+    {(11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (3, 5, 3), (4, 4, 3), (4, 3, 4), (5, 6), (6, 5), (5, 3, 3), (5, 4, 2)}
+    | {(3, 2, 3, 3), (3, 2, 2, 2, 2), (3, 4, 2, 2), (3, 3, 3, 2), (5, 2, 2, 2)}
+)
 _WEAK = re.compile("[n,]")
 _NORTH_AMERICAN = (1, 3, 3, 4)
 

@@ -89,8 +89,8 @@ class Redactor:
         return Redaction("".join(released), tuple(findings))
 
     def _clusters(self, limit: int) -> list[list[Span]]:
-        """Spans that overlap, together; every one that starts before `limit` is known by now. Only the very last span may
-        reach over `limit`."""
+        """Spans that overlap, together; all that start before `limit` are known by now. Only the very last span may
+        reach over it."""
         clusters: list[list[Span]] = []
         reach = -1
         for span in self._spans:
