@@ -1,0 +1,41 @@
+"""Unary calls to the services behind the gateway, for the commands that look after a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from strongroom.client import open_channel
+from strongroom.failures import CallFailed, from_rpc_error
+from strongroom.location import Location
+
+CALL_SECONDS = 10.0
+
+Call = Callable[[str, Any], Any]
+
+
+@contextmanager
+def calling(location: Location, service: str, stub: Callable[[Any], Any]) -> Iterator[Call]:
+    """Yields `call(method, request)`; what fails raises CallFailed, and names the service if nobody answers."""
+    address = location.address(service)
+    metadata = (("authorization", f"Bearer {location.api_key()}"),)
+    with open_channel(address) as channel:
+        methods = stub(channel)
+
+        def call(method: str, request: Any) -> Any:
+            try:
+                return getattr(methods, method)(request, timeout=CALL_SECONDS, metadata=metadata)
+            except grpc.RpcError as error:
+                raise naming(service, address, from_rpc_error(error)) from None
+
+        yield call
+
+
+def naming(service: str, address: str, failure: CallFailed) -> CallFailed:
+    """gRPC's own words for a closed port help nobody; a service's own reasons stay as they are."""
+    if failure.code != "UNAVAILABLE" or failure.reason != "UNAVAILABLE":
+        return failure
+    message = f"no {service} answers at {address}: see `strongroom status`, or start a stack with `strongroom up`"
+    return CallFailed("UNAVAILABLE", message)
