@@ -62,8 +62,9 @@ def from_status(status: status_pb2.Status) -> ServiceError:
         else:
             detail.Unpack(info)
     kind = KINDS.get(code_pb2.Code.Name(status.code), Internal)
-    metadata = {key: value for key, value in info.metadata.items() if key not in ("reason", "field")}
-    return kind(status.message, reason=info.reason, field=field, retry_after_seconds=delay, **metadata)
+    failure = kind(status.message, reason=info.reason, field=field, retry_after_seconds=delay)
+    failure.metadata = dict(info.metadata)
+    return failure
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError:

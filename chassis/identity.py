@@ -108,6 +108,9 @@ def service_token(keys: Path, service: str) -> str:
     """The token with which a service names itself to its neighbours."""
     path = keys / f"service-{service}"
     try:
-        return path.read_text().strip()
+        token = path.read_text().strip()
     except FileNotFoundError:
         raise InvalidCredentials(f"{path} is missing: `strongroom up` makes it, or STRONGROOM_KEYS is wrong") from None
+    if not token:
+        raise InvalidCredentials(f"{path} is empty: restore it, or remove it to have `strongroom up` make a new one")
+    return token

@@ -54,7 +54,7 @@ class StackSettings:
             problems.append(f"STRONGROOM_PORT_BASE: {self.port_base} is not between 1024 and 65000")
         if self.bind not in LOOPBACK and not self.insecure:
             problems.append(
-                f"STRONGROOM_BIND: {self.bind} is not loopback, and there is no TLS yet: bind 127.0.0.1, or set "
+                f"STRONGROOM_BIND: {self.bind!r} is not loopback, and there is no TLS yet: bind 127.0.0.1, or set "
                 "STRONGROOM_INSECURE=true if the network is private"
             )
         return problems
