@@ -1,5 +1,7 @@
 """Compiles the protos in place at install, so that the contract and its stubs never differ."""
 
+import os
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ class CompileProtos(BuildHookInterface):  # type: ignore[type-arg]
             f"--mypy_out={root}",
             f"--mypy_grpc_out=only_async:{root}",
         ]
+        # The mypy plugins are scripts beside the interpreter, which an unactivated environment has not on its PATH.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         well_known = files("grpc_tools") / "_proto"
         if protoc.main(["protoc", f"-I{root}", f"-I{well_known}", *outputs, *sources]) != 0:
             raise RuntimeError("protoc could not compile the contract; its message stands above")
