@@ -24,7 +24,8 @@ def warped(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         scores = TopKLogitsWarper(sampling.top_k)(None, scores)
     if sampling.top_p < 1:
         scores = TopPLogitsWarper(sampling.top_p)(None, scores)
-    return scores.softmax(-1)[0]
+    probabilities: torch.Tensor = scores.softmax(-1)[0]
+    return probabilities
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (0, 0.9), (7, 1.0), (20, 0.8), (0, 0.999)])

@@ -90,7 +90,7 @@ def test_invariant_11_logits_have_the_same_bits_in_any_batch_and_any_chunking(
                 seen.append(row.clone())
             return extend(sequence, row)
 
-        engine._extend = spy  # type: ignore[method-assign]
+        engine._extend = spy  # type: ignore[method-assign, assignment]
         finish(engine, [(0, work(2)), *((number, mate) for number, mate in enumerate(mates))])
         return seen
 
