@@ -61,7 +61,7 @@ def fold(text: str) -> str:
 
 def spaced_script(character: str) -> bool:
     """A folded character of a script that puts spaces between words, so that words have edges."""
-    return character.isalnum() and not ideographic(character)
+    return character.isalnum() and (character.isascii() or not ideographic(character))
 
 
 def fold_word(word: str) -> str:

@@ -1,7 +1,7 @@
 """Looks for the words of a policy in a text that arrives in pieces. What it finds does not depend on the pieces."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -67,7 +67,7 @@ class TopicScan:
         self._read = 0  # characters of the original
         self._gap = 0  # length of the gap at the end
         self._gap_shows = False
-        self._occurrences: list[_Occurrence] = []
+        self._occurrences: dict[Membership, list[_Occurrence]] = {}  # of words that others may still complete or excuse
         self._candidates: list[_Candidate] = []
         self._horizon = max((_reach(rule) for rule in index.rules), default=0) + 2 * index.longest + 2
 
@@ -77,7 +77,8 @@ class TopicScan:
         length = self._dropped + len(self._text)
         partial = self._partial_word()
         starts = [candidate.start for candidate in self._candidates]
-        starts += (seen.start for seen in self._occurrences if self._awaits_others(seen, length, partial))
+        for membership, seen in self._occurrences.items():
+            starts += (one.start for one in seen if self._awaits_others(membership, one, length, partial))
         if partial is not None:
             starts.append(partial)
         return self._origins[min(starts) - self._dropped] if starts else self._read
@@ -104,7 +105,8 @@ class TopicScan:
         end = 0
         for match in _WORDS.finditer(folded):
             start = match.start()
-            self._widen_gap(folded, end, start, squeezed)
+            if start > end:
+                self._widen_gap(folded, end, start, squeezed)
             if squeezed:
                 last = squeezed[-1][-1]
             word = match.group()
@@ -151,12 +153,13 @@ class TopicScan:
             yield _Occurrence(term, base + start, base + end, known)
 
     def _combine(self, seen: _Occurrence) -> None:
-        self._occurrences.append(seen)
         for membership in seen.term.memberships:
             rule = self._index.rules[membership.rule]
             if membership.group == ALONE:
                 self._candidates.append(_Candidate(rule, membership.rule, seen.start, seen.end, seen.known))
-            elif membership.group != UNLESS and isinstance(rule.source, Combination):
+                continue
+            self._occurrences.setdefault(membership, []).append(seen)
+            if membership.group != UNLESS and isinstance(rule.source, Combination):
                 parts = self._parts(rule.source, membership, seen)
                 if parts is not None:
                     start, end = min(p.start for p in parts), max(p.end for p in parts)
@@ -171,9 +174,8 @@ class TopicScan:
         for group in range(len(combination.groups)):
             if group in parts:
                 continue
-            part = next(
-                (o for o in reversed(self._occurrences) if self._fits(o, group, membership, parts.values())), None
-            )
+            others = self._recent(Membership(membership.rule, group), seen.start - combination.within)
+            part = next((other for other in others if _apart(other, parts.values())), None)
             if part is None:
                 return None
             parts[group] = part
@@ -185,10 +187,13 @@ class TopicScan:
             return None
         return ordered
 
-    @staticmethod
-    def _fits(other: _Occurrence, group: int, membership: Membership, parts: Iterable[_Occurrence]) -> bool:
-        wanted = Membership(membership.rule, group)
-        return wanted in other.term.memberships and all(o.end <= other.start or other.end <= o.start for o in parts)
+    def _recent(self, membership: Membership, since: int) -> Iterator[_Occurrence]:
+        """The latest first, of those that end at `since` or later."""
+        for seen in reversed(self._occurrences.get(membership, ())):
+            if seen.known < since - self._index.longest:
+                return
+            if seen.end >= since:
+                yield seen
 
     def _decide(self, length: int, read: int) -> list[TopicHit]:
         """The candidates whose surroundings are known once the squeezed text has that length."""
@@ -206,12 +211,10 @@ class TopicScan:
         return hits
 
     def _excused(self, candidate: _Candidate) -> bool:
-        excuse = Membership(candidate.number, UNLESS)
+        reach = candidate.start - UNLESS_REACH
         return any(
-            excuse in seen.term.memberships
-            and seen.start >= candidate.start - UNLESS_REACH
-            and seen.end <= candidate.end + UNLESS_REACH
-            for seen in self._occurrences
+            excuse.start >= reach and excuse.end <= candidate.end + UNLESS_REACH
+            for excuse in self._recent(Membership(candidate.number, UNLESS), reach)
         )
 
     def _partial_word(self) -> int | None:
@@ -224,27 +227,33 @@ class TopicScan:
                 return self._dropped + start
         return None
 
-    def _awaits_others(self, seen: _Occurrence, length: int, partial: int | None) -> bool:
-        for membership in seen.term.memberships:
-            source = self._index.rules[membership.rule].source
-            if membership.group < 0 or not isinstance(source, Combination):
-                continue
-            if source.ordered and membership.group == len(source.groups) - 1:
-                continue
-            last_start = seen.end + source.within
-            if length <= last_start or (partial is not None and partial <= last_start):
-                return True
-        return False
+    def _awaits_others(self, membership: Membership, seen: _Occurrence, length: int, partial: int | None) -> bool:
+        source = self._index.rules[membership.rule].source
+        if membership.group == UNLESS or not isinstance(source, Combination):
+            return False
+        if source.ordered and membership.group == len(source.groups) - 1:
+            return False
+        last_start = seen.end + source.within
+        return length <= last_start or (partial is not None and partial <= last_start)
 
     def _forget(self) -> None:
         """Drops what nothing can refer to any more."""
         length = self._dropped + len(self._text)
         oldest = min([length - self._horizon, *(candidate.start for candidate in self._candidates)])
-        self._occurrences = [seen for seen in self._occurrences if seen.end >= oldest - UNLESS_REACH]
-        excess = min([oldest - UNLESS_REACH, *(s.start for s in self._occurrences)]) - self._index.longest - 2
+        for membership in list(self._occurrences):
+            kept = [seen for seen in self._occurrences[membership] if seen.end >= oldest - UNLESS_REACH]
+            if kept:
+                self._occurrences[membership] = kept
+            else:
+                del self._occurrences[membership]
+        excess = oldest - UNLESS_REACH - 2 * self._index.longest - 2
         if excess - self._dropped > 0:
             cut = excess - self._dropped
             self._text, self._origins, self._dropped = self._text[cut:], self._origins[cut:], excess
+
+
+def _apart(one: _Occurrence, others: Iterable[_Occurrence]) -> bool:
+    return all(other.end <= one.start or one.end <= other.start for other in others)
 
 
 def _reach(rule: Rule) -> int:

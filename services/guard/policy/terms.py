@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
@@ -12,8 +13,7 @@ UNLESS_REACH = 18  # characters of folded text on either side of a match in whic
 SPELLED_FROM = 4  # letters; a word this long is also found spelled out: b o m b, b.o.m.b
 
 
-@dataclass(frozen=True)
-class Membership:
+class Membership(NamedTuple):
     """A word's part in a rule: its group's number, or ALONE in a list, or UNLESS."""
 
     rule: int

@@ -17,27 +17,25 @@ _ISSUED = re.compile(
 _GROUPINGS = frozenset(
     {(4, 6, 5), (4, 6, 4), (6, 13), (6, 10), (8, 8), (6, 6, 7), (4, 4, 5), (4, 4, 4, 7), (6, 4, 4, 5)}
 )
+_DOUBLED = {str(digit): (2 * digit) // 10 + (2 * digit) % 10 for digit in range(10)}
 _WEAK = re.compile("[n,]")
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
-def might_start(digits: str) -> bool:
-    """Whether an issuer's range may start with this first digit."""
-    return digits[:1] in "2345689"
-
-
 def luhn(number: str) -> bool:
-    total = 0
-    for place, digit in enumerate(reversed(number)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
+    doubled = sum(_DOUBLED[digit] for digit in number[-2::-2])
+    return (doubled + sum(map(int, number[-1::-2]))) % 10 == 0
+
+
+def fits(number: str) -> bool:
+    """Whether these digits may be a card number, however they are written."""
+    return luhn(number) and len(set(number)) > 1 and not _resident_id(number)
 
 
 def plain_number(reading: Reading, *, named: bool, alone: bool) -> str | None:
     """The digits, if the reading is a card number. `named`: a word nearby says card. `alone`: no digits beside it."""
     number = reading.number
-    if not luhn(number) or len(set(number)) == 1 or _resident_id(number):
+    if not fits(number):
         return None
     issued = _ISSUED.fullmatch(number) is not None
     sizes = reading.groups()

@@ -127,6 +127,17 @@ def unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else " ", text)
 
 
+class _Visible(dict[int, str | None]):
+    """Filled as characters are met; None takes a character out."""
+
+    def __missing__(self, point: int) -> str | None:
+        seen = self[point] = None if invisible(chr(point)) else chr(point)
+        return seen
+
+
+_VISIBLE = _Visible()
+
+
 def digit_value(letter: str) -> str:
     """The ASCII digit behind a digit's class letter."""
     return letter if letter.isdigit() else str(ord(letter) - ord("a"))
@@ -135,4 +146,4 @@ def digit_value(letter: str) -> str:
 def plain(text: str) -> str:
     """NFKC, lower case, nothing invisible: for looking at the words beside a candidate, where offsets do not matter."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return folded if folded.isascii() else "".join(c for c in folded if not invisible(c))
+    return folded if folded.isascii() else folded.translate(_VISIBLE)

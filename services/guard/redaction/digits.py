@@ -15,6 +15,14 @@ _GAP = r"z*+(?:[ \-._s()n,]z*+){0,4}+"
 _RUN = re.compile(rf"[{DIGIT}](?:{_GAP}[{DIGIT}]){{0,{MOST_DIGITS - 1}}}+")
 _GAP_ONLY = re.compile(_GAP)
 
+_SHORT_LIMIT = 10
+_SHORT = re.compile(rf"[{DIGIT}](?:{_GAP}[{DIGIT}]){{0,{_SHORT_LIMIT - 1}}}+({_GAP})")
+_DIGITS = frozenset("0123456789abcdefghij")
+_VALUES = {ord(kind): None for kind in " -._s()n,z"} | {ord("a") + value: str(value) for value in range(10)}
+
+# The rest of a group whose first digits have been looked at.
+REST_OF_GROUP = re.compile(r"[0-9](?:z*+[0-9])*+")
+
 # From here on a number may start; a bracket or plus sign before its first digit belongs to it.
 START = re.compile(rf"(?:\(z{{0,4}}+)?+(?:\+z{{0,4}}+)?+([{DIGIT}])")
 UNFINISHED_START = re.compile(r"(?:\(z{0,4}+(?:\+z{0,4}+)?+|\+z{0,4}+)\Z")
@@ -30,15 +38,41 @@ class Digit:
 
 @dataclass(frozen=True)
 class Run:
-    """Digits from one start on, at most MOST_DIGITS.
+    """Digits from one start on, at most MOST_DIGITS, with what stands between them.
 
     `open`: the window ends before the run does. `at_bound`: it reaches VISIBLE_BOUND or RAW_BOUND unfinished.
     `hiding`: it does so because invisible characters stretch it."""
 
-    digits: tuple[Digit, ...]
+    start: int
+    kinds: str
+    number: str
     open: bool
     at_bound: bool
     hiding: bool
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.kinds)
+
+    def digits(self) -> tuple[Digit, ...]:
+        found: list[Digit] = []
+        gap = ""
+        for offset, kind in enumerate(self.kinds):
+            if kind in _DIGITS:
+                found.append(Digit(digit_value(kind), self.start + offset, kind.isalpha(), gap))
+                gap = ""
+            elif kind != "z":
+                gap += kind
+        return tuple(found)
+
+
+def too_short(window: Window, start: int, digits: int) -> int | None:
+    """Where a run ends for certain that has fewer digits than `digits` (eleven). The usual case, decided at once."""
+    assert digits == _SHORT_LIMIT + 1, "the pattern counts to ten"
+    match = _SHORT.match(window.kinds, start)
+    if match is None or match.end() - start >= VISIBLE_BOUND or match.end() == len(window):
+        return None
+    return None if window.kinds[match.end()] in _DIGITS else match.start(1)
 
 
 def read_run(window: Window, start: int) -> Run:
@@ -47,11 +81,12 @@ def read_run(window: Window, start: int) -> Run:
     limit = min(len(window), bound)
     match = _RUN.match(window.kinds, start, limit)
     assert match is not None, "a run is read where a digit stands"
-    digits = _digits(match.group(), start)
+    number = match.group().translate(_VALUES)
     trailing = _GAP_ONLY.match(window.kinds, match.end(), limit)
-    unfinished = len(digits) < MOST_DIGITS and trailing is not None and trailing.end() == limit
+    unfinished = len(number) < MOST_DIGITS and trailing is not None and trailing.end() == limit
     at_bound = unfinished and limit == bound
-    return Run(digits, unfinished and not at_bound and not window.ended, at_bound, at_bound and hiding)
+    still_open = unfinished and not at_bound and not window.ended
+    return Run(start, match.group(), number, still_open, at_bound, at_bound and hiding)
 
 
 def _bound(kinds: str, start: int) -> tuple[int, bool]:
@@ -64,18 +99,6 @@ def _bound(kinds: str, start: int) -> tuple[int, bool]:
         if visible == VISIBLE_BOUND:
             return place + 1, False
     return start + RAW_BOUND, True
-
-
-def _digits(kinds: str, start: int) -> tuple[Digit, ...]:
-    found: list[Digit] = []
-    gap = ""
-    for offset, kind in enumerate(kinds):
-        if kind in "0123456789abcdefghij":
-            found.append(Digit(digit_value(kind), start + offset, kind.isalpha(), gap))
-            gap = ""
-        elif kind != "z":
-            gap += kind
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -106,12 +129,11 @@ class Reading:
         return tuple(sizes)
 
 
-def ends_a_group(run: Run, length: int) -> bool:
+def ends_a_group(run: Run, digits: tuple[Digit, ...], length: int) -> bool:
     """Whether a number of that length would end where the writer ended a group of digits.
 
     A change of script ends one too (13800138000一直…), and so does the last but one of a Chinese group, because 一 and
     二 also start words."""
-    digits = run.digits
     if length == len(digits):
         return not run.at_bound
     following = digits[length]
@@ -141,7 +163,7 @@ def digit_stands_before(window: Window, at: int) -> bool:
     seps = 0
     for place in range(at - 1, max(-1, at - 17), -1):
         kind = kinds[place]
-        if kind in "0123456789abcdefghij":
+        if kind in _DIGITS:
             return True
         if kind in " -._s":
             seps += 1
@@ -155,7 +177,7 @@ def digit_stands_before(window: Window, at: int) -> bool:
 def _previous_digit(kinds: str, at: int) -> int | None:
     """The digit glued to `at`, with nothing but invisible characters between."""
     for place in range(at - 1, max(-1, at - 17), -1):
-        if kinds[place] in "0123456789abcdefghij":
+        if kinds[place] in _DIGITS:
             return place
         if kinds[place] != "z":
             return None

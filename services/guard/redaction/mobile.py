@@ -6,6 +6,7 @@ from services.guard.redaction.digits import Reading
 
 ENTITY = "MOBILE_NUMBER"
 LENGTHS = (15, 13, 12, 11)
+SHORTEST = LENGTHS[-1]
 
 _NUMBER = re.compile(r"(0086|86|0)?(1[3-9][0-9]{9})", re.ASCII)
 
@@ -21,6 +22,11 @@ _NORTH_AMERICAN = (1, 3, 3, 4)
 def might_start(digits: str) -> bool:
     """Whether a mobile number may start with these first digits of a run (up to four)."""
     return re.match(r"(?:0086|86|0)?(?:1(?:[3-9]|$)|$)", digits) is not None or "0086".startswith(digits)
+
+
+def fits(number: str) -> bool:
+    """Whether these digits may be a mobile number, however they are written."""
+    return _NUMBER.fullmatch(number) is not None
 
 
 def plain_number(reading: Reading, *, plus: bool, named: bool, alone: bool) -> str | None:

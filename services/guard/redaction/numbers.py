@@ -7,6 +7,7 @@ from services.guard.redaction import card, mobile
 from services.guard.redaction.characters import DIGIT
 from services.guard.redaction.digits import (
     RAW_BOUND,
+    REST_OF_GROUP,
     START,
     UNFINISHED_START,
     Digit,
@@ -16,6 +17,7 @@ from services.guard.redaction.digits import (
     ends_a_group,
     read_run,
     starts_a_group,
+    too_short,
 )
 from services.guard.redaction.finding import Span, Window
 from services.guard.redaction.masking import Masking
@@ -69,17 +71,23 @@ class NumberDetector:
 
     def _decide(self, window: Window, opening: int, first: int, spans: list[Span]) -> None:
         """Moves `settled` past a candidate, or raises _Undecided and leaves it before."""
+        short = too_short(window, first, mobile.SHORTEST)
+        if short is not None:
+            self.settled = short
+            return
         if not starts_a_group(window, first):
-            self.settled = first + 1
+            rest = REST_OF_GROUP.match(window.kinds, first)
+            self.settled = rest.end() if rest else first + 1
             return
         run = read_run(window, first)
         if run.open:
             raise _Undecided
         if run.hiding:
-            self._overlong = Overlong(opening, first + RAW_BOUND, self._class_of(run.digits), _SWALLOWED)
+            masking = self._mobile if mobile.might_start(run.number[:4]) else self._card
+            self._overlong = Overlong(opening, first + RAW_BOUND, masking, _SWALLOWED)
             return
-        if not run.at_bound and len(run.digits) < mobile.LENGTHS[-1]:
-            self.settled = run.digits[-1].at + 1
+        if not run.at_bound and len(run.number) < mobile.SHORTEST:
+            self.settled = run.end
             return
         span = self._judge(window, opening, run)
         if span is None:
@@ -88,31 +96,31 @@ class NumberDetector:
             spans.append(span)
             self.settled = span.end
 
-    def _class_of(self, digits: tuple[Digit, ...]) -> Masking:
-        return self._mobile if mobile.might_start("".join(d.value for d in digits[:4])) else self._card
-
     def _judge(self, window: Window, opening: int, run: Run) -> Span | None:
-        digits = run.digits
-        head = "".join(digit.value for digit in digits[:4])
+        """The longest card number that starts here, else the longest mobile number."""
+        digits: tuple[Digit, ...] = ()
         around = Surroundings(window, opening)
-        if not (mobile.might_start(head) or card.might_start(head) or around.names_card):
-            return None
-        plus = "+" in window.kinds[opening : digits[0].at]
-        for length in card.LENGTHS:
-            if length <= len(digits) and ends_a_group(run, length):
+        plus = "+" in window.kinds[opening : run.start]
+        for masking, lengths, fits, rule in (
+            (self._card, card.LENGTHS, card.fits, "luhn-issuer"),
+            (self._mobile, mobile.LENGTHS, mobile.fits, "mainland-mobile"),
+        ):
+            for length in lengths:
+                if length > len(run.number) or not fits(run.number[:length]):
+                    continue
+                digits = digits or run.digits()
+                if not ends_a_group(run, digits, length):
+                    continue
                 reading = Reading(digits[:length])
                 alone = length == len(digits) and not digit_stands_before(window, opening)
-                number = card.plain_number(reading, named=around.names_card, alone=alone)
-                if number and self._stands_free(window, opening, reading, around, named=around.names_card):
-                    return self._span(window, opening, reading, self._card, number, "luhn-issuer")
-        for length in mobile.LENGTHS:
-            if length <= len(digits) and ends_a_group(run, length):
-                reading = Reading(digits[:length])
-                alone = length == len(digits) and not digit_stands_before(window, opening)
-                named = around.names_telephone
-                number = mobile.plain_number(reading, plus=plus, named=named, alone=alone)
+                if masking is self._card:
+                    named = around.names_card
+                    number = card.plain_number(reading, named=named, alone=alone)
+                else:
+                    named = around.names_telephone
+                    number = mobile.plain_number(reading, plus=plus, named=named, alone=alone)
                 if number and self._stands_free(window, opening, reading, around, named=named):
-                    return self._span(window, opening, reading, self._mobile, number, "mainland-mobile")
+                    return self._span(window, opening, reading, masking, number, rule)
         return None
 
     @staticmethod

@@ -1,6 +1,7 @@
 """The words beside a number that say what it is: a telephone, a card, an order, an amount."""
 
 import re
+from functools import cached_property
 
 from services.guard.redaction.characters import plain, unescaped
 from services.guard.redaction.finding import Window
@@ -40,14 +41,18 @@ class Surroundings:
     """What stands before a candidate that starts at `start`. Reads at most LOOK_BEHIND characters."""
 
     def __init__(self, window: Window, start: int) -> None:
-        self._before = plain(unescaped(window.text[max(0, start - LOOK_BEHIND) : start]))
-        self._letters = _trailing_letters(window, start)
+        self._window = window
+        self._start = start
 
-    @property
+    @cached_property
+    def _before(self) -> str:
+        return plain(unescaped(self._window.text[max(0, self._start - LOOK_BEHIND) : self._start]))
+
+    @cached_property
     def names_telephone(self) -> bool:
         return _TELEPHONE.search(self._before, max(0, len(self._before) - _NEAR)) is not None
 
-    @property
+    @cached_property
     def names_card(self) -> bool:
         return _CARD.search(self._before, max(0, len(self._before) - _NEAR)) is not None
 
@@ -59,9 +64,8 @@ class Surroundings:
     @property
     def part_of_a_code(self) -> bool:
         """Glued to letters that are no word: a hash, a serial number such as SF1380…, a hexadecimal string."""
-        if not self._letters:
-            return False
-        return _HEX_OR_CODE.fullmatch(self._letters) is not None or len(self._letters) < 3
+        letters = _trailing_letters(self._window, self._start)
+        return bool(letters) and (_HEX_OR_CODE.fullmatch(letters) is not None or len(letters) < 3)
 
 
 def amount_follows(window: Window, end: int) -> bool | None:
