@@ -14,7 +14,7 @@ Connection = Any  # a redis.asyncio.Redis, whose own types answer for every prot
 
 CONNECT_SECONDS = 0.3
 COMMAND_SECONDS = 1.0
-BLOCK_MS = 1000  # the longest blocking read, so that a stop flag is seen
+BLOCK_MS = 300  # the longest blocking read: how soon a reader sees that it shall stop
 MAX_CONNECTIONS = 64
 
 # Redis away, starting (LOADING is a ConnectionError), or refusing writes while it cannot persist (a ResponseError).

@@ -14,6 +14,7 @@ from streams import keys
 from streams.connection import Connection
 
 Argument = str | bytes | int
+Call = tuple[Sequence[str], Sequence[Argument]]  # key names and arguments
 
 _NAMES = {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)} | {
     "FRAME_FIELD": keys.FRAME_FIELD.decode()
@@ -35,7 +36,7 @@ class Script:
         except NoScriptError:
             return await redis.execute_command("EVAL", self.text, *call)
 
-    async def run_each(self, redis: Connection, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
+    async def run_each(self, redis: Connection, calls: Sequence[Call]) -> list[Any]:
         """Many calls, one round trip. Each is atomic, all together are not."""
         pipe = redis.pipeline(transaction=False)
         for key_names, arguments in calls:

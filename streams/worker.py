@@ -144,7 +144,7 @@ class WorkQueue:
 
     async def claim(self, jobs: Sequence[OpenedJob]) -> list[Claim]:
         """Makes each job ours under a new epoch; what was claimed or ended under another entry is dropped here."""
-        calls = [
+        calls: list[scripts.Call] = [
             ([job.entry.work],
              [job.entry.request_id, job.entry.entry_id, self._seat, self._boot, job.kept_until_ms])
             for job in jobs

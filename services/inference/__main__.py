@@ -50,11 +50,11 @@ async def main(settings: InferenceSettings) -> None:
         await opened.enter_async_context(worker.running())
         health = Health()
         await opened.enter_async_context(
-            serving_http(settings.http_address, lambda: worker.not_ready, [metrics_route(worker)])
+            serving_http(settings.own_http_address, lambda: worker.not_ready, [metrics_route(worker)])
         )
         await opened.enter_async_context(
             serving(
-                settings.grpc_address,
+                settings.own_address,
                 lambda server: rpc.add_InferenceServiceServicer_to_server(InferenceServicer(worker), server),
                 known=known,
                 allowed=ALLOWED,

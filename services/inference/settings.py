@@ -74,11 +74,11 @@ class InferenceSettings(StackSettings):
         return f"{self.host}-worker-{self.worker}" if self.host else f"worker-{self.worker}"
 
     @property
-    def grpc_address(self) -> str:
+    def own_address(self) -> str:
         return f"{self.bind}:{self._port}"
 
     @property
-    def http_address(self) -> str:
+    def own_http_address(self) -> str:
         return f"{self.bind}:{self._port + (1 if self.worker else HTTP_OFFSET)}"
 
     @property

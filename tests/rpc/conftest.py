@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import shutil
 import socket
 import subprocess
@@ -145,3 +146,17 @@ def ticketed(body: bytes, request_id: str, expires_ms: int, key: bytes) -> pb.Jo
     job.ticket.expire_time.FromMilliseconds(expires_ms)
     job.ticket.mac = hmac.new(key, message, "sha256").digest()
     return job
+
+
+@pytest.fixture
+def free_port_base() -> int:
+    """The start of 40 free ports."""
+    for base in range(20_000 + os.getpid() % 10_000, 60_000, 50):
+        try:
+            for offset in (2, 12, 22, 23, 24, 25):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        return base
+    raise RuntimeError("no free ports")

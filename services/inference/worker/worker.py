@@ -24,6 +24,7 @@ from streams.worker import WorkQueue
 log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = 1.0
+TAKEOVER_SECONDS = 0.5  # how soon what was handed back goes on
 RETRY_SECONDS = 0.25
 FLUSH_SECONDS = 2.0  # on the way out, for what is made and not yet published
 
@@ -60,7 +61,8 @@ class Worker:
             queue, self.runs, queue_keys, ticket_key, self._model.name,
             lease_ms=int(seat.lease_seconds * 1000), clock=clock,
         )  # fmt: skip
-        self._draining = self._stopping = False
+        self._draining = False
+        self._stopping = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -102,13 +104,14 @@ class Worker:
         self._spawn("publisher", self._publisher.run())
         self._spawn("intake", self._intake.run())
         self._spawn("leases", self._repeat(self._keep_leases, self._seat.lease_seconds / 3))
+        self._spawn("takeover", self._repeat(self._intake.take_over, TAKEOVER_SECONDS))
         self._spawn("announcement", self._repeat(self._announce, ANNOUNCE_SECONDS))
         self._spawn("cancels", self._hear_cancels())
         try:
             yield self
         finally:
             await self.drain(0)
-            self._stopping = True
+            self._stopping.set()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             await self.runs.aclose()
             await self._queue.aclose()
@@ -154,9 +157,11 @@ class Worker:
         self._tasks[name] = asyncio.create_task(task, name=name)
 
     async def _repeat(self, action: Callable[[], Coroutine[Any, Any, None]], every_seconds: float) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             await self._quietly(action)
-            await asyncio.sleep(every_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every_seconds):
+                    await self._stopping.wait()
 
     async def _quietly(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Redis being away is told by publisher and intake; this goes on when it is back."""
@@ -176,14 +181,13 @@ class Worker:
             # An ended one that is gone was published meanwhile.
             if run and not run.ended and run.claim.epoch == job.epoch and job.request_id in lost:
                 self.runs.drop(run, "lease_lost")
-        await self._intake.take_over()
 
     async def _announce(self) -> None:
         if not (self._draining or self.stalled):
             await self._queue.announce(self.describe())
 
     async def _hear_cancels(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 await self._cancels.open()
                 cancelled = await self._cancels.wait()

@@ -1,0 +1,139 @@
+"""A worker in this process or in one of its own, on a real Redis, with the echo engine; and a gateway's half."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.inference.engine.echo import EchoEngine
+from services.inference.engine.protocol import Engine
+from services.inference.pacing import PacedEngine
+from services.inference.worker.worker import Seat, Worker
+from stack.keys import make_development_keys
+from streams.cancels import CancelReader
+from streams.gateway import JobQueue
+from streams.seal import QueueKeys
+from streams.worker import WorkQueue
+
+
+@pytest.fixture
+def queue_keys(queue_key: bytes) -> QueueKeys:
+    return QueueKeys(queue_key)
+
+
+@pytest.fixture
+def gateway(queue_keys: QueueKeys) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def running(url: str, boot: str = "gateway-boot", **settings: Any) -> AsyncIterator[JobQueue]:
+        async with JobQueue(url, queue_keys, boot, **settings).running() as queue:
+            yield queue
+
+    return running
+
+
+@pytest.fixture
+def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
+    """A worker on this event loop; its engine has its thread."""
+
+    @asynccontextmanager
+    async def running(
+        url: str,
+        *,
+        seat: str = "worker-0",
+        engine: Engine | None = None,
+        steps_per_second: float = 0,
+        slots: int = 8,
+        **settings: Any,
+    ) -> AsyncIterator[Worker]:
+        made = engine or EchoEngine(slots=slots)
+        paced = PacedEngine(made, steps_per_second) if steps_per_second else made
+        queue = WorkQueue(url, "echo", seat, f"boot-of-{seat}")
+        who = Seat(worker_id=seat, boot_id=f"boot-of-{seat}", **settings)
+        async with Worker(who, paced, queue, CancelReader(url), queue_keys, ticket_key).running() as made_worker:
+            yield made_worker
+
+    return running
+
+
+class WorkerProcess:
+    """`python -m services.inference` with the echo engine."""
+
+    def __init__(self, environment: dict[str, str], log: Path, http: str) -> None:
+        self._environment, self._log, self._http = environment, log, http
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.inference"], env=self._environment, stderr=log, stdout=log
+            )
+
+    def await_ready(self) -> None:
+        for _ in range(600):
+            assert self._process
+            assert self._process.poll() is None, self._log.read_text()[-2000:]
+            try:
+                with urllib.request.urlopen(f"http://{self._http}/readyz", timeout=1) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise AssertionError(self._log.read_text()[-2000:])
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        assert self._process
+        return self._process.wait(timeout=20)
+
+    def end(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+
+@pytest.fixture
+def worker_process(tmp_path: Path, queue_key: bytes, ticket_key: bytes, free_port_base: int) -> Iterator[Any]:
+    home = tmp_path / "home"
+    make_development_keys(home / "keys")
+    for name, secret in (("queue", queue_key), ("ticket", ticket_key)):
+        (home / "keys" / name).write_bytes(secret)
+    started: list[WorkerProcess] = []
+
+    def make(url: str, number: int = 0, **settings: object) -> WorkerProcess:
+        environment = {
+            **os.environ,
+            "STRONGROOM_HOME": str(home),
+            "STRONGROOM_REDIS_URL": url,
+            "STRONGROOM_PORT_BASE": str(free_port_base),
+            "STRONGROOM_TRACES_ADDRESS": "off",
+            "STRONGROOM_INFERENCE_ENGINE": "echo",
+            "STRONGROOM_INFERENCE_WORKER": str(number),
+            **{f"STRONGROOM_INFERENCE_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        port = free_port_base + (21 + 2 * number if number else 12)
+        process = WorkerProcess(environment, tmp_path / f"worker-{number}.log", f"127.0.0.1:{port}")
+        process.start()
+        started.append(process)
+        return process
+
+    yield make
+    for process in started:
+        process.end()

@@ -1,0 +1,163 @@
+"""kill -9 in the middle of an answer: what the gateway receives equals the undisturbed answer exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from streams import keys
+from strongroom.inference.v1 import inference_pb2 as pb
+
+# Every word different, so that one doubled, lost or altered shows. At 40 a second this takes three seconds.
+QUESTION = " ".join(f"w{n}" for n in range(120))
+
+
+async def some(reply, items: int) -> str:
+    text = ""
+    while reply.items < items:
+        text += "".join([delta.text for delta in await reply.next()])
+    return text
+
+
+async def rest(reply) -> str:
+    return "".join([delta.text async for delta in reply])
+
+
+async def both(replies, items: int) -> list[str]:
+    return [await some(reply, items) for reply in replies]
+
+
+@pytest.fixture
+def ask(make_job):
+    async def asked(queue, count: int) -> list:
+        return [await queue.submit(make_job(f"r-{n}", f"{n} {QUESTION}")) for n in range(count)]
+
+    return asked
+
+
+async def test_invariant_8_another_worker_goes_on_where_a_killed_one_stopped(
+    redis_url, shared_redis, gateway, worker_process, ask
+):
+    """Fails if `Intake._begin` gives the engine no emitted tokens, or `publish.lua` forgets the token log."""
+    doomed = worker_process(redis_url, 0, max_steps_per_second=20, lease_seconds=1)
+    doomed.await_ready()
+    async with gateway(redis_url) as queue:
+        replies = await ask(queue, 3)
+        seen = await both(replies, 20)
+        survivor = worker_process(redis_url, 1, max_steps_per_second=400, lease_seconds=1)
+        await asyncio.to_thread(survivor.await_ready)
+        doomed.send(signal.SIGKILL)
+        assert not any(reply.complete for reply in replies)
+        answers = [text + await rest(reply) for text, reply in zip(seen, replies)]
+    assert answers == [f"{n} {QUESTION}" for n in range(3)]
+    assert [reply.odd for reply in replies] == [{}, {}, {}]
+    with shared_redis.client() as redis:
+        assert redis.xlen(keys.work("echo", "interactive")) == 0
+
+
+async def test_invariant_8_a_restarted_worker_goes_on_with_its_own_work(redis_url, gateway, worker_process, ask):
+    """Fails if `Intake._connect` does not ask for its predecessor's entries before a lease is over."""
+    process = worker_process(redis_url, 0, max_steps_per_second=40, lease_seconds=600)
+    await asyncio.to_thread(process.await_ready)
+    async with gateway(redis_url) as queue:
+        replies = await ask(queue, 2)
+        seen = await both(replies, 20)
+        process.send(signal.SIGKILL)
+        process.wait()
+        process.start()
+        answers = [text + await rest(reply) for text, reply in zip(seen, replies)]
+    assert answers == [f"{n} {QUESTION}" for n in range(2)]
+
+
+async def test_invariant_8_a_stopped_worker_that_wakes_up_adds_nothing(redis_url, gateway, worker_process, ask):
+    """SIGSTOP is the worst death: it comes back and still believes. Fails if `publish.lua` does not fence."""
+    sleeper = worker_process(redis_url, 0, max_steps_per_second=20, lease_seconds=1)
+    sleeper.await_ready()
+    async with gateway(redis_url) as queue:
+        [reply] = await ask(queue, 1)
+        seen = await some(reply, 10)
+        survivor = worker_process(redis_url, 1, max_steps_per_second=40, lease_seconds=1)
+        await asyncio.to_thread(survivor.await_ready)
+        sleeper.send(signal.SIGSTOP)
+        await asyncio.sleep(0.1)  # what it sent before it stopped
+        seen += await some(reply, reply.items + 5)
+        sleeper.send(signal.SIGCONT)
+        answer = seen + await rest(reply)
+        assert answer == f"0 {QUESTION}"
+        assert reply.odd == {}
+    sleeper.send(signal.SIGTERM)
+    assert await asyncio.to_thread(sleeper.wait) == 0
+    assert "stale" in sleeper.log or "lease_lost" in sleeper.log
+
+
+@pytest.mark.parametrize("after_items", [2, 60])
+async def test_invariant_8_redis_killed_and_restarted_changes_nothing(
+    own_redis, gateway, worker_process, ask, after_items
+):
+    """Just after the claim, when Redis may forget it, and long after. Fails if `Publisher` takes an item for written
+    when the token log is shorter, or if `JobQueue` puts nothing back."""
+    process = worker_process(own_redis.url, 0, max_steps_per_second=40, lease_seconds=2)
+    await asyncio.to_thread(process.await_ready)
+    async with gateway(own_redis.url) as queue:
+        replies = await ask(queue, 3)
+        seen = await both(replies, after_items)
+        own_redis.kill()
+        while queue.available:
+            await asyncio.sleep(0.01)
+        own_redis.start()
+        answers = [text + await rest(reply) for text, reply in zip(seen, replies)]
+    assert answers == [f"{n} {QUESTION}" for n in range(3)]
+    process.send(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait) == 0
+
+
+async def test_a_redis_that_lost_everything_gets_the_jobs_back(own_redis, gateway, worker_process, ask):
+    process = worker_process(own_redis.url, 0, max_steps_per_second=40, lease_seconds=1)
+    await asyncio.to_thread(process.await_ready)
+    async with gateway(own_redis.url) as queue:
+        replies = await ask(queue, 2)
+        seen = await both(replies, 20)
+        with own_redis.client() as redis:
+            redis.flushall()
+        own_redis.kill()
+        own_redis.start()
+        answers = [text + await rest(reply) for text, reply in zip(seen, replies)]
+        assert queue.odd["ADDED_AGAIN"] == 2
+    assert answers == [f"{n} {QUESTION}" for n in range(2)]
+
+
+async def test_sigterm_hands_back_what_does_not_end_in_time(redis_url, gateway, worker_process, ask):
+    leaving = worker_process(redis_url, 0, max_steps_per_second=20, lease_seconds=60, drain_seconds=0)
+    leaving.await_ready()
+    async with gateway(redis_url) as queue:
+        [reply] = await ask(queue, 1)
+        seen = await some(reply, 20)
+        staying = worker_process(redis_url, 1, max_steps_per_second=400, lease_seconds=60)
+        await asyncio.to_thread(staying.await_ready)
+        leaving.send(signal.SIGTERM)
+        assert not reply.complete
+        assert await asyncio.to_thread(leaving.wait) == 0
+        assert seen + await rest(reply) == f"0 {QUESTION}"
+
+
+async def test_a_request_whose_gateway_is_gone_ends(redis_url, shared_redis, gateway, worker, make_job, monkeypatch):
+    from services.inference.worker import publisher
+
+    job = make_job(text=QUESTION, gateway="another-boot")
+    async with gateway(redis_url) as queue:
+        await queue.submit(job)
+    clock = iter(range(0, 10_000, 3))  # each look at the clock is three seconds later
+    async with worker(redis_url, steps_per_second=40) as running:
+        running._publisher._clock = lambda: float(next(clock))
+        async with asyncio.timeout(5):
+            while not running.runs.counters["ended_failed"] or len(running.runs):
+                await asyncio.sleep(0.01)
+    with shared_redis.client() as redis:
+        [*_, (_, fields)] = redis.xrange(keys.OUT + "another-boot")
+        [item] = pb.StepFrame.FromString(fields[keys.FRAME_FIELD]).items[-1:]
+        assert item.request_id == "r-1"
+        assert 0 < redis.pttl(keys.OUT + "another-boot") <= 60_000
+        assert redis.exists(keys.ENDED + "r-1")
+    assert publisher.ORPHAN_SECONDS == 10.0

@@ -1,0 +1,233 @@
+"""One worker with the echo engine: what it runs, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from streams import keys
+from streams.seal import QueueKeys, Cipher
+from streams.jobs import seal_job
+from strongroom.inference.v1 import inference_pb2 as pb
+
+QUESTION = "one two three four five six"
+
+
+async def text(reply) -> str:
+    return "".join([delta.text async for delta in reply])
+
+
+async def deltas(reply) -> list[pb.StepDelta]:
+    return [delta async for delta in reply]
+
+
+async def test_a_question_is_answered_with_counts_and_an_end(redis_url, gateway, worker, make_job):
+    async with worker(redis_url), gateway(redis_url) as queue:
+        answer = await deltas(await queue.submit(make_job(text=QUESTION)))
+    assert "".join(delta.text for delta in answer) == QUESTION
+    assert answer[0].HasField("admit_time")
+    assert [delta.finish for delta in answer[:-1]] == [0] * 5
+    last = answer[-1]
+    assert (last.finish, last.input_tokens, last.output_tokens) == (pb.FINISH_STOP, 6, 6)
+
+
+async def test_many_requests_of_every_class_are_answered_each_with_its_own(redis_url, gateway, worker, make_job):
+    async with worker(redis_url), gateway(redis_url) as queue:
+        asked = {}
+        for n in range(60):
+            job = make_job(f"r-{n}", f"{n} is my number", priority=keys.CLASSES[n % 3])
+            asked[n] = await queue.submit(job)
+        for n, reply in asked.items():
+            assert await text(reply) == f"{n} is my number"
+
+
+async def test_max_tokens_end_an_answer(redis_url, gateway, worker, make_job):
+    async with worker(redis_url), gateway(redis_url) as queue:
+        answer = await deltas(await queue.submit(make_job(text=QUESTION, max_tokens=2)))
+    assert "".join(delta.text for delta in answer) == "one two"
+    assert answer[-1].finish == pb.FINISH_LENGTH
+
+
+async def test_a_prompt_that_does_not_fit_fails_with_its_length(redis_url, gateway, worker, make_job):
+    async with worker(redis_url), gateway(redis_url) as queue:
+        [last] = await deltas(await queue.submit(make_job(text="word " * 9000)))
+    assert (last.finish, last.failure, last.input_tokens) == (pb.FINISH_FAILED, "PROMPT_TOO_LONG", 9001)
+
+
+@pytest.mark.parametrize(
+    ("more", "failure"),
+    [({"adapter": "a"}, "ADAPTER_NOT_SERVED"), ({"max_tokens": 0}, "IMPOSSIBLE_SAMPLING")],
+)
+async def test_what_cannot_be_served_fails_by_name(redis_url, gateway, worker, make_job, more, failure):
+    async with worker(redis_url), gateway(redis_url) as queue:
+        [last] = await deltas(await queue.submit(make_job(**more)))
+    assert (last.finish, last.failure) == (pb.FINISH_FAILED, failure)
+
+
+async def test_invariant_1_forged_expired_and_replayed_jobs_never_reach_the_engine(
+    redis_url, shared_redis, gateway, worker, make_job, queue_keys
+):
+    """Fails if `open_job` does not call `check_ticket`, or `claim.lua` does not refuse a second entry."""
+    async with worker(redis_url) as running, gateway(redis_url) as queue:
+        assert await text(await queue.submit(make_job("good", "fine"))) == "fine"
+        steps = running.runs.engine.load().steps
+        with shared_redis.client() as redis:
+            for job, sealing in (
+                (make_job("forged", key=b"f" * 32), queue_keys),
+                (make_job("expired", expires_in=-1), queue_keys),
+                (make_job("unsealable"), QueueKeys(b"s" * 32)),
+                (make_job("good", "fine"), queue_keys),
+            ):
+                sealed = seal_job(sealing, job)
+                entry = {"id": sealed.request_id, "k": sealed.key_id, "job": sealed.sealed, "deadline": 0}
+                redis.xadd(sealed.work, entry)
+            redis.xadd(sealed.work, {"id": "empty"})
+            async with asyncio.timeout(10):
+                while redis.xlen(sealed.work):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        counted = {name: count for name, count in running.runs.counters.items() if name.startswith("refused")}
+        assert counted == {
+            "refused_ticket_forged": 1,
+            "refused_ticket_expired": 1,
+            "refused_unknown_key": 1,
+            "refused_replay": 1,
+            "refused_not_a_job": 1,
+        }
+        assert running.runs.engine.load().steps == steps
+
+
+async def test_invariant_9_a_cancelled_request_is_in_no_later_step(redis_url, gateway, worker, make_job):
+    """Fails if `_hear_cancels` does not end the run."""
+    async with worker(redis_url, steps_per_second=50) as running, gateway(redis_url) as queue:
+        reply = await queue.submit(make_job(text="word " * 500))
+        await reply.next()
+        await queue.cancel("r-1")
+        cancelled = time.monotonic()
+        async with asyncio.timeout(5):
+            while running.runs.engine.live():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert time.monotonic() - cancelled < 2
+        last = (await deltas(reply))[-1]
+        assert last.finish == pb.FINISH_CANCELLED
+
+
+async def test_a_cancel_that_the_stream_lost_is_found_as_a_tombstone(
+    redis_url, shared_redis, gateway, worker, make_job
+):
+    async with worker(redis_url, steps_per_second=50), gateway(redis_url) as queue:
+        reply = await queue.submit(make_job(text="word " * 500))
+        await reply.next()
+        with shared_redis.client() as redis:
+            redis.set(keys.CANCELLED + "r-1", 1)
+        assert (await deltas(reply))[-1].finish == pb.FINISH_CANCELLED
+
+
+async def test_invariant_9_a_request_ends_at_its_deadline(redis_url, gateway, worker, make_job):
+    """Fails if `Runs._hold` sets no timer."""
+    async with worker(redis_url, steps_per_second=50) as running, gateway(redis_url) as queue:
+        reply = await queue.submit(make_job(text="word " * 500, deadline_in=0.5))
+        late = await queue.submit(make_job("r-2", deadline_in=-1))
+        assert (await deltas(late))[-1].finish == pb.FINISH_EXPIRED
+        answer = await deltas(reply)
+        assert answer[-1].finish == pb.FINISH_EXPIRED
+        assert 1 < len(answer) < 100
+        assert not len(running.runs)
+
+
+async def test_invariant_6_a_worker_claims_only_what_its_engine_can_take(
+    redis_url, shared_redis, gateway, worker, make_job
+):
+    """Fails if `Intake._claim_next` asks for more than `Runs.room`."""
+    async with worker(redis_url, slots=3, steps_per_second=20) as running, gateway(redis_url) as queue:
+        replies = [await queue.submit(make_job(f"r-{n}", QUESTION)) for n in range(12)]
+        while not running.runs.running:
+            await asyncio.sleep(0.005)
+        with shared_redis.client() as redis:
+            pending = redis.xpending(keys.work("echo", "interactive"), keys.GROUP)["pending"]
+        assert pending <= 3
+        assert running.runs.running <= 3
+        assert [await text(reply) for reply in replies] == [QUESTION] * 12
+
+
+async def test_a_job_that_keeps_killing_workers_ends_as_poison(
+    redis_url, shared_redis, gateway, worker, make_job
+):
+    work = keys.work("echo", "interactive")
+    async with gateway(redis_url) as queue:
+        reply = await queue.submit(make_job())
+        with shared_redis.client() as redis:
+            redis.xgroup_create(work, keys.GROUP, id="0", mkstream=True)
+            for _ in range(3):
+                redis.xreadgroup(keys.GROUP, "dead", {work: ">"})
+                [[_, [(entry, _)]]] = redis.xreadgroup(keys.GROUP, "dead", {work: "0"})
+            redis.xclaim(work, keys.GROUP, "dead", 0, [entry], idle=60_000, justid=True)
+        async with worker(redis_url):
+            [last] = await deltas(reply)
+    assert (last.finish, last.failure) == (pb.FINISH_FAILED, "POISON")
+
+
+async def test_a_token_log_that_does_not_open_ends_the_request(redis_url, shared_redis, gateway, worker, make_job):
+    async with gateway(redis_url) as queue:
+        reply = await queue.submit(make_job())
+        with shared_redis.client() as redis:
+            redis.rpush(keys.TOKENS + "r-1", b"garbage")
+        async with worker(redis_url):
+            reply._seen.append(b"item 0 was seen")
+            [last] = await deltas(reply)
+    assert (last.finish, last.failure) == (pb.FINISH_FAILED, "TOKEN_LOG_UNREADABLE")
+
+
+async def test_a_draining_worker_takes_no_work_and_hands_back_what_runs(redis_url, gateway, worker, make_job):
+    question = "word " * 200
+    async with gateway(redis_url) as queue:
+        async with worker(redis_url, steps_per_second=50) as first:
+            reply = await queue.submit(make_job(text=question))
+            await reply.next()
+            async with worker(redis_url, seat="worker-1", lease_seconds=60, steps_per_second=500):
+                assert await first.drain(0) == 1
+                assert first.not_ready == "draining"
+                assert first.describe().running == 0
+                seen = [delta.text for delta in await reply.next()]
+                rest = [delta.text async for delta in reply]
+    assert reply.odd == {}
+    assert question.endswith("".join(seen + rest))
+
+
+async def test_a_drain_waits_for_what_runs(redis_url, gateway, worker, make_job):
+    async with gateway(redis_url) as queue, worker(redis_url, steps_per_second=50) as running:
+        reply = await queue.submit(make_job(text=QUESTION))
+        first = await reply.next()
+        assert await running.drain(10) == 0
+        assert "".join([delta.text for delta in first] + [delta.text async for delta in reply]) == QUESTION
+
+
+async def test_a_worker_says_what_it_serves_and_takes_it_back(redis_url, gateway, worker):
+    async with worker(redis_url, slots=5) as running:
+        async with asyncio.timeout(5), gateway(redis_url) as queue:
+            while not queue.workers:
+                await queue._keep_lease_once()
+            [seen] = queue.workers
+        assert (seen.worker_id, seen.model, seen.engine, seen.slots) == ("worker-0", "echo", "echo", 5)
+        assert seen.boot_id == running.describe().boot_id
+    async with gateway(redis_url) as queue:
+        assert not queue.workers
+
+
+async def test_invariant_3_a_whole_answer_leaves_nothing_in_clear(redis_url, shared_redis, gateway, worker, make_job):
+    """Fails if `Run._seal` or the announcement writes text to Redis."""
+    async with worker(redis_url, steps_per_second=200), gateway(redis_url) as queue:
+        reply = await queue.submit(make_job(text="canary " * 50))
+        await reply.next()
+        with shared_redis.client() as redis:
+            kept = b"".join(key + redis.dump(key) for key in redis.scan_iter())
+        await text(reply)
+        with shared_redis.client() as redis:
+            kept += b"".join(key + redis.dump(key) for key in redis.scan_iter())
+    assert keys.TOKENS.encode() in kept
+    assert b"canary" not in kept
+
+
+def test_ciphers_are_made_once_a_claim_not_once_an_item(queue_keys):
+    assert isinstance(queue_keys.cipher("r", 1, "step"), Cipher)
