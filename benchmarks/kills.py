@@ -117,10 +117,22 @@ def main() -> None:
         time.sleep(12)  # a lost gateway's records are ended after 10 s
         code, words = verify(stack)
     header = ["kill -9", "caller saw", "text", "stream s", "longest pause s", "serves again s"]
-    print(table(header, [
-        [row["victim"], f"{row['status']} {row['finish']}".strip(), row["text_is"], row["seconds"], row["longest_pause"],
-         row["serves_again_seconds"]] for row in rows
-    ]))  # fmt: skip
+    print(
+        table(
+            header,
+            [
+                [
+                    row["victim"],
+                    f"{row['status']} {row['finish']}".strip(),
+                    row["text_is"],
+                    row["seconds"],
+                    row["longest_pause"],
+                    row["serves_again_seconds"],
+                ]
+                for row in rows
+            ],
+        )
+    )
     print(f"\nstrongroom-verify exits {code}\n{words}")
     write(options.json, {"undisturbed": asdict(undisturbed), "kills": rows, "verify_exit": code})
 

@@ -91,7 +91,7 @@ async def measure_path(stack: LocalStack, callers: int, seconds: float) -> dict[
 async def measure_floor(port: int, callers: int, seconds: float) -> dict[str, float]:
     """One round against the bare echo."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        echo = channel.unary_unary("/floor/Echo")
+        echo: Any = channel.unary_unary("/floor/Echo")
         payload = QUESTION.encode()
         call = lambda: echo(payload, timeout=60)
         await load(call, callers, 0.5)
@@ -106,7 +106,7 @@ def floor_server(port: Any) -> None:
 
     async def serve() -> None:
         server = grpc.aio.server()
-        methods = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+        methods: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("floor", methods),))
         port.put(server.add_insecure_port("127.0.0.1:0"))
         await server.start()
@@ -133,10 +133,24 @@ def profile(stack: LocalStack, seconds: float) -> dict[str, list[tuple[str, floa
         output = stack.home / f"{service}.profile"
         pid = next(pid for name, pid in stack.pids().items() if name.startswith(service))
         spy = subprocess.Popen(
-            [str(Path(sys.executable).parent / "py-spy"), "record", "-d", str(int(seconds)), "-r", "200", "-n", "-f", "raw",
-             "-o", str(output), "-p", str(pid)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                str(Path(sys.executable).parent / "py-spy"),
+                "record",
+                "-d",
+                str(int(seconds)),
+                "-r",
+                "200",
+                "-n",
+                "-f",
+                "raw",
+                "-o",
+                str(output),
+                "-p",
+                str(pid),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         asyncio.run(measure_path(stack, 16, seconds + 1))
         spy.wait(30)
         shares[service] = _by_package(output.read_text()) if output.exists() else []
@@ -156,8 +170,19 @@ def _package(frames: list[str]) -> str:
     """The package of the innermost frame that has one."""
     for frame in reversed(frames):
         place = frame.partition("(")[2].rpartition(":")[0]
-        for known in ("services", "chassis", "streams", "strongroom", "redis", "opentelemetry", "google/protobuf",
-                      "cryptography", "asyncio", "grpc", "re2"):  # fmt: skip
+        for known in (
+            "services",
+            "chassis",
+            "streams",
+            "strongroom",
+            "redis",
+            "opentelemetry",
+            "google/protobuf",
+            "cryptography",
+            "asyncio",
+            "grpc",
+            "re2",
+        ):
             if f"{known}/" in place or place.startswith(known):
                 parts = place.split("/")
                 top = known.split("/")[0]
@@ -211,10 +236,19 @@ def show(result: dict[str, Any]) -> None:
     for callers, figures in result["callers"].items():
         path, floor = figures["path"], figures["floor"]
         rows.append(
-            [str(callers), path["requests_per_second"], path["p50_ms"], path["p99_ms"], floor["requests_per_second"],
-             floor["p50_ms"], floor["p99_ms"], path["requests_per_second"] / floor["requests_per_second"],
-             path["per_request"].get("entries", 0.0), path["per_request"].get("fsyncs", 0.0)]
-        )  # fmt: skip
+            [
+                str(callers),
+                path["requests_per_second"],
+                path["p50_ms"],
+                path["p99_ms"],
+                floor["requests_per_second"],
+                floor["p50_ms"],
+                floor["p99_ms"],
+                path["requests_per_second"] / floor["requests_per_second"],
+                path["per_request"].get("entries", 0.0),
+                path["per_request"].get("fsyncs", 0.0),
+            ]
+        )
     print("\n" + table(header, rows))
     names = list(next(iter(result["callers"].values()))["path"]["cpu_ms_per_request"])
     cpu = [
