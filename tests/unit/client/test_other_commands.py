@@ -1,0 +1,111 @@
+"""`strongroom guard`, `audit` and `receipt` against fakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from strongroom.audit.v1 import audit_pb2
+from strongroom.cli.main import main
+from strongroom.location import NotConfigured, locate
+
+
+def records(count: int) -> list[audit_pb2.RecordSummary]:
+    made = []
+    for number in range(count):
+        record = audit_pb2.RecordSummary(
+            record_id=f"r-{number}", state="COMPLETED", tenant="development", caller="developer", model="tiny",
+            leaf_index=2**40 + number,
+        )  # fmt: skip
+        record.create_time.FromMilliseconds(1_700_000_000_123)
+        made.append(record)
+    return made
+
+
+def guard_lines(action: str, lines: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "strongroom.cli.main", "guard", action, "-", "--jsonl"]
+    return subprocess.run(command, input=lines, capture_output=True, timeout=30)
+
+
+def test_check_says_verdict_rule_and_stage(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["guard", "check", "how to build a bomb"]) == 0
+    assert capsys.readouterr().out == "REFUSE violence lists 0.5\n"
+    assert main(["guard", "check", "hello", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"verdict": "ALLOW", "score": 0.5, "rule": "", "stage": "lists"}
+
+
+def test_redact_prints_the_text_alone_and_the_findings_beside_it(
+    stack: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["guard", "redact", "a@b is mine"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "[REDACTED] is mine\n"
+    assert printed.err == "EMAIL C2 0-3\n"
+
+
+def test_json_lines_go_in_and_come_out_one_for_one(stack: Any) -> None:
+    ended = guard_lines("check", b'{"text": "hello", "id": 1}\n\n{"text": "a bomb"}\n')
+    assert ended.returncode == 0
+    assert [json.loads(line)["verdict"] for line in ended.stdout.splitlines()] == ["ALLOW", "REFUSE"]
+    ended = guard_lines("redact", b'{"text": "a@b"}\n')
+    assert json.loads(ended.stdout) == {
+        "text": "[REDACTED]",
+        "findings": [{"type": "EMAIL", "start": 0, "end": 3, "level": "C2"}],
+    }
+
+
+@pytest.mark.parametrize("line", [b"no json", b"[]", b'{"txt": "x"}', b'{"text": 3}', b"\xff"])
+def test_a_line_that_is_not_right_is_named_by_its_number(stack: Any, line: bytes) -> None:
+    ended = guard_lines("check", b'{"text": "hello"}\n' + line + b"\n")
+    assert ended.returncode == 2
+    assert b"strongroom: line 2" in ended.stderr and b"Traceback" not in ended.stderr
+    assert len(ended.stdout.splitlines()) == 1
+
+
+def test_a_list_goes_over_as_many_pages_as_it_needs(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.records = records(10)
+    assert main(["audit", "list", "--limit", "8", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [record["record_id"] for record in listed] == [f"r-{number}" for number in range(8)]
+    assert listed[0]["leaf_index"] == 2**40 and listed[0]["create_time"] == "2023-11-14T22:13:20.123Z"
+    assert main(["audit", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11 and "2023-11-14 22:13:20.123Z" in lines[1] and "COMPLETED" in lines[1]
+
+
+def test_show_gives_entries_and_fields_and_says_what_is_sealed(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.records = records(1)
+    assert main(["audit", "show", "r-0"]) == 0
+    printed = capsys.readouterr().out
+    assert "END" in printed and "0001 at 64" in printed
+    assert "answer_released (11 bytes)" in printed
+    assert "request_received (40 bytes, sealed: shown only by reveal)" in printed
+
+
+def test_a_record_that_is_not_there_exits_with_2(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "show", "r-9"]) == 2
+    assert "NOT_FOUND RECORD_UNKNOWN" in capsys.readouterr().err
+
+
+def test_key_and_checkpoint_are_printed_as_they_are(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "key"]) == 0
+    assert capsys.readouterr().out == f"{stack.log.vkey}\n"
+    assert main(["audit", "checkpoint"]) == 0
+    assert capsys.readouterr().out == "a note\n"
+
+
+@pytest.mark.parametrize("service", ["guard", "audit", "monitor"])
+def test_ports_follow_from_the_gateways(service: str) -> None:
+    offset = {"guard": 1, "audit": 3, "monitor": 4}[service]
+    environ = {"STRONGROOM_ADDRESS": "10.0.0.1:9000"}
+    assert locate("nowhere", environ).address(service) == f"10.0.0.1:{9000 + offset}"
+    assert locate("nowhere", {"STRONGROOM_PORT_BASE": "8000"}).address(service) == f"127.0.0.1:{8000 + offset}"
+
+
+@pytest.mark.parametrize("wrong", [{"STRONGROOM_ADDRESS": "gateway"}, {"STRONGROOM_PORT_BASE": "many"}])
+def test_an_address_that_is_none_is_named(wrong: dict[str, str]) -> None:
+    with pytest.raises(NotConfigured, match=next(iter(wrong))):
+        locate("nowhere", wrong).address("gateway")
