@@ -49,12 +49,26 @@ class RedisProcess:
                     time.sleep(0.01)
         raise RuntimeError("redis-server did not start")
 
-    def kill(self) -> None:
-        """SIGKILL: what Redis had not handed to the kernel is lost."""
+    def kill(self, keep: int | None = None) -> None:
+        """SIGKILL; with `keep`, a power failure: the log is back at that length, whatever Redis had answered since."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if keep is not None:
+            os.truncate(self._log, keep)
+
+    def log_length(self) -> int:
+        """Of the append-only file, once everything that was answered is in it."""
+        with self.client() as client:
+            client.ping()
+        return self._log.stat().st_size
+
+    @property
+    def _log(self) -> Path:
+        """Redis 7 keeps a folder of parts, and appends to the incremental one."""
+        parts = sorted(self._folder.glob("appendonlydir/*.incr.aof"))
+        return parts[-1] if parts else self._folder / "appendonly.aof"
 
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, protocol=2)

@@ -113,6 +113,46 @@ async def test_invariant_8_redis_killed_and_restarted_changes_nothing(
     assert await asyncio.to_thread(process.wait) == 0
 
 
+async def test_invariant_8_a_redis_that_lost_its_last_items_gets_the_same_ones_again(
+    own_redis, gateway, worker_process, ask
+):
+    """Fails if `publish.lua` does not tell a gap, or `Run` forgets items before the end."""
+    process = worker_process(own_redis.url, 0, max_steps_per_second=40, lease_seconds=2)
+    await asyncio.to_thread(process.await_ready)
+    async with gateway(own_redis.url) as queue:
+        replies = await ask(queue, 2)
+        seen = await both(replies, 10)
+        whole = own_redis.log_length()
+        more = await both(replies, 40)
+        own_redis.kill(keep=whole)
+        own_redis.start()
+        answers = [first + then + await rest(reply) for first, then, reply in zip(seen, more, replies)]
+        assert all(reply.odd["REPEATED"] >= 25 for reply in replies)
+        assert queue.odd["ADDED_AGAIN"] == 0
+    assert answers == [f"{n} {QUESTION}" for n in range(2)]
+
+
+@pytest.mark.parametrize("lost", ["claim", "job"])
+async def test_invariant_8_a_redis_that_lost_claim_or_job_is_given_what_the_gateway_saw(
+    own_redis, gateway, worker_process, ask, lost
+):
+    """Fails if `submit.lua` does not put the token log back: the worker would start over, from other random numbers
+    perhaps."""
+    async with gateway(own_redis.url) as queue:
+        whole = own_redis.log_length()
+        replies = await ask(queue, 2)
+        if lost == "claim":
+            whole = own_redis.log_length()
+        process = worker_process(own_redis.url, 0, max_steps_per_second=40, lease_seconds=1)
+        seen = await both(replies, 40)
+        own_redis.kill(keep=whole)
+        own_redis.start()
+        answers = [first + await rest(reply) for first, reply in zip(seen, replies)]
+        assert queue.odd["ADDED_AGAIN"] == (2 if lost == "job" else 0)
+    assert answers == [f"{n} {QUESTION}" for n in range(2)]
+    assert process.log.count("dropped") == 2
+
+
 async def test_a_redis_that_lost_everything_gets_the_jobs_back(own_redis, gateway, worker_process, ask):
     process = worker_process(own_redis.url, 0, max_steps_per_second=40, lease_seconds=1)
     await asyncio.to_thread(process.await_ready)
