@@ -6,9 +6,9 @@ import asyncio
 import signal
 
 import pytest
+from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams import keys
-from strongroom.inference.v1 import inference_pb2 as pb
 
 # Every word different, so that one doubled, lost or altered shows. At 40 a second this takes three seconds.
 QUESTION = " ".join(f"w{n}" for n in range(120))

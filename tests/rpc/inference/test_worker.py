@@ -6,11 +6,11 @@ import asyncio
 import time
 
 import pytest
+from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams import keys
-from streams.seal import QueueKeys, Cipher
 from streams.jobs import seal_job
-from strongroom.inference.v1 import inference_pb2 as pb
+from streams.seal import Cipher, QueueKeys
 
 QUESTION = "one two three four five six"
 
@@ -85,7 +85,7 @@ async def test_invariant_1_forged_expired_and_replayed_jobs_never_reach_the_engi
                 redis.xadd(sealed.work, entry)
             redis.xadd(sealed.work, {"id": "empty"})
             async with asyncio.timeout(10):
-                while redis.xlen(sealed.work):  # noqa: ASYNC110
+                while redis.xlen(sealed.work):
                     await asyncio.sleep(0.01)
         counted = {name: count for name, count in running.runs.counters.items() if name.startswith("refused")}
         assert counted == {
@@ -106,7 +106,7 @@ async def test_invariant_9_a_cancelled_request_is_in_no_later_step(redis_url, ga
         await queue.cancel("r-1")
         cancelled = time.monotonic()
         async with asyncio.timeout(5):
-            while running.runs.engine.live():  # noqa: ASYNC110
+            while running.runs.engine.live():
                 await asyncio.sleep(0.001)
         assert time.monotonic() - cancelled < 2
         last = (await deltas(reply))[-1]
@@ -151,9 +151,7 @@ async def test_invariant_6_a_worker_claims_only_what_its_engine_can_take(
         assert [await text(reply) for reply in replies] == [QUESTION] * 12
 
 
-async def test_a_job_that_keeps_killing_workers_ends_as_poison(
-    redis_url, shared_redis, gateway, worker, make_job
-):
+async def test_a_job_that_keeps_killing_workers_ends_as_poison(redis_url, shared_redis, gateway, worker, make_job):
     work = keys.work("echo", "interactive")
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job())
@@ -181,16 +179,15 @@ async def test_a_token_log_that_does_not_open_ends_the_request(redis_url, shared
 
 async def test_a_draining_worker_takes_no_work_and_hands_back_what_runs(redis_url, gateway, worker, make_job):
     question = "word " * 200
-    async with gateway(redis_url) as queue:
-        async with worker(redis_url, steps_per_second=50) as first:
-            reply = await queue.submit(make_job(text=question))
-            await reply.next()
-            async with worker(redis_url, seat="worker-1", lease_seconds=60, steps_per_second=500):
-                assert await first.drain(0) == 1
-                assert first.not_ready == "draining"
-                assert first.describe().running == 0
-                seen = [delta.text for delta in await reply.next()]
-                rest = [delta.text async for delta in reply]
+    async with gateway(redis_url) as queue, worker(redis_url, steps_per_second=50) as first:
+        reply = await queue.submit(make_job(text=question))
+        await reply.next()
+        async with worker(redis_url, seat="worker-1", lease_seconds=60, steps_per_second=500):
+            assert await first.drain(0) == 1
+            assert first.not_ready == "draining"
+            assert first.describe().running == 0
+            seen = [delta.text for delta in await reply.next()]
+            rest = [delta.text async for delta in reply]
     assert reply.odd == {}
     assert question.endswith("".join(seen + rest))
 

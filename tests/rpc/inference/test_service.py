@@ -1,0 +1,64 @@
+"""The gRPC face of a worker, over a real port."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from strongroom.inference.v1 import inference_pb2 as pb
+from strongroom.inference.v1 import inference_pb2_grpc as rpc
+
+from chassis.identity import Principal, digest
+from chassis.server import serving
+from services.inference.servicer import ALLOWED, InferenceServicer
+
+KNOWN = {
+    digest("gateway-token"): Principal(kind="service", name="gateway"),
+    digest("operator-token"): Principal(kind="person", name="op", tenant="t", roles=frozenset({"operator"})),
+}
+
+
+@pytest.fixture
+async def service(redis_url, worker):
+    async with worker(redis_url, steps_per_second=50, slots=3) as running:
+        servicer = InferenceServicer(running)
+        async with (
+            serving(
+                "127.0.0.1:0",
+                lambda server: rpc.add_InferenceServiceServicer_to_server(servicer, server),
+                known=KNOWN,
+                allowed=ALLOWED,
+                grace_seconds=0,
+            ) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            yield rpc.InferenceServiceStub(channel)
+
+
+def bearing(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+async def test_get_worker_describes_it(service) -> None:
+    worker = (await service.GetWorker(pb.GetWorkerRequest(), metadata=bearing("gateway-token"))).worker
+    assert (worker.worker_id, worker.model, worker.engine, worker.slots) == ("worker-0", "echo", "echo", 3)
+    assert worker.context_tokens == 8192
+    assert len(worker.template_digest) == 32
+
+
+async def test_drain_hands_back_what_runs(service, redis_url, gateway, make_job) -> None:
+    async with gateway(redis_url) as queue:
+        reply = await queue.submit(make_job(text="word " * 200))
+        await reply.next()
+        answer = await service.Drain(pb.DrainRequest(grace_seconds=0), metadata=bearing("operator-token"))
+        again = await service.Drain(pb.DrainRequest(grace_seconds=0), metadata=bearing("operator-token"))
+    assert (answer.handed_back, again.handed_back) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [("gateway-token", grpc.StatusCode.PERMISSION_DENIED), ("nobody", grpc.StatusCode.UNAUTHENTICATED)],
+)
+async def test_only_an_operator_drains(service, token, code) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.Drain(pb.DrainRequest(), metadata=bearing(token))
+    assert caught.value.code() is code

@@ -1,0 +1,133 @@
+"""A run numbers its items without a gap and keeps each until Redis surely has it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strongroom.inference.v1 import inference_pb2 as pb
+
+from services.inference.engine.protocol import Failure, Finish, StepOutput, Timing
+from services.inference.worker.run import MAX_ITEMS_A_CALL, Run
+from streams.items import ItemSealer
+from streams.jobs import Entry, OpenedJob
+from streams.seal import STEP, QueueKeys
+from streams.worker import Advance, Claim, ClaimState
+
+KEYS = QueueKeys(bytes(32))
+EPOCH = 7
+
+
+def claimed(written_before: int = 0) -> Run:
+    entry = Entry(work="sr:work:m:interactive:0", entry_id="1-1", request_id="r", key_id="", sealed=b"")
+    job = OpenedJob(entry=entry, body=pb.JobBody(request_id="r", gateway_boot_id="g"), kept_until_ms=0)
+    claim = Claim(state=ClaimState.CLAIMED, epoch=EPOCH, deliveries=1, runs=(b"",) * written_before)
+    run = Run(job, claim, ItemSealer(KEYS, "r", EPOCH), (0,) * written_before, admitted_ns=1_000_000_000)
+    run.posted_ns = 100
+    return run
+
+
+def output(n: int, *, admitted_ns: int = 100, **more: object) -> StepOutput:
+    values = {
+        "token_ids": (n,), "text": f"w{n} ", "finish": None, "input_tokens": 3, "output_tokens": n + 1,
+        "timing": Timing(admitted_ns=admitted_ns), **more,
+    }  # fmt: skip
+    return StepOutput(request_id="r", **values)
+
+
+def opened(advance: Advance) -> list[pb.StepDelta]:
+    """As the gateway reads it; fails if an item is not sealed under its own number."""
+    items = [item for sent in advance.items for item in pb.StepFrame.FromString(sent.frame).items]
+    assert [item.n for item in items] == list(range(advance.first, advance.first + len(items)))
+    cipher = KEYS.cipher("r", EPOCH, STEP)
+    return [pb.StepDelta.FromString(cipher.open(item.n, item.sealed)) for item in items]
+
+
+def test_items_go_on_from_what_earlier_claims_wrote() -> None:
+    run = claimed(written_before=4)
+    run.take(output(4))
+    [delta] = opened(run.advance())
+    assert run.advance().first == 4
+    assert (delta.text, delta.output_tokens, delta.admit_time.seconds) == ("w4 ", 5, 1)
+
+
+def test_only_the_first_item_of_a_claim_says_when_it_was_admitted() -> None:
+    run = claimed()
+    run.take(output(0))
+    run.take(output(1))
+    assert [delta.HasField("admit_time") for delta in opened(run.advance())] == [True, False]
+
+
+def test_what_is_written_is_not_sent_again_and_what_is_not_is() -> None:
+    run = claimed()
+    run.take(output(0))
+    sent = run.advance()
+    run.take(output(1))
+    assert run.waiting
+    run.written(sent)
+    assert (run.advance().first, len(run.advance().items)) == (1, 1)
+    run.written(run.advance())
+    assert not run.waiting
+    assert run.advance().items == []
+
+
+@given(st.lists(st.integers(0, 12), max_size=6))
+def test_invariant_8_after_any_gap_the_same_bytes_are_sent_again(gaps: list[int]) -> None:
+    """Fails if `_seal` is called again for an item: another ciphertext under the same nonce."""
+    run = claimed(written_before=2)
+    for n in range(2, 12):
+        run.take(output(n))
+    original = list(run.advance().items)
+    for gap in gaps:
+        run.written(run.advance())
+        assert run.send_again_from(gap) == (gap >= 2)
+        if gap >= 2:
+            assert list(run.advance().items) == original[gap - 2 :]
+
+
+def test_the_end_is_marked_only_in_the_call_that_carries_it() -> None:
+    run = claimed()
+    for n in range(MAX_ITEMS_A_CALL + 1):
+        run.take(output(n))
+    run.end(pb.FINISH_CANCELLED)
+    first = run.advance()
+    assert (len(first.items), first.last) == (MAX_ITEMS_A_CALL, False)
+    run.written(first)
+    assert (len(run.advance().items), run.advance().last) == (2, True)
+
+
+def test_an_ended_run_takes_nothing_more() -> None:
+    run = claimed()
+    run.end(pb.FINISH_EXPIRED)
+    run.end(pb.FINISH_CANCELLED)
+    assert not run.take(output(0))
+    [delta] = opened(run.advance())
+    assert delta.finish == pb.FINISH_EXPIRED
+
+
+def test_outputs_of_an_earlier_admission_are_not_taken() -> None:
+    run = claimed()
+    assert not run.take(output(0, admitted_ns=99))
+    assert run.advance().items == []
+
+
+@pytest.mark.parametrize(
+    ("more", "finish", "failure"),
+    [
+        ({"finish": Finish.STOP}, pb.FINISH_STOP, ""),
+        ({"finish": Finish.LENGTH}, pb.FINISH_LENGTH, ""),
+        ({"failure": Failure.OUT_OF_MEMORY}, pb.FINISH_FAILED, "OUT_OF_MEMORY"),
+    ],
+)
+def test_an_engine_s_end_is_the_request_s_end(more: dict[str, object], finish: int, failure: str) -> None:
+    run = claimed()
+    assert run.take(output(0, **more))
+    [delta] = opened(run.advance())
+    assert (delta.finish, delta.failure, run.ended, run.advance().last) == (finish, failure, True, True)
+
+
+def test_a_step_that_made_nothing_is_no_item() -> None:
+    run = claimed()
+    assert not run.take(output(0, token_ids=(), text=""))
+    assert run.input_tokens == 3
+    assert run.advance().items == []
