@@ -23,6 +23,7 @@ Attributes = Mapping[str, str | int | float | bool]
 # The exporter drops what does not fit: traces are a help, the audit log is the record (invariant 10).
 MAX_QUEUED_SPANS = 8192
 EXPORT_DELAY_MS = 250
+EXPORT_SECONDS = 2  # also about how long a stop waits for a receiver that is away
 
 
 def export_spans(service: str, address: str, token: str) -> Callable[[], None]:
@@ -31,7 +32,7 @@ def export_spans(service: str, address: str, token: str) -> Callable[[], None]:
     provider = TracerProvider(resource=resource)
     if address:
         exporter = OTLPSpanExporter(
-            endpoint=address, insecure=True, headers=(("authorization", f"Bearer {token}"),), timeout=5
+            endpoint=address, insecure=True, headers=(("authorization", f"Bearer {token}"),), timeout=EXPORT_SECONDS
         )
         provider.add_span_processor(
             BatchSpanProcessor(exporter, max_queue_size=MAX_QUEUED_SPANS, schedule_delay_millis=EXPORT_DELAY_MS)
