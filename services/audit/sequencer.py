@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from services.audit.records.entries import Act, Busy, Outcome, Unavailable, item_size
+from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
 from services.audit.records.recorder import Control, Item, Presence, Reap
 from services.audit.writer import Writer
 
 log = logging.getLogger(__name__)
+
+_OWN_ITEM_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Sequencer:
         self._line: deque[_Waiting] = deque()
         self._line_bytes = 0
         self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
         self._unpublished = asyncio.Event()
         self._commit_thread = ThreadPoolExecutor(1, "audit-writer")
         self._publish_thread = ThreadPoolExecutor(1, "audit-publisher")
@@ -75,19 +78,30 @@ class Sequencer:
 
     async def append(self, item: Item) -> Outcome:
         """Returns once the item is durable. Raises AppendRefused, Busy or Unavailable."""
-        size = 64 if isinstance(item, Reap | Presence | Control | Act) else item_size(item)
+        if self._full:
+            raise Busy(f"{len(self._line)} items wait")
+        return await self.enqueue(item)
+
+    def enqueue(self, item: Item) -> asyncio.Future[Outcome]:
+        """Puts the item in line, whose order is the log's. A stream asks for `room` before it takes more."""
+        size = _OWN_ITEM_BYTES if isinstance(item, Reap | Presence | Control) else item_size(item)
         if self.failed.is_set() or self._stopping:
             raise Unavailable("audit is stopping" if self._stopping else "the journal cannot be written")
-        # What audit itself appends is not turned away: there is little of it, and some of it ends records.
-        if not isinstance(item, Reap | Presence | Control) and (
-            len(self._line) >= self._limits.waiting_items or self._line_bytes + size > self._limits.waiting_bytes
-        ):
-            raise Busy(f"{len(self._line)} items wait")
         waiting = _Waiting(item, size, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         self._line_bytes += size
         self._arrived.set()
-        return await waiting.answer
+        return waiting.answer
+
+    async def room(self) -> None:
+        """Waits while the line is full. A stream's items are never turned away: their numbers may have no gap."""
+        while self._full and not self._stopping:
+            self._taken.clear()
+            await self._taken.wait()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._line) >= self._limits.waiting_items or self._line_bytes >= self._limits.waiting_bytes
 
     def _take_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -99,6 +113,7 @@ class Sequencer:
             size += waiting.size
             group.append(waiting)
         self._line_bytes -= size
+        self._taken.set()
         return group
 
     async def _commit_groups(self) -> None:
@@ -151,7 +166,7 @@ class Sequencer:
         while True:
             await asyncio.sleep(self._limits.reap_seconds)
             try:
-                await self.append(Reap())
+                await self.enqueue(Reap())
             except Unavailable:
                 return
 
@@ -159,6 +174,7 @@ class Sequencer:
         """Commits what waits, then writes the last entry and publishes it, so that nothing is pending."""
         self._stopping = True
         self._arrived.set()
+        self._taken.set()
         await commits
         for task in behind:
             task.cancel()

@@ -12,15 +12,17 @@ from services.audit.journal.frame import FrameInvalid
 from services.audit.journal.journal import Cut, Journal, JournalLimits, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import LogKeys, open_keys
+from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, open_checkpoint, sign_checkpoint
 from services.audit.publishing import CHECKPOINT, Publisher
-from services.audit.records.entries import AppendRefused, Outcome
+from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
 from services.audit.records.recorder import Clock, Control, Item, Plan, Recorder, RecordLimits
 from services.audit.records.recovery import Replay
-from services.audit.records.resends import answer_again
+from services.audit.records.resends import answer_again, receipt_of_stored
 from services.audit.records.sealer import Sealer
 from services.audit.records.stored import StoredEntries
+from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
 from services.audit.sealing.keytree import KeyTree
 
 
@@ -105,6 +107,7 @@ class Writer:
             limits.records,
             lambda item, signed: answer_again(self.recorder, self.stored, item, signed),
         )
+        self.reader = RecordReader(self._journal, self.stored, self.recorder)
         self.publisher = Publisher(folders.tlog, self.tree, self.stored.leaf_bytes, self._faults.tiles_written)
         replay = Replay(self.recorder, self.stored, self.tree)
         try:
@@ -190,6 +193,34 @@ class Writer:
             return plan.answer(self.checkpoint)
         except Exception as error:
             return error
+
+    # --- reads: from any thread, never of what is not durable --------------------------------------------------------
+
+    def summaries(self, before: int | None, count: int) -> tuple[list[Summary], int | None]:
+        with self.lock:
+            return self.reader.listed(before, count)
+
+    def record(self, record_id: str) -> RecordView | None:
+        with self.lock:
+            span = self.reader.span(record_id)
+            return self.reader.view(span) if span else None
+
+    def receipt(self, record_id: str) -> tuple[Summary, dict[str, object] | None] | None:
+        """The record and its receipt against the newest checkpoint; no receipt while open, or of a rejection."""
+        with self.lock:
+            span = self.reader.span(record_id)
+            if span is None:
+                return None
+            last = self.stored.leaf(span.last)
+            if last.clear.kind not in (Kind.END, Kind.REFUSED):
+                return summary_of(last, span.last), None
+            outcome = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
+            assert isinstance(outcome, Ended | Refused)
+            return summary_of(last, span.last), outcome.receipt
+
+    @property
+    def verifier_key(self) -> str:
+        return self._keys.signer.verifier.vkey
 
     def publish(self) -> None:
         """Writes tiles, bundles and checkpoint up to what is durable now. One thread at a time."""

@@ -165,6 +165,10 @@ class Journal:
     def next_number(self) -> int:
         return self._next_number
 
+    def place(self, location: int) -> tuple[str, int]:
+        """The segment's file name and the offset in it."""
+        return self._segments[location >> OFFSET_BITS][1].name, location & _OFFSET_MASK
+
     def read(self, location: int) -> Frame:
         path = self._segments[location >> OFFSET_BITS][1]
         at = location & _OFFSET_MASK

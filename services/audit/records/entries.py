@@ -119,7 +119,17 @@ class Act:
     once: bool = False
 
 
-RequestItem = Accept | Refuse | Reject | Release | End
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """An item whose place is known but whose content is not one of the above; it is refused, and accounted for."""
+
+    record_id: str
+    boot: str
+    sequence: int
+    problem: str
+
+
+RequestItem = Accept | Refuse | Reject | Release | End | Unreadable
 
 
 @dataclass(frozen=True)
@@ -198,7 +208,7 @@ class Unavailable(Exception):
     """Audit cannot make anything durable now."""
 
 
-def item_digest(item: RequestItem) -> bytes:
+def item_digest(item: RequestItem | Act) -> bytes:
     """Tells a re-sent item from another one under the same sequence number. Kept in sealed payloads only."""
     digest = sha256(type(item).__name__.encode())
     for each in fields(item):
@@ -218,6 +228,6 @@ def _parts(value: object) -> list[bytes]:
     return [str(value).encode(errors="surrogatepass")]
 
 
-def item_size(item: RequestItem) -> int:
+def item_size(item: RequestItem | Act) -> int:
     """Bytes of text and content in an item."""
     return sum(len(part) for each in fields(item) for part in _parts(getattr(item, each.name)))

@@ -40,6 +40,7 @@ from services.audit.records.entries import (
     Release,
     RequestItem,
     Ticket,
+    Unreadable,
     item_digest,
 )
 from services.audit.records.fields import canonical, leaves_of, open_field
@@ -189,6 +190,8 @@ class Recorder:
                 return self._release(item), recorded
             case End():
                 return self._end(item)
+            case Unreadable():
+                raise AppendRefused(Refusal.INVALID_ITEM, detail=item.problem)
 
     # --- entries that open a record ------------------------------------------------------------------------------
 

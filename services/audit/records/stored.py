@@ -76,12 +76,12 @@ class StoredEntries:
     def at(self, location: int) -> StoredEntry:
         return self._opened(self._journal.read(location).entry)
 
-    def releases(self, record_id: str, first_leaf: int, last_leaf: int) -> Iterator[StoredEntry]:
-        """The RELEASE entries of a record, whose first and last leaves are given."""
+    def releases(self, record_id: str, first_leaf: int, last_leaf: int) -> Iterator[tuple[int, StoredEntry]]:
+        """The RELEASE entries of a record, whose first and last leaves are given, with their locations."""
         last = self._leaf_locations[last_leaf] if last_leaf > first_leaf else None
-        for _, frame in self._journal.frames(self._leaf_locations[first_leaf], last):
+        for location, frame in self._journal.frames(self._leaf_locations[first_leaf], last):
             if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
-                yield self._opened(frame.entry)
+                yield location, self._opened(frame.entry)
 
     def _opened(self, entry: Entry) -> StoredEntry:
         clear = decode_clear(entry.clear)

@@ -1,0 +1,73 @@
+"""Runs audit: `python -m services.audit`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack, closing
+
+from chassis.identity import load_credentials, service_token
+from chassis.server import Health, serving, until_signalled
+from chassis.start import CannotStart, run
+from chassis.tracing import export_spans
+from chassis.web import serving_http
+from services.audit.journal.journal import JournalLocked
+from services.audit.journal.segment import JournalCorrupt
+from services.audit.records.recorder import Clock
+from services.audit.sealing.provider import KeyUnusable
+from services.audit.sequencer import Sequencer
+from services.audit.servicer import ALLOWED, SERVICE, AuditServicer
+from services.audit.settings import AuditSettings
+from services.audit.writer import LogDiverged, Writer
+
+log = logging.getLogger(__name__)
+
+
+class JournalFailed(Exception):
+    """The journal could not be written: only a restart reads back what is really there."""
+
+
+async def main(settings: AuditSettings) -> None:
+    token, known = service_token(settings.keys_folder, "audit"), load_credentials(settings.keys_folder)
+    health = Health()
+    async with AsyncExitStack() as opened:
+        opened.callback(export_spans("audit", settings.traces, token))
+        await opened.enter_async_context(serving_http(settings.http_address("audit"), lambda: health.reason))
+        writer = opened.enter_context(closing(await asyncio.to_thread(_open, settings)))
+        sequencer = await opened.enter_async_context(Sequencer.running(writer, settings.sequencer_limits))
+        address = settings.address("audit")
+        await opened.enter_async_context(
+            serving(
+                address,
+                AuditServicer(sequencer, writer).register,
+                known=known,
+                allowed=ALLOWED,
+                health=health,
+                reflected=[SERVICE] if settings.reflection else [],
+            )
+        )
+        await health.ready()
+        log.info("audit listens on %s; log %s, %d entries", address, writer.origin, writer.tree.size)
+        await _until_stopped(sequencer)
+
+
+def _open(settings: AuditSettings) -> Writer:
+    try:
+        return Writer(settings.folders, Clock(time.time, time.monotonic), settings.writer_limits)
+    except (KeyUnusable, JournalCorrupt, JournalLocked, LogDiverged) as problem:
+        raise CannotStart(str(problem)) from None
+
+
+async def _until_stopped(sequencer: Sequencer) -> None:
+    signalled = asyncio.create_task(until_signalled())
+    failed = asyncio.create_task(sequencer.failed.wait())
+    await asyncio.wait((signalled, failed), return_when=asyncio.FIRST_COMPLETED)
+    for task in (signalled, failed):
+        task.cancel()
+    if sequencer.failed.is_set():
+        raise JournalFailed
+
+
+if __name__ == "__main__":
+    run("audit", AuditSettings, main)

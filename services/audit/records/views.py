@@ -1,0 +1,164 @@
+"""What a reviewer sees of a record: masked from the first day. Texts the guard redacted are shown, others measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from services.audit.journal.frame import decode_clear
+from services.audit.journal.journal import Journal
+from services.audit.log.leaf import Kind
+from services.audit.records import sealer
+from services.audit.records.entries import ANSWER_GENERATED, PARAMETERS, REQUEST_RECEIVED
+from services.audit.records.fields import canonical
+from services.audit.records.open_records import Span
+from services.audit.records.recorder import Recorder
+from services.audit.records.stored import StoredEntries, StoredEntry
+
+SEALED_FIELDS = frozenset({REQUEST_RECEIVED, ANSWER_GENERATED})
+_CLOSING = (Kind.END, Kind.REFUSED, Kind.REJECTED)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A record in a list: no text."""
+
+    record_id: str
+    time_ms: int
+    state: str
+    reason: str
+    tenant: str
+    caller: str
+    subject: str
+    model: str
+    trace_id: str
+    leaf_index: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class EntryView:
+    kind: str
+    n: int
+    leaf_index: int | None
+    segment: str
+    offset: int
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class FieldView:
+    name: str
+    length: int
+    masked: str  # empty if sealed
+    sealed: bool
+
+
+@dataclass(frozen=True)
+class RecordView:
+    summary: Summary
+    entries: tuple[EntryView, ...]
+    fields: tuple[FieldView, ...]
+
+
+def summary_of(durable: StoredEntry, leaf_index: int) -> Summary:
+    """From a record's last leaf."""
+    header = durable.header
+    usage = header.get("usage", {})
+    assert isinstance(usage, Mapping)
+    kind = durable.clear.kind
+    state = {Kind.ACCEPTED: "OPEN", Kind.END: str(header.get("end"))}.get(kind, kind.name)
+    first_ms = header.get("accepted_ms", header["time_ms"])
+    assert isinstance(first_ms, int)
+    return Summary(
+        record_id=durable.clear.record_id,
+        time_ms=first_ms,
+        state=state,
+        reason=str(header.get("reason") or header.get("rule") or ""),
+        tenant=str(header["tenant"]),
+        caller=str(header["caller"]),
+        subject=str(header["subject"]),
+        model=str(header["model"]),
+        trace_id=str(header["trace_id"]),
+        leaf_index=leaf_index,
+        input_tokens=int(usage.get("input_tokens", 0)),
+        output_tokens=int(usage.get("output_tokens", 0)),
+    )
+
+
+def field_view(name: str, content: bytes) -> FieldView:
+    if name in SEALED_FIELDS:
+        return FieldView(name, len(content), "", True)
+    if name == PARAMETERS:
+        content_shown = _without_stop_strings(content)
+    else:
+        content_shown = content
+    return FieldView(name, len(content), content_shown.decode(errors="replace"), False)
+
+
+def _without_stop_strings(parameters: bytes) -> bytes:
+    """Stop strings are a caller's text that no guard has redacted."""
+    try:
+        values = json.loads(parameters)
+    except ValueError:
+        return b""
+    if isinstance(values, dict) and isinstance(values.get("stop"), list):
+        values["stop"] = ["[sealed]"] * len(values["stop"])
+    return canonical(values)
+
+
+class RecordReader:
+    """Finds and opens records. Called under the writer's lock."""
+
+    def __init__(self, journal: Journal, stored: StoredEntries, recorder: Recorder) -> None:
+        self._journal, self._stored, self._recorder = journal, stored, recorder
+
+    def span(self, record_id: str) -> Span | None:
+        """The record's first and last leaf: from memory if it is recent, else by reading the journal."""
+        return self._recorder.recent.span(record_id) or self._search(record_id)
+
+    def _search(self, record_id: str) -> Span | None:
+        found: Span | None = None
+        for location, frame in self._journal.frames():
+            clear = decode_clear(frame.entry.clear)
+            if clear.record_id == record_id and frame.entry.leaf and clear.kind is not Kind.CONTROL:
+                index = self._stored.leaf_index(location)
+                found = Span(found.first if found else index, index)
+        return found
+
+    def listed(self, before: int | None, count: int) -> tuple[list[Summary], int | None]:
+        """Up to `count` records whose last leaf is below `before`, newest first, and where to go on."""
+        summaries: list[Summary] = []
+        index = self._stored.leaf_count if before is None else min(before, self._stored.leaf_count)
+        while index and len(summaries) < count:
+            index -= 1
+            clear = self._stored.clear(index)
+            is_open = clear.kind is Kind.ACCEPTED and clear.record_id in self._recorder.open
+            if clear.kind in _CLOSING or is_open:
+                summaries.append(summary_of(self._stored.leaf(index), index))
+        return summaries, index or None
+
+    def view(self, span: Span) -> RecordView:
+        first, last = self._stored.leaf(span.first), self._stored.leaf(span.last)
+        fields = {**first.fields, **last.fields}
+        return RecordView(
+            summary_of(last, span.last),
+            tuple(self._entries(span, first, last)),
+            tuple(field_view(name, fields[name]) for name in sorted(fields)),
+        )
+
+    def _entries(self, span: Span, first: StoredEntry, last: StoredEntry) -> Iterator[EntryView]:
+        yield self._entry(first, self._stored.leaf_location(span.first), span.first, first.time_ms)
+        if first.clear.kind is not Kind.ACCEPTED:
+            return
+        for location, release in self._stored.releases(first.clear.record_id, span.first, span.last):
+            yield self._entry(release, location, None, int.from_bytes(release.parts[sealer.TIME], "big"))
+        if span.last > span.first:
+            yield self._entry(last, self._stored.leaf_location(span.last), span.last, last.time_ms)
+
+    def _entry(self, stored: StoredEntry, location: int, leaf_index: int | None, time_ms: int) -> EntryView:
+        segment, offset = self._journal.place(location)
+        n = stored.clear.n if leaf_index is None else 0
+        return EntryView(stored.clear.kind.name, n, leaf_index, segment, offset, time_ms)

@@ -1,0 +1,208 @@
+"""gRPC to the log and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import grpc
+from strongroom.audit.v1 import audit_pb2 as pb
+from strongroom.audit.v1 import audit_pb2_grpc as rpc
+
+from chassis.exchange import answering
+from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from chassis.identity import current_principal
+from chassis.tracing import finished_span
+from services.audit.records import entries as core
+from services.audit.records.recorder import Presence
+from services.audit.records.validity import is_id
+from services.audit.sequencer import Sequencer
+from services.audit.translation import (
+    internal_reply,
+    item_of,
+    receipt_text,
+    record_message,
+    refusal_reply,
+    reply_of,
+    summary_message,
+)
+from services.audit.writer import Writer
+
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = "strongroom.audit.v1.AuditService"
+_GATEWAY = frozenset({"service:gateway"})
+_REVIEWER = frozenset({"role:reviewer"})
+_SERVICES = frozenset(f"service:{name}" for name in ("gateway", "guard", "inference", "monitor", "tuner"))
+ALLOWED = {
+    f"/{SERVICE}/Append": _GATEWAY,
+    f"/{SERVICE}/RecordAct": _SERVICES,
+    f"/{SERVICE}/GetReceipt": _GATEWAY | _REVIEWER,
+    f"/{SERVICE}/GetCheckpoint": _GATEWAY | _REVIEWER,
+    f"/{SERVICE}/ListRecords": _REVIEWER,
+    f"/{SERVICE}/GetRecord": _REVIEWER,
+}
+DEFAULT_PAGE, MAX_PAGE = 20, 200
+MAX_TARGET = 256
+MAX_DETAIL_BYTES = 1024 * 1024
+RETRY_SECONDS = 1.0
+
+
+class AuditServicer(rpc.AuditServiceServicer):
+    def __init__(self, sequencer: Sequencer, writer: Writer) -> None:
+        self._sequencer, self._writer = sequencer, writer
+
+    def register(self, server: grpc.aio.Server) -> None:
+        rpc.add_AuditServiceServicer_to_server(self, server)
+
+    async def Append(
+        self, request_iterator: AsyncIterator[pb.AppendRequest], context: Context
+    ) -> AsyncIterator[pb.AppendResponse]:
+        boot = ""
+
+        async def messages() -> AsyncIterator[pb.AppendRequest]:
+            nonlocal boot
+            async for message in request_iterator:
+                if not boot:
+                    self._enqueue(Presence(_boot(message), opened=True))
+                    boot = message.boot_id
+                await self._sequencer.room()
+                yield message
+
+        def start(item: pb.AppendItem) -> Awaitable[pb.AppendReply]:
+            return self._reply(item, self._enqueue(item_of(item, boot)))
+
+        def pack(replies: list[pb.AppendReply]) -> pb.AppendResponse:
+            return pb.AppendResponse(replies=replies)
+
+        try:
+            async for response in answering(messages(), context, start, lambda message: message.items, pack):
+                yield response
+        finally:
+            if boot and not self._sequencer.failed.is_set():
+                self._leave(boot)
+
+    def _leave(self, boot: str) -> None:
+        try:
+            self._sequencer.enqueue(Presence(boot, opened=False))
+        except core.Unavailable:  # stopping: after the restart no stream is open anyway
+            log.info("the stream of boot %s closes with audit", boot)
+
+    def _enqueue(self, item: Any) -> asyncio.Future[core.Outcome]:
+        try:
+            return self._sequencer.enqueue(item)
+        except core.Unavailable as problem:
+            raise Unavailable(str(problem), reason="JOURNAL_FAILED", retry_after_seconds=RETRY_SECONDS) from None
+
+    async def _reply(self, item: pb.AppendItem, durable: asyncio.Future[core.Outcome]) -> pb.AppendReply:
+        started = time.time_ns()
+        try:
+            reply = reply_of(item.item_id, await durable)
+        except core.AppendRefused as refused:
+            reply = refusal_reply(item.item_id, refused)
+        except core.Unavailable:
+            # No answer: whether it is durable is not known. The gateway sends it again after audit's restart.
+            await asyncio.Event().wait()
+            raise
+        except Exception:
+            log.exception("the answer to an item failed")
+            reply = internal_reply(item.item_id)
+        if item.traceparent:
+            name = f"audit {item.WhichOneof('entry')}"
+            finished_span(name, item.traceparent, started, time.time_ns(), {"strongroom.sequence": item.sequence})
+        return reply
+
+    async def RecordAct(self, request: pb.RecordActRequest, context: Context) -> pb.RecordActResponse:
+        if not re.fullmatch("[A-Z][A-Z0-9_]{0,63}", request.action):
+            raise InvalidArgument("action must be UPPER_SNAKE, 1 to 64 characters", field="action")
+        if len(request.target) > MAX_TARGET:
+            raise InvalidArgument(f"target has more than {MAX_TARGET} characters", field="target")
+        if len(request.detail) > MAX_DETAIL_BYTES:
+            raise InvalidArgument(f"detail has more than {MAX_DETAIL_BYTES} bytes", field="detail")
+        service = current_principal.get().name
+        await self._act(service, service, request.action, request.target, request.detail, once=request.once)
+        return pb.RecordActResponse()
+
+    async def _act(
+        self, service: str, actor: str, action: str, target: str, detail: bytes, *, once: bool = False
+    ) -> None:
+        act = core.Act(service=service, actor=actor, action=action, target=target, detail=detail, once=once)
+        try:
+            await self._sequencer.append(act)
+        except core.Busy:
+            raise ResourceExhausted(
+                "too many entries wait", reason="JOURNAL_FULL", retry_after_seconds=RETRY_SECONDS
+            ) from None
+        except core.Unavailable as problem:
+            raise Unavailable(str(problem), reason="JOURNAL_FAILED", retry_after_seconds=RETRY_SECONDS) from None
+
+    async def GetReceipt(self, request: pb.GetReceiptRequest, context: Context) -> pb.GetReceiptResponse:
+        found = await asyncio.to_thread(self._writer.receipt, _record_id(request.record_id))
+        if found is None or not _may_ask(request.party, found[0].tenant, found[0].caller):
+            raise _no_record()
+        summary, receipt = found
+        if receipt is None:
+            raise FailedPrecondition(
+                f"the record is {summary.state}: only finished and refused requests have a receipt",
+                reason="NO_RECEIPT",
+            )
+        return pb.GetReceiptResponse(receipt=receipt_text(receipt))
+
+    async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: Context) -> pb.GetCheckpointResponse:
+        return pb.GetCheckpointResponse(checkpoint=self._writer.checkpoint.note, verifier_key=self._writer.verifier_key)
+
+    async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
+        if request.page_size > MAX_PAGE:
+            raise InvalidArgument(f"page_size is {request.page_size}: at most {MAX_PAGE}", field="page_size")
+        before = _page(request.page_token)
+        count = request.page_size or DEFAULT_PAGE
+        summaries, following = await asyncio.to_thread(self._writer.summaries, before, count)
+        return pb.ListRecordsResponse(
+            records=map(summary_message, summaries), next_page_token="" if following is None else str(following)
+        )
+
+    async def GetRecord(self, request: pb.GetRecordRequest, context: Context) -> pb.GetRecordResponse:
+        record = await asyncio.to_thread(self._writer.record, _record_id(request.record_id))
+        if record is None:
+            raise _no_record()
+        viewer = current_principal.get()
+        detail = json.dumps({"tenant": viewer.tenant, "view": "masked"}).encode()
+        await self._act("audit", viewer.name, "RECORD_VIEWED", request.record_id, detail)
+        return record_message(record)
+
+
+def _boot(message: pb.AppendRequest) -> str:
+    if not is_id(message.boot_id):
+        raise InvalidArgument("boot_id must be 1 to 64 printable ASCII characters", field="boot_id")
+    return message.boot_id
+
+
+def _record_id(record_id: str) -> str:
+    if not is_id(record_id):
+        raise InvalidArgument("record_id must be 1 to 64 printable ASCII characters", field="record_id")
+    return record_id
+
+
+def _may_ask(party: pb.Party, tenant: str, caller: str) -> bool:
+    """A reviewer may ask for any record; a gateway only for its own caller's."""
+    if current_principal.get().kind == "person":
+        return True
+    return (party.tenant, party.caller) == (tenant, caller)
+
+
+def _no_record() -> NotFound:
+    return NotFound("no such record", reason="RECORD_UNKNOWN", field="record_id")
+
+
+def _page(token: str) -> int | None:
+    if not token:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,15}", token):
+        raise InvalidArgument("page_token is not one of ours: use next_page_token", field="page_token")
+    return int(token)

@@ -1,0 +1,60 @@
+"""What audit can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis.settings import StackSettings
+from services.audit.journal.journal import MIB, JournalLimits
+from services.audit.records.recorder import RecordLimits
+from services.audit.sequencer import SequencerLimits
+from services.audit.writer import Folders, WriterLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings(StackSettings):
+    """STRONGROOM_AUDIT_…"""
+
+    segment_mib: int = 64  # 1 to 4,096; a journal segment's size
+    max_item_kib: int = 6_144  # 64 to 8,192; one entry's text and content
+    max_open_records: int = 10_000  # 1 to 1,000,000
+    max_recent_records: int = 100_000  # 1,000 to 10,000,000; found without reading the journal
+    max_idempotency_keys: int = 100_000  # 1 to 10,000,000; a tenant's, in 24 hours
+    max_waiting_items: int = 8_192  # 1 to 1,000,000
+    publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
+
+    def check(self) -> list[str]:
+        bounds: dict[str, tuple[float, float]] = {
+            "segment_mib": (1, 4_096),
+            "max_item_kib": (64, 8_192),
+            "max_open_records": (1, 1_000_000),
+            "max_recent_records": (1_000, 10_000_000),
+            "max_idempotency_keys": (1, 10_000_000),
+            "max_waiting_items": (1, 1_000_000),
+            "publish_seconds": (0.01, 60),
+        }
+        return [
+            f"STRONGROOM_AUDIT_{name.upper()}: {getattr(self, name)} is not between {low} and {high}"
+            for name, (low, high) in bounds.items()
+            if not low <= getattr(self, name) <= high
+        ]
+
+    @property
+    def folders(self) -> Folders:
+        return Folders(self.home / "audit", self.keys_folder)
+
+    @property
+    def writer_limits(self) -> WriterLimits:
+        return WriterLimits(
+            journal=JournalLimits(segment_bytes=self.segment_mib * MIB, chunk_bytes=min(self.segment_mib, 4) * MIB),
+            records=RecordLimits(
+                item_bytes=self.max_item_kib * 1024,
+                open_records=self.max_open_records,
+                recent_records=self.max_recent_records,
+                idempotency_keys_per_tenant=self.max_idempotency_keys,
+            ),
+        )
+
+    @property
+    def sequencer_limits(self) -> SequencerLimits:
+        return SequencerLimits(waiting_items=self.max_waiting_items, publish_seconds=self.publish_seconds)
