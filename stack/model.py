@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections import deque
 
@@ -35,6 +36,7 @@ async def prepare_model(stack: Stack, say: Say) -> None:
         code = await process.wait()
     finally:
         if process.returncode is None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # unlike SIGTERM, it lets the converter clear away its half-made folder
+            await process.wait()
     if code != 0:
         raise CannotStart("the default model could not be prepared:\n" + "\n".join(last))
