@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import grpc
 
 from chassis.boundary import draining
-from chassis.failures import ResourceExhausted, Unavailable
+from chassis.failures import ResourceExhausted, ServiceError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +213,8 @@ async def answering(
     def begin(item: Any) -> None:
         try:
             outcome = start(item)
+        except ServiceError:  # meant for the whole stream: it ends with this status, and the caller comes again
+            raise
         except Exception:  # as above: one bad item must not break the stream for all
             log.exception("an item of a batch stream failed")
             return
@@ -235,14 +237,14 @@ async def answering(
     drained.add_done_callback(lambda _: reader.cancel())
     reader.add_done_callback(lambda _: changed.set())
     try:
-        while not (reader.done() and not unfinished and not ready):
+        while not reader.done() or unfinished or ready:
             await changed.wait()
             changed.clear()
             while ready:
                 batch, ready[:] = ready[:MAX_BATCH_ITEMS], ready[MAX_BATCH_ITEMS:]
                 yield pack(batch)
-        if not reader.cancelled():
-            reader.result()
+            if reader.done() and not reader.cancelled():
+                reader.result()  # raises what ended it, at once; what is unanswered comes again
     finally:
         await _ended([reader, drained, *own])
 

@@ -99,6 +99,32 @@ async def test_an_item_whose_handler_fails_does_not_break_the_stream_for_others(
     assert "6222021234567890123" not in str(logged())
 
 
+async def test_a_service_that_cannot_go_on_ends_the_stream_with_its_word_and_the_items_come_again(
+    guard, serve, stream_to, item, logged
+):
+    """Audit does so when its journal failed: items it cannot vouch for stay unanswered, whatever else still runs."""
+    broken = True
+
+    async def never(item):
+        await asyncio.Event().wait()
+
+    def answer(item):
+        if not broken:
+            return reply(item)
+        if item.screen.request_id == "held":
+            return never(item)
+        raise Unavailable("the journal failed", reason="JOURNAL_FAILED")
+
+    guard.answer = answer
+    async with serve() as port:
+        stream = await stream_to(port)
+        replies = [stream.send(item("held")), stream.send(item("refused"))]
+        await within(_disconnected(stream))
+        broken = False
+        await within(asyncio.gather(*replies))
+    assert "no stream to guard: UNAVAILABLE; trying again" in [line["event"] for line in logged()]
+
+
 async def test_after_a_reconnect_unanswered_items_are_sent_again_in_order_and_taken_once(guard, serve, stream_to, item):
     """The receiver keeps a set of what it took, as audit and guard do: nothing is lost, nothing is taken twice."""
     taken, held = [], ("b", "d", "e")

@@ -154,9 +154,7 @@ async def test_pages_show_traces_to_this_machine(monitor, tracer_of):
     assert "default-src 'none'" in shown.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "monitor.internal:7414", "127.0.0.1.evil.example", "127.0.0.1@evil.example"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "monitor.internal:7414", "127.0.0.1.evil.example"])
 async def test_pages_are_not_shown_under_another_name(host, monitor, tracer_of):
     """A site whose name resolves to 127.0.0.1 would otherwise read them through a local browser."""
     await report_request(tracer_of)
