@@ -9,6 +9,7 @@ import yaml
 from services.guard.policy.bundle import Action, Combination, Direction, PolicyBundle, Topic, WordList
 from services.guard.policy.document import Problems, Section, UniqueKeyLoader
 from services.guard.policy.folding import GAP, fold_word, spaced_script
+from services.guard.policy.scan import TopicScan
 from services.guard.policy.terms import index_terms
 from services.guard.redaction.masking import MODES, Masking
 from services.guard.redaction.redactor import ENTITIES
@@ -80,7 +81,7 @@ def _bundle(tree: object, document: bytes, origin: str) -> PolicyBundle:
     root.done()
     if problems.lines:
         raise InvalidPolicy(origin, problems.lines)
-    return PolicyBundle(
+    bundle = PolicyBundle(
         name=name,
         version=version,
         digest=hashlib.sha256(document).digest(),
@@ -93,6 +94,26 @@ def _bundle(tree: object, document: bytes, origin: str) -> PolicyBundle:
         prompt_terms=index_terms(topics, Direction.PROMPT),
         answer_terms=index_terms(topics, Direction.ANSWER),
     )
+    if unfindable := _unfindable(bundle):
+        raise InvalidPolicy(origin, unfindable)
+    return bundle
+
+
+def _unfindable(bundle: PolicyBundle) -> list[str]:
+    """A known-bad text for every list, at every load: a check that can never fire must not look like one."""
+    return [
+        f"topics: the word {word!r} of {source.rule} would never be found; write it as it stands in a text"
+        for topic in bundle.topics
+        for source in topic.lists
+        for word in source.words
+        if not _finds(bundle, source, word.rstrip("*"))
+    ]
+
+
+def _finds(bundle: PolicyBundle, source: WordList, word: str) -> bool:
+    index = bundle.prompt_terms if source.direction.covers(Direction.PROMPT) else bundle.answer_terms
+    scan = TopicScan(index)
+    return any(hit.rule.source.rule == source.rule for hit in scan.feed(word) + scan.finish())
 
 
 def _need_topics(root: Section, topics: tuple[Topic, ...]) -> None:

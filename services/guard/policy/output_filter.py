@@ -34,6 +34,7 @@ class OutputFilter:
         self._redactor = Redactor(bundle.maskings)
         self._topics = TopicScan(bundle.answer_terms)
         self._withheld: str | None = None
+        self._mask_ends: tuple[int, ...] = ()  # of the last piece's findings, in its released text
         self._owed = Filtered("")  # after a rebuild: what was decided and has not been handed out
 
     def feed(self, text: str) -> Filtered:
@@ -66,6 +67,7 @@ class OutputFilter:
 
     def _release(self, limit: int, hits: list[TopicHit]) -> Filtered:
         part = self._redactor.emit(limit)
+        self._mask_ends = part.mask_ends
         flagged = tuple(hit.rule.source.rule for hit in hits if hit.counts and not hit.refuses)
         owed, self._owed = self._owed, Filtered("")
         return Filtered(
@@ -79,17 +81,16 @@ class OutputFilter:
     def resume_after(self, raw: str, released_characters: int) -> None:
         """Only for `rebuild`."""
         done = self.feed(raw)
-        if len(done.released) < released_characters:
-            raise CannotResume(
-                f"released_chars: {released_characters} were released, this text gives only {len(done.released)}"
-            )
-        self._owed = Filtered(done.released[released_characters:], done.findings, None, done.flagged)
+        given = len(done.released)
+        if given < released_characters:
+            raise CannotResume(f"released_chars: {released_characters} were released, this text gives only {given}")
+        fresh = [f for f, end in zip(done.findings, self._mask_ends, strict=True) if end > released_characters]
+        self._owed = Filtered(done.released[released_characters:], tuple(fresh), None, done.flagged)
 
 
 def rebuild(bundle: PolicyBundle, raw_text_so_far: str, released_characters: int) -> OutputFilter:
-    """A filter in the place of one that was lost; what it hands out next follows the `released_characters`.
-
-    Findings are handed out again from the start: the one who lost the filter may have lost some of them."""
+    """A filter in the place of one that was lost; what it hands out next, text and findings, follows the
+    `released_characters`."""
     made = OutputFilter(bundle)
     made.resume_after(raw_text_so_far, released_characters)
     return made

@@ -17,10 +17,12 @@ MEMORY = 64  # characters kept behind the cursor: what detectors may look back a
 
 @dataclass(frozen=True)
 class Redaction:
-    """A text with its personal data masked, and where that was, in characters of the original."""
+    """A text with its personal data masked, and where that was, in characters of the original. `mask_ends` has for
+    each finding how many characters of `text` reach to the end of its mask."""
 
     text: str
     findings: tuple[Finding, ...]
+    mask_ends: tuple[int, ...]
 
 
 class Redactor:
@@ -72,6 +74,7 @@ class Redactor:
         limit = min(limit, self._offset + min(detector.settled for detector in self._detectors))
         released: list[str] = []
         findings: list[Finding] = []
+        mask_ends: list[int] = []
         for cluster in self._clusters(limit):
             if cluster[-1].end > limit:
                 limit = min(limit, cluster[0].start)
@@ -84,9 +87,10 @@ class Redactor:
                 if span.complete:
                     level = self._maskings[span.entity].level
                     findings.append(Finding(span.entity, span.origin, span.end, level, span.rule))
+                    mask_ends.append(sum(map(len, released)))
         released.append(self._raw_to(limit))
         self._trim()
-        return Redaction("".join(released), tuple(findings))
+        return Redaction("".join(released), tuple(findings), tuple(mask_ends))
 
     def _clusters(self, limit: int) -> list[list[Span]]:
         """Spans that overlap, together; all that start before `limit` are known by now. Only the very last span may

@@ -1,0 +1,35 @@
+"""The guard in one process, without a stack: for the command line's `--local`."""
+
+from __future__ import annotations
+
+from chassis.settings import load
+from services.guard.policy.loading import load_bundle
+from services.guard.policy.screening import judge
+from services.guard.redaction.redactor import redact
+from services.guard.settings import GuardSettings
+
+
+class LocalGuard:
+    """Judges by the policy that STRONGROOM_GUARD_POLICY_FILE names, else by the shipped one.
+
+    Raises InvalidSettings or InvalidPolicy when made; both are written for people."""
+
+    def __init__(self) -> None:
+        self._bundle = load_bundle(load(GuardSettings, "guard").policy_file)
+
+    def check(self, text: str) -> dict[str, object]:
+        judgement = judge(self._bundle.prompt_terms, text)
+        return {
+            "verdict": judgement.verdict.value,
+            "score": judgement.score,
+            "rule": judgement.rule,
+            "stage": judgement.stage,
+        }
+
+    def redact(self, text: str) -> dict[str, object]:
+        redaction = redact(self._bundle.maskings, text)
+        findings = [
+            {"type": found.entity, "start": found.start, "end": found.end, "level": found.level}
+            for found in redaction.findings
+        ]
+        return {"text": redaction.text, "findings": findings}

@@ -1,0 +1,238 @@
+"""gRPC to the guard's core and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+from strongroom.guard.v1 import guard_pb2 as pb
+from strongroom.guard.v1 import guard_pb2_grpc as rpc
+
+from chassis import genai
+from chassis.errors import code_number
+from chassis.exchange import answering
+from chassis.failures import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    ServiceError,
+)
+from chassis.tracing import span
+from services.guard import wire
+from services.guard.policy.open_filters import FilterKey, FilterLost, OpenFilters, Turn
+from services.guard.policy.output_filter import CannotResume
+from services.guard.policy.screening import UnfitMessages, Verdict, judge, screen
+from services.guard.policy.shelf import PolicyShelf, PolicyUnknown
+from services.guard.redaction.redactor import redact
+
+Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
+
+NAME = "strongroom.guard.v1.GuardService"
+MAX_TEXT_BYTES = 256 * 1024
+LONG_TEXT = 16_384  # characters; longer ones leave the event loop (a dense table of numbers costs 10 µs a character)
+
+_READERS = frozenset({"role:caller", "role:reviewer"})
+ALLOWED = {
+    f"/{NAME}/Exchange": frozenset({"service:gateway"}),
+    f"/{NAME}/CheckText": _READERS,
+    f"/{NAME}/RedactText": _READERS,
+    f"/{NAME}/GetPolicy": frozenset({"service:gateway", "service:audit", "role:reviewer"}),
+}
+
+
+class GuardServicer(rpc.GuardServiceServicer):
+    """Short work is done at once, on the event loop; long work on a thread, in the order of its filter's pieces."""
+
+    def __init__(self, shelf: PolicyShelf, filters: OpenFilters, max_long_texts: int) -> None:
+        self._shelf, self._filters, self._max_long = shelf, filters, max_long_texts
+        self._long = 0
+        self._busy: dict[FilterKey, asyncio.Event] = {}  # the end of the last piece of a filter that is on a thread
+
+    def Exchange(self, requests: AsyncIterator[pb.ExchangeRequest], context: Context) -> Any:
+        return answering(
+            requests,
+            context,
+            self._begin,
+            lambda message: message.items,
+            lambda replies: pb.ExchangeResponse(replies=replies),
+        )
+
+    async def CheckText(self, request: pb.CheckTextRequest, context: Context) -> pb.CheckTextResponse:
+        _bounded(request.text)
+        terms = self._shelf.in_force.prompt_terms
+        judgement = await self._apart(len(request.text), lambda: judge(terms, request.text))
+        return pb.CheckTextResponse(
+            verdict=wire.VERDICTS[judgement.verdict],
+            score=judgement.score,
+            rule=judgement.rule,
+            stage=judgement.stage,
+        )
+
+    async def RedactText(self, request: pb.RedactTextRequest, context: Context) -> pb.RedactTextResponse:
+        _bounded(request.text)
+        maskings = self._shelf.in_force.maskings
+        redaction = await self._apart(len(request.text), lambda: redact(maskings, request.text))
+        return pb.RedactTextResponse(text=redaction.text, findings=wire.findings(redaction.findings))
+
+    async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
+        try:
+            bundle = self._shelf.get(request.policy_digest)
+        except PolicyUnknown:
+            raise NotFound(
+                "policy_digest: no policy of this digest was in force here within 24 hours; leave it empty for the "
+                "present one",
+                reason="POLICY_UNKNOWN",
+                field="policy_digest",
+            ) from None
+        return pb.GetPolicyResponse(policy_digest=bundle.digest, document=bundle.document)
+
+    def _begin(self, item: pb.Item) -> pb.ItemReply | Awaitable[pb.ItemReply]:
+        work = item.WhichOneof("work")
+        if work == "screen":
+            size = sum(len(message.content) for message in item.screen.messages)
+            return self._reply_later(item, None) if size > LONG_TEXT else _reply(item, lambda: self._screen(item))
+        if work == "filter":
+            key = wire.key_of(item.filter)
+            if key in self._busy or len(item.filter.text) > LONG_TEXT:
+                return self._reply_later(item, key)
+            return _reply(item, lambda: self._filter(item))
+        return _reply(item, _no_work)
+
+    async def _reply_later(self, item: pb.Item, key: FilterKey | None) -> pb.ItemReply:
+        """On a thread; pieces of one filter one after the other, in the order in which they came."""
+        if self._long >= self._max_long:
+            return _failed(item, _overloaded(self._max_long))
+        self._long += 1
+        try:
+            if key is None:
+                return await asyncio.to_thread(_reply, item, lambda: self._screen(item))
+            async with self._turn_of(key):
+                return await self._filter_on_thread(item)
+        finally:
+            self._long -= 1
+
+    @asynccontextmanager
+    async def _turn_of(self, key: FilterKey) -> AsyncIterator[None]:
+        before = self._busy.get(key)
+        mine = self._busy[key] = asyncio.Event()
+        try:
+            if before:
+                await before.wait()
+            yield
+        finally:
+            mine.set()
+            if self._busy.get(key) is mine:
+                del self._busy[key]
+
+    async def _filter_on_thread(self, item: pb.Item) -> pb.ItemReply:
+        try:
+            turn = self._turn(item)
+        except ServiceError as failure:
+            return _failed(item, failure)
+        reply = await asyncio.to_thread(_reply, item, lambda: _run(item, turn))
+        if reply.HasField("filtered"):
+            self._filters.keep(turn)
+        return reply
+
+    def _screen(self, item: pb.Item) -> pb.ItemReply:
+        bundle = self._shelf.in_force
+        with span("screen", parent=item.traceparent) as current:
+            try:
+                screening = screen(bundle, wire.messages_of(item.screen))
+            except UnfitMessages as unfit:
+                raise InvalidArgument(str(unfit), reason="INVALID_ITEM") from None
+            current.set_attributes(
+                {
+                    genai.REQUEST_ID: item.screen.request_id,
+                    genai.VERDICT: screening.judgement.verdict.value,
+                    genai.POLICY: bundle.digest.hex(),
+                    genai.FINDINGS: len(screening.findings),
+                }
+            )
+            if screening.judgement.verdict is not Verdict.ALLOW:
+                current.set_attribute(genai.RULE, screening.judgement.rule)
+            return pb.ItemReply(item_id=item.item_id, screened=wire.screened(screening, bundle.digest))
+
+    def _filter(self, item: pb.Item) -> pb.ItemReply:
+        turn = self._turn(item)
+        reply = _run(item, turn)
+        self._filters.keep(turn)
+        return reply
+
+    def _turn(self, item: pb.Item) -> Turn:
+        piece = item.filter
+        if not piece.request_id:
+            raise InvalidArgument("filter.request_id: is empty; send the request's id", reason="INVALID_ITEM")
+        try:
+            return self._filters.begin(wire.key_of(piece), piece.policy_digest, wire.piece_of(piece))
+        except FilterLost:
+            raise FailedPrecondition(
+                "no filter here that this piece could follow; send the whole text with rebuild", reason="FILTER_LOST"
+            ) from None
+        except PolicyUnknown:
+            raise FailedPrecondition(
+                "policy_digest: this policy was not in force here within 24 hours; end the answer withheld",
+                reason="POLICY_UNKNOWN",
+            ) from None
+
+    async def _apart(self, size: int, work: Callable[[], T]) -> T:
+        if size <= LONG_TEXT:
+            return work()
+        if self._long >= self._max_long:
+            raise _overloaded(self._max_long)
+        self._long += 1
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._long -= 1
+
+
+def _run(item: pb.Item, turn: Turn) -> pb.ItemReply:
+    with span("filter", parent=item.traceparent) as current:
+        try:
+            answer = turn.run()
+        except CannotResume as refusal:
+            raise FailedPrecondition(str(refusal), reason="FILTER_CANNOT_RESUME") from None
+        current.set_attributes({genai.REQUEST_ID: item.filter.request_id, genai.FINDINGS: len(answer.findings)})
+        if answer.withheld:
+            current.set_attribute(genai.RULE, answer.withheld)
+        return pb.ItemReply(item_id=item.item_id, filtered=wire.filtered(answer))
+
+
+def _reply(item: pb.Item, work: Callable[[], pb.ItemReply]) -> pb.ItemReply:
+    try:
+        if item.HasField("deadline_time") and item.deadline_time.ToNanoseconds() <= time.time_ns():
+            raise DeadlineExceeded("the item's deadline passed before it was begun")
+        return work()
+    except ServiceError as failure:
+        return _failed(item, failure)
+
+
+def _failed(item: pb.Item, failure: ServiceError) -> pb.ItemReply:
+    status = pb.ItemStatus(code=code_number(failure.code), reason=failure.reason, message=str(failure))
+    return pb.ItemReply(item_id=item.item_id, status=status)
+
+
+def _no_work() -> pb.ItemReply:
+    raise InvalidArgument("work: is unset; set screen or filter", reason="INVALID_ITEM")
+
+
+def _overloaded(bound: int) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"{bound} long texts are being judged already; try again shortly", reason="OVERLOADED", retry_after_seconds=1
+    )
+
+
+def _bounded(text: str) -> None:
+    size = len(text.encode())
+    if size > MAX_TEXT_BYTES:
+        raise InvalidArgument(
+            f"text: has {size} bytes, at most {MAX_TEXT_BYTES}; send it in parts", field="text", reason="TEXT_TOO_LONG"
+        )

@@ -1,0 +1,69 @@
+"""gRPC messages to the guard's own words and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from strongroom.guard.v1 import guard_pb2 as pb
+
+from services.guard.policy.open_filters import FilterKey, Piece
+from services.guard.policy.output_filter import Filtered
+from services.guard.policy.screening import Message, Screening, Verdict
+from services.guard.redaction.finding import Finding
+
+VERDICTS = {
+    Verdict.ALLOW: pb.VERDICT_ALLOW,
+    Verdict.FLAG: pb.VERDICT_FLAG,
+    Verdict.REFUSE: pb.VERDICT_REFUSE,
+}
+
+
+def messages_of(screen: pb.Screen) -> list[Message]:
+    return [Message(message.role, message.content) for message in screen.messages]
+
+
+def key_of(work: pb.Filter) -> FilterKey:
+    """Unspecified is treated as content."""
+    return FilterKey(work.request_id, work.choice, work.channel or pb.CHANNEL_CONTENT)
+
+
+def piece_of(work: pb.Filter) -> Piece:
+    return Piece(work.n, work.text, work.last, work.rebuild, work.released_chars)
+
+
+def screened(screening: Screening, policy_digest: bytes) -> pb.Screened:
+    judgement = screening.judgement
+    decided = judgement.verdict is not Verdict.ALLOW
+    return pb.Screened(
+        verdict=VERDICTS[judgement.verdict],
+        rule=judgement.rule if decided else "",
+        stage=judgement.stage if decided else "",
+        refusal_text=screening.refusal_text,
+        messages=[pb.Message(role=message.role, content=message.content) for message in screening.messages],
+        findings=[_finding(found.finding, found.message) for found in screening.findings],
+        policy_digest=policy_digest,
+    )
+
+
+def filtered(answer: Filtered) -> pb.Filtered:
+    return pb.Filtered(
+        text=answer.released,
+        findings=findings(answer.findings),
+        withheld=answer.withheld is not None,
+        rule=answer.withheld or next(iter(answer.flagged), ""),
+    )
+
+
+def findings(found: Iterable[Finding]) -> list[pb.Finding]:
+    return [_finding(finding, 0) for finding in found]
+
+
+def _finding(finding: Finding, message: int) -> pb.Finding:
+    return pb.Finding(
+        type=finding.entity,
+        start=finding.start,
+        end=finding.end,
+        level=finding.level,
+        message_index=message,
+        rule=finding.rule,
+    )
