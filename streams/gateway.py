@@ -95,14 +95,14 @@ class JobQueue:
         try:
             answer = await self._add(sealed, self._bound, [])
         except Exception as error:
-            del self._live[sealed.request_id]
+            self._live.pop(sealed.request_id, None)
             if not out_of_service(error):
                 raise
             self._owed_cancels.append(sealed.request_id)  # Redis may have taken it before it went
             self._lost_redis(error)
             raise QueueUnavailable from None
         if answer[0] == b"full":
-            del self._live[sealed.request_id]
+            self._live.pop(sealed.request_id, None)
             raise QueueFull(sealed.priority, self._bound)
         return reply
 
