@@ -14,7 +14,7 @@ from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt
-from services.audit.records.recorder import Clock
+from services.audit.records.planning import Clock
 from services.audit.sealing.provider import KeyUnusable
 from services.audit.sequencer import Sequencer
 from services.audit.servicer import ALLOWED, SERVICE, AuditServicer

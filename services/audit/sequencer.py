@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
-from services.audit.records.recorder import Control, Item, Presence, Reap
+from services.audit.records.planning import Control, Item, Presence, Reap
 from services.audit.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class Sequencer:
             self._unpublished.clear()
             try:
                 await loop.run_in_executor(self._publish_thread, self._writer.publish)
-            except OSError:
+            except Exception:  # a bug too: the journal is whole, and the next round writes what is missing
                 log.exception("tiles and checkpoint could not be written; trying again")
                 self._unpublished.set()
             await asyncio.sleep(self._limits.publish_seconds)

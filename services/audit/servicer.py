@@ -19,7 +19,7 @@ from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, Reso
 from chassis.identity import current_principal
 from chassis.tracing import finished_span
 from services.audit.records import entries as core
-from services.audit.records.recorder import Presence
+from services.audit.records.planning import Presence
 from services.audit.records.validity import is_id
 from services.audit.sequencer import Sequencer
 from services.audit.translation import (

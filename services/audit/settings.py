@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chassis.settings import StackSettings
 from services.audit.journal.journal import MIB, JournalLimits
-from services.audit.records.recorder import RecordLimits
+from services.audit.records.planning import RecordLimits
 from services.audit.sequencer import SequencerLimits
 from services.audit.writer import Folders, WriterLimits
 

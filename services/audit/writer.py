@@ -17,7 +17,8 @@ from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, open_checkpoint, sign_checkpoint
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
-from services.audit.records.recorder import Clock, Control, Item, Plan, Recorder, RecordLimits
+from services.audit.records.planning import Clock, Control, Item, Plan, RecordLimits
+from services.audit.records.recorder import Recorder
 from services.audit.records.recovery import Replay
 from services.audit.records.resends import answer_again, receipt_of_stored
 from services.audit.records.sealer import Sealer

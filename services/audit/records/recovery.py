@@ -57,7 +57,7 @@ class Replay:
             opened.releases, opened.head = clear.n + 1, chained(opened.head, entry.sealed_hash)
 
     def finish(self, now_ms: int) -> None:
-        self._recorder.next_leaf = self._tree.size
+        self._recorder.scribe.next_leaf = self._tree.size
         for opened in self._open.values():
             durable = self._stored.leaf(opened.leaf_index)
             self._recorder.open[durable.clear.record_id] = _open_record(durable, opened)

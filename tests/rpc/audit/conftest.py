@@ -17,7 +17,7 @@ from chassis.client import connect
 from chassis.exchange import BatchStream
 from chassis.identity import Principal, digest
 from chassis.server import serving
-from services.audit.records.recorder import Clock
+from services.audit.records.planning import Clock
 from services.audit.sequencer import Sequencer, SequencerLimits
 from services.audit.servicer import ALLOWED, AuditServicer
 from services.audit.writer import FaultPoints, Folders, Writer

@@ -10,7 +10,7 @@ import pytest
 
 from services.audit.journal.journal import JournalLimits
 from services.audit.records.entries import Accept, End, Ending, Refuse, Reject, Release
-from services.audit.records.recorder import Clock, RecordLimits
+from services.audit.records.planning import Clock, RecordLimits
 from services.audit.writer import FaultPoints, Folders, Writer, WriterLimits
 
 REQUEST = {

@@ -17,7 +17,7 @@ from services.audit.journal.frame import Frame
 from services.audit.journal.journal import Journal, JournalPoisoned
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.records.entries import Accepted, AppendRefused, Ended, Recorded
-from services.audit.records.recorder import Control
+from services.audit.records.planning import Control
 from services.audit.sealing.provider import KeyUnusable
 from services.audit.writer import FaultPoints, LogDiverged
 
@@ -302,7 +302,7 @@ KILLED = """
     import sys, time
     from pathlib import Path
     from services.audit.records.entries import Accept, Release
-    from services.audit.records.recorder import Clock
+    from services.audit.records.planning import Clock
     from services.audit.writer import Folders, Writer
     home = Path(sys.argv[1])
     writer = Writer(Folders(home / "audit", home / "keys"), Clock(time.time, time.monotonic))

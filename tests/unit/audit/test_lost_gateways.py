@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.audit.log.leaf import Kind
 from services.audit.records.entries import AppendRefused, Recorded, Refusal
-from services.audit.records.recorder import Presence, Reap
+from services.audit.records.planning import Presence, Reap
 
 
 def ends(writer) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from services.audit.records.entries import (
     Refusal,
     Refused,
 )
-from services.audit.records.recorder import RecordLimits
+from services.audit.records.planning import RecordLimits
 
 
 def refusal_of(answer) -> Refusal:

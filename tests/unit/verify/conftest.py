@@ -12,7 +12,7 @@ from strongroom.verify import answer_bytes, request_bytes
 
 from services.audit.journal.journal import JournalLimits
 from services.audit.records.entries import Accept, Act, End, Ended, Ending, Refuse, Refused, Reject, Release
-from services.audit.records.recorder import Clock, Item
+from services.audit.records.planning import Clock, Item
 from services.audit.writer import Folders, Writer, WriterLimits
 
 REQUEST = {

@@ -1,0 +1,92 @@
+"""Builds the entries of every kind and counts the leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.audit.journal.frame import ClearPart, Entry
+from services.audit.log.leaf import Kind
+from services.audit.records import sealer as sealing
+from services.audit.records.entries import Accept, Act, AppendRefused, Refuse, Reject, RequestItem, item_digest
+from services.audit.records.fields import canonical
+from services.audit.records.open_records import RecentRecords
+from services.audit.records.planning import Clock
+from services.audit.records.sealer import Draft, Sealer
+from services.audit.records.validity import is_id
+from services.audit.sealing.keytree import KeyTree, SubjectKey
+
+# The log's own entries (ACT, CONTROL) are sealed under a tenant that no caller can have: its name is empty.
+LOG_TENANT, LOG_SUBJECT = "", "log"
+
+
+class Scribe:
+    def __init__(self, keys: KeyTree, sealer: Sealer, clock: Clock, recent: RecentRecords) -> None:
+        self._keys, self._sealer, self._clock, self._recent = keys, sealer, clock, recent
+        self.next_leaf = 0  # the index that the next leaf will have
+
+    def leaf(self, key: SubjectKey, draft: Draft) -> Entry:
+        entry = self._sealer.entry(key, draft)
+        if draft.clear.record_id and draft.clear.kind is not Kind.CONTROL:
+            self._recent.add(draft.clear.record_id, self.next_leaf)
+        self.next_leaf += 1
+        return entry
+
+    def subject(self, item: Accept | Refuse | Reject) -> SubjectKey:
+        return self._keys.subject(item.tenant, item.subject or item.caller)
+
+    def about(self, item: Accept | Refuse | Reject) -> dict[str, object]:
+        return {
+            "tenant": item.tenant,
+            "caller": item.caller,
+            "subject": self._keys.pseudonym(item.tenant, item.subject or item.caller),
+            "model": "" if isinstance(item, Reject) else item.model,
+            "trace_id": item.trace_id,
+        }
+
+    def timed(self, header: Mapping[str, object]) -> dict[str, object]:
+        return {"time_ms": self._clock.now_ms(), **header}
+
+    def control(self, event: str, detail: Mapping[str, object]) -> Entry:
+        key = self._keys.subject(LOG_TENANT, LOG_SUBJECT)
+        clear = ClearPart(Kind.CONTROL, "", self.next_leaf, "", 0, key.key_id)
+        return self.leaf(key, Draft(clear=clear, header=self.timed({"event": event, **detail}), leaves={}, parts={}))
+
+    def act(self, item: Act) -> Entry:
+        key = self._keys.subject(LOG_TENANT, LOG_SUBJECT)
+        clear = ClearPart(Kind.ACT, "", self.next_leaf, "", 0, key.key_id)
+        header = {
+            "service": item.service,
+            "actor": item.actor,
+            "action": item.action,
+            "target": item.target,
+        }
+        draft = Draft(clear=clear, header=self.timed(header), leaves={}, parts={sealing.DETAIL: item.detail})
+        return self.leaf(key, draft)
+
+    def refused_append(self, item: RequestItem, refused: AppendRefused) -> Entry:
+        """Accounts for the sequence number of an item that is not appended, so that none is ever missing."""
+        holder = refused.holder
+        refusal = {
+            "refusal": refused.refusal.name,
+            "detail": refused.detail,
+            "holder": holder.record_id if holder else "",
+            "same_request": holder.same_request if holder else False,
+        }
+        parts = {sealing.REFUSAL: canonical(refusal), sealing.ITEM: item_digest(item)}
+        if isinstance(item, Accept | Refuse) and holder:
+            return self.reject(item, refused.refusal.name, {"field": "idempotency_key", "count": 1}, parts)
+        key = self._keys.subject(LOG_TENANT, LOG_SUBJECT)
+        record_id = item.record_id if is_id(item.record_id) else ""
+        clear = ClearPart(Kind.CONTROL, record_id, self.next_leaf, item.boot, item.sequence, key.key_id)
+        header = {"event": "refused append", "item": type(item).__name__, **refusal}
+        return self.leaf(key, Draft(clear=clear, header=self.timed(header), leaves={}, parts=parts))
+
+    def reject(
+        self, item: Accept | Refuse | Reject, reason: str, about: Mapping[str, object], parts: Mapping[str, bytes]
+    ) -> Entry:
+        key = self.subject(item)
+        clear = ClearPart(Kind.REJECTED, item.record_id, 0, item.boot, item.sequence, key.key_id)
+        header = self.timed({**self.about(item), "reason": reason, **about})
+        return self.leaf(
+            key, Draft(clear=clear, header=header, leaves={}, parts={sealing.ITEM: item_digest(item), **parts})
+        )
