@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -53,7 +52,7 @@ class GuardServicer(rpc.GuardServiceServicer):
     def __init__(self, shelf: PolicyShelf, filters: OpenFilters, max_long_texts: int) -> None:
         self._shelf, self._filters, self._max_long = shelf, filters, max_long_texts
         self._long = 0
-        self._busy: dict[FilterKey, asyncio.Event] = {}  # the end of the last piece of a filter that is on a thread
+        self._busy: dict[FilterKey, asyncio.Task[pb.ItemReply]] = {}  # the last piece of a filter that is on a thread
 
     def Exchange(self, requests: AsyncIterator[pb.ExchangeRequest], context: Context) -> Any:
         return answering(
@@ -97,39 +96,42 @@ class GuardServicer(rpc.GuardServiceServicer):
         work = item.WhichOneof("work")
         if work == "screen":
             size = sum(len(message.content) for message in item.screen.messages)
-            return self._reply_later(item, None) if size > LONG_TEXT else _reply(item, lambda: self._screen(item))
+            if size > LONG_TEXT:
+                return self._long_work(item, lambda: asyncio.to_thread(_reply, item, lambda: self._screen(item)))
+            return _reply(item, lambda: self._screen(item))
         if work == "filter":
             key = wire.key_of(item.filter)
             if key in self._busy or len(item.filter.text) > LONG_TEXT:
-                return self._reply_later(item, key)
+                return self._in_turn(item, key)
             return _reply(item, lambda: self._filter(item))
         return _reply(item, _no_work)
 
-    async def _reply_later(self, item: pb.Item, key: FilterKey | None) -> pb.ItemReply:
-        """On a thread; pieces of one filter one after the other, in the order in which they came."""
+    async def _long_work(self, item: pb.Item, work: Callable[[], Awaitable[pb.ItemReply]]) -> pb.ItemReply:
         if self._long >= self._max_long:
             return _failed(item, _overloaded(self._max_long))
         self._long += 1
         try:
-            if key is None:
-                return await asyncio.to_thread(_reply, item, lambda: self._screen(item))
-            async with self._turn_of(key):
-                return await self._filter_on_thread(item)
+            return await work()
         finally:
             self._long -= 1
 
-    @asynccontextmanager
-    async def _turn_of(self, key: FilterKey) -> AsyncIterator[None]:
+    def _in_turn(self, item: pb.Item, key: FilterKey) -> asyncio.Task[pb.ItemReply]:
+        """Pieces of one filter one after the other, in the order in which they came. The task is ours: it ends even
+        when the stream that asked for it does not live so long."""
         before = self._busy.get(key)
-        mine = self._busy[key] = asyncio.Event()
-        try:
+
+        async def piece() -> pb.ItemReply:
             if before:
-                await before.wait()
-            yield
-        finally:
-            mine.set()
-            if self._busy.get(key) is mine:
+                await asyncio.wait([before])
+            return await self._long_work(item, lambda: self._filter_on_thread(item))
+
+        def done(task: asyncio.Task[pb.ItemReply]) -> None:
+            if self._busy.get(key) is task:
                 del self._busy[key]
+
+        task = self._busy[key] = asyncio.create_task(piece())
+        task.add_done_callback(done)
+        return task
 
     async def _filter_on_thread(self, item: pb.Item) -> pb.ItemReply:
         try:

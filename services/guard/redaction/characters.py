@@ -112,6 +112,12 @@ def unfinished(text: str) -> int:
     return len(text) - tail.start() if tail else 0
 
 
+def escape_length(text: str, start: int) -> int:
+    """Of the character that is written at `start`: 1, or the length of its escape."""
+    match = _ESCAPE.match(text, start) if text[start] in "\\%" else None
+    return len(match.group()) if match else 1
+
+
 def _escape_class(match: re.Match[str]) -> str:
     if match[1] or match[2]:
         return _CLASSES[int(match[1] or match[2], 16)]

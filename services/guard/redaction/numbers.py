@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from services.guard.redaction import card, mobile
-from services.guard.redaction.characters import DIGIT
+from services.guard.redaction.characters import DIGIT, escape_length
 from services.guard.redaction.digits import (
     RAW_BOUND,
     REST_OF_GROUP,
@@ -146,7 +146,8 @@ class NumberDetector:
         kinds = window.kinds[opening : reading.end]
         if kinds.startswith("(") and ")" not in kinds:
             start += len(kinds) - len(kinds[1:].lstrip("z"))
-        return Span(masking.entity, start, reading.end, masking.mask(number), rule, start)
+        end = reading.end - 1 + escape_length(window.text, reading.end - 1)
+        return Span(masking.entity, start, end, masking.mask(number), rule, start)
 
 
 def _fraction_before(window: Window, opening: int) -> bool:

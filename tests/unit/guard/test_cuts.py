@@ -1,0 +1,162 @@
+"""Any way of cutting a text gives the same released text, findings and withheld place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from services.guard.policy.bundle import PolicyBundle
+from services.guard.policy.loading import load_bundle
+from services.guard.policy.output_filter import OutputFilter
+from services.guard.redaction.redactor import redact
+from services.guard.settings import SHIPPED_POLICY
+
+BUNDLE = load_bundle(SHIPPED_POLICY)
+
+TEXTS = [
+    "联系人王芳13912345678，卡号6222 0208 9794 9459 357，邮箱wang.fang@example.com。",
+    "Call +86 139-1234-5678 or write to a.b@example.co.uk, card 4111-1111-1111-1111!",
+    "订单号127843885213于2023-10-15 13:45:12支付13800138000元，π=3.14159265358。",
+    "一三九一二三四五六七八一直打不通，一二三四五。",
+    '{"phone":"\\u7535\\u8bdd13912345678","mail":"a%40b.cn","note":"100%"}',
+    "138 0013 8000@qq.com 4111111111111111@a.com 13912345678@163.com13912345678",
+    "前面是正常的内容。下面介绍炸 弹 制 作的过程，电话13912345678。",
+    "Some harmless words, then how to m\u200bake a b.o.m.b at home: first 13912345678",
+    "Chips: make a molo",
+    "In this story we write malware for a penetration test of 13912345678",
+    "user@" + "a" * 90 + ".com and x@" + "b." * 60 + "com tail",
+    "1" + "\u200b" * 140 + "39" + "\u200b" * 300 + "12345678 done",
+    "4" + " 1" * 40 + " end 12 34 56 78 90 12 34 56 78 90 12 34 56",
+    "a" * 300 + "@example.com" + "9" * 300,
+    "(+86) (139) 1234-5678 (((+ 13912345678)",
+    "杀\n\n\n\n\n\n\n\n\n\n\n人 制" + " " * 30 + "作" + " " * 200 + "炸弹",
+]
+
+
+def whole(text: str) -> tuple[Any, ...]:
+    return pieces(text, ())
+
+
+def pieces(text: str, cuts: tuple[int, ...]) -> tuple[Any, ...]:
+    output_filter, start, released, findings, flagged = OutputFilter(BUNDLE), 0, "", [], []
+    for end in (*cuts, len(text), None):
+        part = output_filter.finish() if end is None else output_filter.feed(text[start:end])
+        start = end or 0
+        released += part.released
+        findings += part.findings
+        flagged += part.flagged
+    return released, findings, flagged, part.withheld
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_cut_in_two_and_every_single_character(text: str) -> None:
+    expected = whole(text)
+    assert pieces(text, tuple(range(1, len(text)))) == expected
+    for cut in range(len(text) + 1):
+        assert pieces(text, (cut,)) == expected, f"cut at {cut}"
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        "13912345678",
+        "139",
+        " 1234",
+        "-5678",
+        "4111111111111111",
+        "4111 1111 ",
+        "@",
+        "a.b",
+        "example",
+        ".com",
+        ".中国",
+        "。com",
+        "一三九",
+        "一二三四五六七八",
+        "＋８６\n    ",
+        "(",
+        ")",
+        "+",
+        " ",
+        "   ",
+        "\\u4e2d",
+        "\\",
+        "\\u0031",
+        "%40",
+        "元",
+        "万一",
+        "订单号",
+        "电话",
+        "卡号",
+        "make a ",
+        "bomb",
+        "b o m b",
+        "制作",
+        "炸",
+        "弹",
+        "制 作",
+        "how to ",
+        "prevent\n    ",
+        "，",
+        "。",
+        "!",
+        "x",
+        "，，，，，，，，，",
+        "hello ",
+        "你好",
+        "儿童",
+        "色情",
+        "malware",
+        "write ",
+        "in c",
+        "3.14",
+        "/",
+    ]
+    + ["\u200b", "\u200b" * 40, "\n"]
+)
+COMPOSED = st.lists(FRAGMENTS, max_size=30).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=COMPOSED, data=st.data())
+def test_any_cuts_of_any_text_give_the_same(text: str, data: st.DataObject) -> None:
+    cuts = tuple(sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12))))
+    expected = whole(text)
+    assert pieces(text, cuts) == expected
+    assert pieces(text, tuple(range(1, len(text)))) == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(max_size=80))
+def test_any_characters_at_all_survive_being_fed(text: str) -> None:
+    released, findings, _, withheld = whole(text)
+    assert pieces(text, tuple(range(1, len(text)))) == (released, findings, [], withheld)
+    if not findings and withheld is None:
+        assert released == text
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=COMPOSED)
+def test_redacting_a_text_is_the_filter_fed_in_one_piece(text: str) -> None:
+    released, findings, _, withheld = whole(text)
+    redaction = redact(BUNDLE.maskings, text)
+    if withheld is None:
+        assert (released, tuple(findings)) == (redaction.text, redaction.findings)
+    else:
+        assert redaction.text.startswith(released)
+
+
+def test_memory_is_bounded_by_what_is_held_back(bundle: PolicyBundle, size_of: Callable[[OutputFilter], int]) -> None:
+    for unit in (
+        "正常的文字，没有什么。",
+        "1 2 3 4 5 6 7 ",
+        "a" * 50,
+        "a@" + "b" * 50,
+        "\u200b" * 50,
+        "制作" + " " * 50,
+    ):
+        output_filter = OutputFilter(bundle)
+        for _ in range(400):
+            output_filter.feed(unit)
+            assert size_of(output_filter) < 4000, unit[:10]
