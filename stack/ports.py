@@ -11,23 +11,24 @@ import psutil
 from stack.process import Plan
 from stack.runfiles import RunFile
 
+OTHERS = "stop what is not yours, or choose other ports with --port-base"
+OURS = "`strongroom down` ends what an earlier run left behind"
+
 
 def taken_ports(plans: Iterable[Plan], left_over: Sequence[RunFile]) -> list[str]:
-    """One line for each port that cannot be had, with the remedy."""
-    pids = {run.pid: run for run in left_over if run.process()}
-    lines = []
+    """One line for each port that cannot be had, and the remedies; nothing if all are free."""
+    names = {run.pid: run.name for run in left_over if run.process()}
+    lines, remedies = [], set()
     for plan in plans:
         for address in plan.ports:
-            if _is_free(address):
-                continue
-            holder = _holder(int(address.rpartition(":")[2]))
-            if holder and holder.pid in pids:
-                what = f"{pids[holder.pid].name} of an earlier run (pid {holder.pid}): `strongroom down` ends it"
-            else:
-                who = f"pid {holder.pid}, {holder.name()}" if holder else "another user's process"
-                what = f"{who}: stop it, or choose other ports with --port-base"
-            lines.append(f"{address}, which {plan.name} needs, is taken by {what}")
-    return lines
+            if not _is_free(address):
+                holder = _holder(int(address.rpartition(":")[2]))
+                ours = holder is not None and holder.pid in names
+                who = f"pid {holder.pid} ({holder.name()})" if holder else "another user's process"
+                who = f"{names[holder.pid]} of an earlier run, {who}" if holder and ours else who
+                lines.append(f"{address}, which {plan.name} needs, is taken by {who}")
+                remedies.add(OURS if ours else OTHERS)
+    return [*lines, *sorted(remedies)]
 
 
 def _is_free(address: str) -> bool:

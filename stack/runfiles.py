@@ -29,7 +29,8 @@ class RunFile:
     state: str = "starting"
     reason: str = ""
     restarts: int = 0
-    grpc: str = ""  # host:port; empty where it serves none
+    address: str = ""  # host:port of what it is for
+    grpc: str = ""  # the same, if that is gRPC
     http: str = ""
     log: str = ""
 
@@ -67,8 +68,9 @@ def read(folder: Path, name: str) -> RunFile | None:
     """None where there is no such file, or it is not one of ours."""
     try:
         content = json.loads((folder / f"{name}.json").read_text())
-        return RunFile(**{field.name: content[field.name] for field in fields(RunFile)})
-    except (OSError, ValueError, KeyError, TypeError):
+        known = {field.name for field in fields(RunFile)}  # another version may have written more, or less
+        return RunFile(**{key: value for key, value in content.items() if key in known})
+    except (OSError, ValueError, AttributeError, TypeError):
         return None
 
 

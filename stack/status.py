@@ -25,6 +25,7 @@ class ServiceStatus:
     pid: int
     ready: bool
     reason: str
+    address: str
     grpc: str
     http: str
     restarts: int
@@ -53,21 +54,22 @@ async def stack_status(stack: Stack) -> StackStatus:
     """Asks every process at once."""
     up = runfiles.is_held(stack.run_folder)
     runs = [run for run in runfiles.read_all(stack.run_folder) if up or run.process()]
-    services = list(await asyncio.gather(*(_status(stack, run) for run in runs)))
+    services = list(await asyncio.gather(*(_status(run) for run in runs)))
     supervisor = runfiles.read(stack.run_folder, runfiles.SUPERVISOR)
     ready = bool(up and supervisor and supervisor.state == "ready" and services and all(s.ready for s in services))
     return StackStatus(home=str(stack.home), up=up, ready=ready, services=services)
 
 
-async def _status(stack: Stack, run: RunFile) -> ServiceStatus:
+async def _status(run: RunFile) -> ServiceStatus:
     process = run.process()
-    reason = await _probe(stack, run)() if process else run.reason or "not running"
+    reason = await _probe(run)() if process else run.reason or "not running"
     return ServiceStatus(
         service=service_of(run.name),
         name=run.name,
         pid=run.pid if process else 0,
         ready=not reason,
         reason=reason,
+        address=run.address,
         grpc=run.grpc,
         http=run.http,
         restarts=run.restarts,
@@ -76,18 +78,18 @@ async def _status(stack: Stack, run: RunFile) -> ServiceStatus:
     )
 
 
-def _probe(stack: Stack, run: RunFile) -> Probe:
-    return redis_probe(stack.own_redis) if run.name == REDIS else service_probe(run.grpc, run.http)
+def _probe(run: RunFile) -> Probe:
+    return redis_probe(run.address) if run.name == REDIS else service_probe(run.grpc, run.http)
 
 
 def as_table(status: StackStatus) -> list[str]:
     """For people."""
     if not status.services:
         return [f"no stack runs in {status.home}: start one with `strongroom up`"]
-    rows = [("", "pid", "state", "gRPC", "HTTP", "restarts", "up")]
+    rows = [("", "pid", "state", "address", "HTTP", "restarts", "up")]
     for each in status.services:
         state, up = ("ready" if each.ready else each.reason.splitlines()[0]), f"{each.uptime_seconds:.0f} s"
-        rows.append((each.name, str(each.pid or "-"), state, each.grpc, each.http, str(each.restarts), up))
+        rows.append((each.name, str(each.pid or "-"), state, each.address, each.http, str(each.restarts), up))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     if not status.up:

@@ -110,6 +110,7 @@ class Supervised:
             started=runfiles.start_time(pid),
             since=datetime.now(UTC).isoformat(timespec="milliseconds"),
             restarts=self._restarts.count,
+            address=self.plan.ports[0] if self.plan.ports else "",
             grpc=self.plan.grpc,
             http=self.plan.http,
             log=str(self.plan.log),

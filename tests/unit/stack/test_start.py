@@ -78,16 +78,17 @@ def test_whoever_uses_another_stops_first() -> None:
 
 def test_a_taken_port_names_its_holder(plan_for: Callable[..., Plan], taken_port: int) -> None:
     plan = plan_for("audit", "", ports=(f"127.0.0.1:{taken_port}",))
-    [line] = taken_ports([plan], [])
+    line, remedy = taken_ports([plan], [])
     assert f"127.0.0.1:{taken_port}, which audit needs, is taken by pid {os.getpid()}" in line
-    assert "--port-base" in line
+    assert "--port-base" in remedy
 
 
 def test_a_port_that_an_earlier_run_holds_is_told_apart(plan_for: Callable[..., Plan], taken_port: int) -> None:
     left = RunFile(name="guard", pid=os.getpid(), started=start_time(os.getpid()), since="")
     plan = plan_for("audit", "", ports=(f"127.0.0.1:{taken_port}",))
-    [line] = taken_ports([plan], [left])
-    assert f"guard of an earlier run (pid {os.getpid()}): `strongroom down` ends it" in line
+    line, remedy = taken_ports([plan], [left])
+    assert f"is taken by guard of an earlier run, pid {os.getpid()}" in line
+    assert "strongroom down" in remedy
     stale = replace(left, started=1.0)
     assert "earlier run" not in taken_ports([plan], [stale])[0]
 

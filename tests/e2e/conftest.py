@@ -1,0 +1,123 @@
+"""The whole suite, started and asked through its own commands, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BIN = Path(sys.executable).parent
+LAST_PORT = 37  # of a stack, counted from its base
+COMMAND_SECONDS = 120
+
+
+@dataclass
+class Suite:
+    """A home, and the commands on it."""
+
+    home: Path
+    port_base: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
+        redis = {name: value for name, value in os.environ.items() if name == "STRONGROOM_REDIS_URL"}
+        return {**kept, **redis, "STRONGROOM_HOME": str(self.home), "STRONGROOM_PORT_BASE": str(self.port_base)}
+
+    def run(
+        self, *arguments: str, command: str = "strongroom", environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / command, *arguments],
+            env=environment or self.environment, capture_output=True, text=True, timeout=COMMAND_SECONDS,
+        )  # fmt: skip
+
+    def json(self, *arguments: str) -> Any:
+        """What a command that has to succeed prints."""
+        ended = self.run(*arguments, "--json")
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [BIN / "strongroom", *arguments],
+            env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--detach")
+
+    def down(self) -> subprocess.CompletedProcess[str]:
+        return self.run("down")
+
+    def status(self) -> dict[str, Any]:
+        """Also of a stack that is not ready."""
+        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return found
+
+    def pid(self, name: str) -> int:
+        return int(next(service["pid"] for service in self.status()["services"] if service["name"] == name))
+
+    def supervisor_pid(self) -> int:
+        return int(json.loads((self.home / "run" / "supervisor.json").read_text())["pid"])
+
+    def verify(self) -> subprocess.CompletedProcess[str]:
+        """Against the key that the running log gives out."""
+        return self.run(str(self.home), "--key", self.run("audit", "key").stdout.strip(), command="strongroom-verify")
+
+    def logs(self) -> str:
+        """The end of every log, for whoever reads a failure."""
+        parts = [f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.home.glob("log/*.log"))]
+        return "\n".join(parts)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for the session: the model is converted into it once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def suite(home: Path) -> Iterator[Suite]:
+    """Up, and down again when the module is through."""
+    suite = Suite(home, free_port_base())
+    started = suite.up()
+    assert started.returncode == 0, f"{started.stdout}{started.stderr}\n{suite.logs()}"
+    yield suite
+    suite.down()
+
+
+@pytest.fixture
+def stopped_suite(home: Path) -> Iterator[Suite]:
+    """Not up yet; whatever a test starts in it is stopped."""
+    suite = Suite(home, free_port_base())
+    yield suite
+    suite.down()
+
+
+def free_port_base() -> int:
+    """A base from which on every port of a stack is free, below the ports that the kernel hands out."""
+    for _ in range(100):
+        base = random.randrange(20_000, 32_000, 40)
+        if all(_is_free(base + offset) for offset in range(LAST_PORT + 1)):
+            return base
+    raise RuntimeError("no free range of ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
