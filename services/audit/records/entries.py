@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from hashlib import sha256
 
@@ -208,26 +208,38 @@ class Unavailable(Exception):
     """Audit cannot make anything durable now."""
 
 
-def item_digest(item: RequestItem | Act) -> bytes:
+def item_digest(item: RequestItem) -> bytes:
     """Tells a re-sent item from another one under the same sequence number. Kept in sealed payloads only."""
-    digest = sha256(type(item).__name__.encode())
-    for each in fields(item):
-        for part in _parts(getattr(item, each.name)):
-            digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()
+    parts = [type(item).__name__.encode()]
+    for value in vars(item).values():
+        _add_parts(value, parts)
+    return sha256(b"".join([len(part).to_bytes(8, "big") + part for part in parts])).digest()
 
 
-def _parts(value: object) -> list[bytes]:
+def _add_parts(value: object, parts: list[bytes]) -> None:
     if isinstance(value, bytes):
-        return [value]
-    if isinstance(value, Mapping):
-        pairs = [(str(name), value[name]) for name in sorted(value)]
-        return [str(len(pairs)).encode(), *(part for name, of in pairs for part in (name.encode(), *_parts(of)))]
-    if isinstance(value, tuple):
-        return [str(len(value)).encode(), *(part for each in value for part in _parts(each))]
-    return [str(value).encode(errors="surrogatepass")]
+        parts.append(value)
+    elif isinstance(value, Mapping):
+        parts.append(str(len(value)).encode())
+        for name in sorted(value):
+            parts.append(str(name).encode())
+            _add_parts(value[name], parts)
+    elif isinstance(value, tuple):
+        parts.append(str(len(value)).encode())
+        for each in value:
+            _add_parts(each, parts)
+    else:
+        parts.append(str(value).encode(errors="surrogatepass"))
 
 
 def item_size(item: RequestItem | Act) -> int:
-    """Bytes of text and content in an item."""
-    return sum(len(part) for each in fields(item) for part in _parts(getattr(item, each.name)))
+    """Characters and bytes of an item's texts and contents."""
+    size = 0
+    for value in vars(item).values():
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            size += sum(len(name) + (len(each) if isinstance(each, bytes) else 8) for name, each in value.items())
+        elif isinstance(value, tuple):
+            size += sum(map(len, value))
+    return size
