@@ -194,59 +194,70 @@ async def answering(
     generator of its own leaves the clean-up to whenever Python finalises the inner one.
     """
     await context.send_initial_metadata((OPENED,))  # the caller now knows that we are here
-    ready: list[Any] = []
-    changed = asyncio.Event()
-    unfinished: set[asyncio.Future[Any]] = set()
-    own: set[asyncio.Task[Any]] = set()
-
-    def finished(reply: asyncio.Future[Any]) -> None:
-        unfinished.discard(reply)
-        own.discard(reply)
-        if reply.cancelled():
-            pass
-        elif bug := reply.exception():  # handlers answer with a status; this item's asker waits until its deadline
-            log.error("an item of a batch stream failed", exc_info=bug)
-        else:
-            ready.append(reply.result())
-        changed.set()
-
-    def begin(item: Any) -> None:
-        try:
-            outcome = start(item)
-        except ServiceError:  # meant for the whole stream: it ends with this status, and the caller comes again
-            raise
-        except Exception:  # as above: one bad item must not break the stream for all
-            log.exception("an item of a batch stream failed")
-            return
-        if not isinstance(outcome, Awaitable):
-            ready.append(outcome)
-            return
-        reply = asyncio.ensure_future(outcome)
-        unfinished.add(reply)
-        if reply is not outcome:
-            own.add(reply)
-        reply.add_done_callback(finished)
+    replies = _Replies()
 
     async def read() -> None:
         async for message in requests:
             for item in items(message):
-                begin(item)
-            changed.set()
+                replies.begin(start, item)
 
     reader, drained = asyncio.create_task(read()), asyncio.create_task(draining().wait())
     drained.add_done_callback(lambda _: reader.cancel())
-    reader.add_done_callback(lambda _: changed.set())
+    reader.add_done_callback(lambda _: replies.changed.set())
     try:
-        while not reader.done() or unfinished or ready:
-            await changed.wait()
-            changed.clear()
-            while ready:
-                batch, ready[:] = ready[:MAX_BATCH_ITEMS], ready[MAX_BATCH_ITEMS:]
+        while not reader.done() or replies.unfinished or replies.ready:
+            await replies.changed.wait()
+            replies.changed.clear()
+            while batch := replies.take():
                 yield pack(batch)
             if reader.done() and not reader.cancelled():
                 reader.result()  # raises what ended it, at once; what is unanswered comes again
     finally:
-        await _ended([reader, drained, *own])
+        await _ended([reader, drained, *replies.own])
+
+
+class _Replies:
+    """What one call owes: replies that are ready, and those still being made."""
+
+    def __init__(self) -> None:
+        self.ready: list[Any] = []
+        self.unfinished: set[asyncio.Future[Any]] = set()
+        self.own: set[asyncio.Task[Any]] = set()  # made here of coroutines; the other futures have an owner
+        self.changed = asyncio.Event()
+
+    def begin(self, start: Callable[[Any], Awaitable[Any] | Any], item: Any) -> None:
+        try:
+            outcome = start(item)
+        except ServiceError:  # meant for the whole stream: it ends with this status, and the caller comes again
+            raise
+        except Exception:  # one bad item must not break the stream for all; its asker waits until its deadline
+            log.exception("an item of a batch stream failed")
+            return
+        if not isinstance(outcome, Awaitable):
+            self.ready.append(outcome)
+            self.changed.set()
+            return
+        reply = asyncio.ensure_future(outcome)
+        self.unfinished.add(reply)
+        if reply is not outcome:
+            self.own.add(reply)
+        reply.add_done_callback(self._finished)
+
+    def take(self) -> list[Any]:
+        """A batch of what is ready, empty when nothing is."""
+        batch, self.ready = self.ready[:MAX_BATCH_ITEMS], self.ready[MAX_BATCH_ITEMS:]
+        return batch
+
+    def _finished(self, reply: asyncio.Future[Any]) -> None:
+        self.unfinished.discard(reply)
+        self.own.discard(reply)
+        if reply.cancelled():
+            pass
+        elif bug := reply.exception():
+            log.error("an item of a batch stream failed", exc_info=bug)
+        else:
+            self.ready.append(reply.result())
+        self.changed.set()
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
