@@ -1,6 +1,7 @@
 """The protos: well formed, compiled as they stand, and guarded method by method."""
 
 import importlib
+import re
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def test_the_contract_covers_the_five_services():
 def test_buf_finds_nothing_to_say(tool, root):
     said = tool("buf", "lint", folder=root / "protos")
     assert (said.returncode, said.stdout) == (0, ""), said.stdout + said.stderr
+
+
+def test_protos_import_only_what_every_compiler_carries(root):
+    for proto in root.glob("protos/strongroom/*/v1/*.proto"):
+        imports = re.findall(r'^import "([^"]+)"', proto.read_text(), re.MULTILINE)
+        assert all(name.startswith("google/protobuf/") for name in imports), proto.name
 
 
 @pytest.mark.parametrize("service", CONTRACTS)

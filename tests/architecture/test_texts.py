@@ -27,7 +27,7 @@ def commands(path):
 
 
 def named(path):
-    return path.name
+    return str(path.relative_to(ROOT))
 
 
 def test_no_file_names_a_place_on_somebodys_machine(files):

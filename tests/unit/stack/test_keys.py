@@ -1,3 +1,5 @@
+"""The keys of a stack: made once, readable by their owner alone, never replaced."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""When a process that died is started again."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

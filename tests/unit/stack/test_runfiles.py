@@ -1,3 +1,5 @@
+"""Run files: who runs where, and one supervisor a home."""
+
 from __future__ import annotations
 
 import os
