@@ -17,6 +17,7 @@ from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, open_checkpoint, sign_checkpoint
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
+from services.audit.records.open_records import Span
 from services.audit.records.planning import Clock, Control, Item, Plan, RecordLimits
 from services.audit.records.recorder import Recorder
 from services.audit.records.recovery import Replay
@@ -195,29 +196,34 @@ class Writer:
         except Exception as error:
             return error
 
-    # --- reads: from any thread, never of what is not durable --------------------------------------------------------
+    # --- reads, from any thread: the lock is held only to learn what is durable, as that never changes again ---------
 
     def summaries(self, before: int | None, count: int) -> tuple[list[Summary], int | None]:
         with self.lock:
-            return self.reader.listed(before, count)
+            durable = self.stored.leaf_count
+        return self.reader.listed(durable if before is None else min(before, durable), count)
 
     def record(self, record_id: str) -> RecordView | None:
-        with self.lock:
-            span = self.reader.span(record_id)
-            return self.reader.view(span) if span else None
+        span = self._span(record_id)
+        return self.reader.view(span) if span else None
 
     def receipt(self, record_id: str) -> tuple[Summary, dict[str, object] | None] | None:
         """The record and its receipt against the newest checkpoint; no receipt while open, or of a rejection."""
+        span = self._span(record_id)
+        if span is None:
+            return None
+        last = self.stored.leaf(span.last)
+        if last.clear.kind not in (Kind.END, Kind.REFUSED):
+            return summary_of(last, span.last), None
+        outcome = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
+        assert isinstance(outcome, Ended | Refused)
+        return summary_of(last, span.last), outcome.receipt
+
+    def _span(self, record_id: str) -> Span | None:
         with self.lock:
-            span = self.reader.span(record_id)
-            if span is None:
-                return None
-            last = self.stored.leaf(span.last)
-            if last.clear.kind not in (Kind.END, Kind.REFUSED):
-                return summary_of(last, span.last), None
-            outcome = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
-            assert isinstance(outcome, Ended | Refused)
-            return summary_of(last, span.last), outcome.receipt
+            durable = self.stored.leaf_count
+            recent = self.recorder.recent.span(record_id)
+        return recent or self.reader.search(record_id, durable)
 
     @property
     def verifier_key(self) -> str:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.audit.journal import segment
-from services.audit.journal.frame import FRAME_HEADER_BYTES, MAX_FRAME_BYTES, Entry, Frame, decode_frame, encode_frame
+from services.audit.journal.frame import (
+    FRAME_HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    Entry,
+    Frame,
+    FrameInvalid,
+    decode_frame,
+    encode_frame,
+)
 from services.audit.journal.segment import JournalCorrupt, fsync_directory
 
 # A location is one integer, so that an index costs 8 bytes an entry: segment ordinal above, byte offset below.
@@ -170,35 +178,38 @@ class Journal:
         return self._segments[location >> OFFSET_BITS][1].name, location & _OFFSET_MASK
 
     def read(self, location: int) -> Frame:
-        path = self._segments[location >> OFFSET_BITS][1]
-        at = location & _OFFSET_MASK
-        with open(path, "rb") as file:
-            header = os.pread(file.fileno(), FRAME_HEADER_BYTES, at)
-            length = int.from_bytes(header[4:8], "big")
-            body = os.pread(file.fileno(), min(length, MAX_FRAME_BYTES), at + FRAME_HEADER_BYTES)
-        return decode_frame(header + body, 0)
+        with open(self._segments[location >> OFFSET_BITS][1], "rb") as file:
+            return _frame_at(file.fileno(), location & _OFFSET_MASK)
 
     def frames(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, Frame]]:
-        """Frames from location `first` (0: the beginning) up to and including `last`."""
+        """Frames from location `first` (0: the beginning) up to and including `last`.
+
+        Read, not mapped: a segment may be cut to its length meanwhile, and a mapping would then fault.
+        """
         for ordinal in range(first >> OFFSET_BITS, len(self._segments)):
             number, path = self._segments[ordinal]
-            with segment.mapped(path) as view:
-                at = first & _OFFSET_MASK if ordinal == first >> OFFSET_BITS else 0
-                if at:
-                    number = decode_frame(view, at).number
-                else:
-                    at = segment.frames_start(view, path, self._origin, number)
-                for offset, frame in segment.frames_from(view, at, number):
-                    location = ordinal << OFFSET_BITS | offset
-                    if last is not None and location > last:
-                        return
-                    yield location, frame
+            at = first & _OFFSET_MASK if ordinal == first >> OFFSET_BITS else 0
+            at = at or len(segment.encode_header(self._origin, number))
+            with open(path, "rb") as file:
+                while last is None or ordinal << OFFSET_BITS | at <= last:
+                    try:
+                        frame = _frame_at(file.fileno(), at)
+                    except FrameInvalid:
+                        break
+                    yield ordinal << OFFSET_BITS | at, frame
+                    at += frame.size
 
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
         os.close(self._lock)
+
+
+def _frame_at(file: int, at: int) -> Frame:
+    header = os.pread(file, FRAME_HEADER_BYTES, at)
+    length = int.from_bytes(header[4:8], "big")
+    return decode_frame(header + os.pread(file, min(length, MAX_FRAME_BYTES), at + FRAME_HEADER_BYTES), 0)
 
 
 def _write_all(file: int, data: bytes, at: int) -> None:

@@ -34,7 +34,7 @@ def chained(head: bytes, sealed_hash: bytes) -> bytes:
     return sha256(b"\x02" + head + sealed_hash).digest()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Span:
     """The leaf indexes of a record's first and last leaf."""
 
@@ -51,7 +51,7 @@ class RecentRecords:
 
     def add(self, record_id: str, leaf_index: int) -> None:
         if record_id in self._spans:
-            self._spans[record_id].last = leaf_index
+            self._spans[record_id] = Span(self._spans[record_id].first, leaf_index)
             return
         self._spans[record_id] = Span(leaf_index, leaf_index)
         if len(self._spans) > self._limit:

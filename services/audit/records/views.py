@@ -110,28 +110,25 @@ def _without_stop_strings(parameters: bytes) -> bytes:
 
 
 class RecordReader:
-    """Finds and opens records. Called under the writer's lock."""
+    """Finds and opens records among the leaves that the writer says are durable."""
 
     def __init__(self, journal: Journal, stored: StoredEntries, recorder: Recorder) -> None:
         self._journal, self._stored, self._recorder = journal, stored, recorder
 
-    def span(self, record_id: str) -> Span | None:
-        """The record's first and last leaf: from memory if it is recent, else by reading the journal."""
-        return self._recorder.recent.span(record_id) or self._search(record_id)
-
-    def _search(self, record_id: str) -> Span | None:
+    def search(self, record_id: str, durable: int) -> Span | None:
+        """The first and last leaf of a record that is no longer in memory, found by reading the journal."""
         found: Span | None = None
-        for location, frame in self._journal.frames():
+        for location, frame in self._journal.frames(last=self._stored.leaf_location(durable - 1)):
             clear = decode_clear(frame.entry.clear)
             if clear.record_id == record_id and frame.entry.leaf and clear.kind is not Kind.CONTROL:
                 index = self._stored.leaf_index(location)
                 found = Span(found.first if found else index, index)
         return found
 
-    def listed(self, before: int | None, count: int) -> tuple[list[Summary], int | None]:
+    def listed(self, before: int, count: int) -> tuple[list[Summary], int | None]:
         """Up to `count` records whose last leaf is below `before`, newest first, and where to go on."""
         summaries: list[Summary] = []
-        index = self._stored.leaf_count if before is None else min(before, self._stored.leaf_count)
+        index = before
         while index and len(summaries) < count:
             index -= 1
             clear = self._stored.clear(index)

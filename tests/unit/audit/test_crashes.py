@@ -200,6 +200,16 @@ def test_a_forged_checkpoint_stops_the_start(audit_log) -> None:
         audit_log.open()
 
 
+@pytest.mark.parametrize("step", ["before append", "after append, before fdatasync", "between tiles and checkpoint"])
+def test_a_crash_in_the_very_first_start_is_nothing(audit_log, gateway, step) -> None:
+    with pytest.raises(Crash):
+        audit_log.open(STEPS[step])
+    writer = audit_log.open()
+    assert isinstance(writer.commit([gateway.accept("r1")])[0], Accepted)
+    writer.stop()
+    assert verify_home(audit_log.home).exit_code == VERIFIES
+
+
 @pytest.mark.parametrize("name", ["log-signing", "audit-provider"])
 @pytest.mark.parametrize("damage", ["missing", "too open", "too short", "another"])
 def test_invariant_7_a_key_that_cannot_be_used_stops_the_start(audit_log, name, damage) -> None:

@@ -79,6 +79,23 @@ async def test_more_acts_than_may_wait_are_turned_away(audit_log) -> None:
         assert await sequencer.append(act) == Recorded()
 
 
+async def test_a_stream_waits_for_room_instead_of_being_turned_away(audit_log, gateway) -> None:
+    gate = Gate()
+    limits = SequencerLimits(waiting_items=2)
+    async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync)), limits) as sequencer:
+        gate.closed = True
+        items = [sequencer.enqueue(gateway.accept("r0"))]
+        await asyncio.to_thread(gate.entered.wait)
+        items += [sequencer.enqueue(gateway.accept(f"r{n}")) for n in range(1, 4)]
+        room = asyncio.create_task(sequencer.room())
+        await asyncio.sleep(0)
+        assert not room.done()
+        gate.closed = False
+        gate.passed.set()
+        await room
+        assert all(isinstance(answer, Accepted) for answer in await asyncio.gather(*items))
+
+
 async def test_a_failed_disk_fails_everything_and_asks_for_a_restart(audit_log, gateway) -> None:
     gate = Gate()
     broken = threading.Event()

@@ -6,9 +6,12 @@ import base64
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from strongroom import verify as verify_module
 from strongroom.verify import ALTERED, NOT_A_LOG, VERIFIES, main, verify_home
 
 
@@ -218,3 +221,14 @@ def test_json_output_says_what_was_checked(made, capsys) -> None:
         count for kind, count in printed["entries"].items() if kind != "RELEASE"
     )
     assert printed["pending"] == []
+
+
+def test_the_verifier_needs_nothing_but_the_standard_library(made) -> None:
+    """Isolated, without site-packages and without this repository on the path."""
+    script = verify_module.__file__
+    assert script
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", script, str(made.home), "--json"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (VERIFIES, "")
+    assert json.loads(done.stdout)["verifies"] is True
