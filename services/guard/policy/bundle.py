@@ -1,7 +1,7 @@
 """A policy bundle: everything the guard decides by, pinned by the digest of the file it came from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -69,11 +69,11 @@ class PolicyBundle:
     name: str
     version: str
     digest: bytes  # SHA-256 of `document`
-    document: bytes
+    document: bytes = field(repr=False)
     system_prompt: str
     caller_instructions: str  # stands between our system prompt and the caller's system message
     refusal_texts: Mapping[str, str]  # by language: zh, en
     maskings: Mapping[str, Masking]  # by class of personal data
-    topics: tuple[Topic, ...]
-    prompt_terms: "TermIndex"
-    answer_terms: "TermIndex"
+    topics: tuple[Topic, ...] = field(repr=False)
+    prompt_terms: "TermIndex" = field(repr=False)
+    answer_terms: "TermIndex" = field(repr=False)

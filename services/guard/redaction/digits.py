@@ -24,8 +24,8 @@ _VALUES = {ord(kind): None for kind in " -._s()n,z"} | {ord("a") + value: str(va
 REST_OF_GROUP = re.compile(r"[0-9](?:z*+[0-9])*+")
 
 # From here on a number may start; a bracket or plus sign before its first digit belongs to it.
-START = re.compile(rf"(?:\(z{{0,4}}+)?+(?:\+z{{0,4}}+)?+([{DIGIT}])")
-UNFINISHED_START = re.compile(r"(?:\(z{0,4}+(?:\+z{0,4}+)?+|\+z{0,4}+)\Z")
+START = re.compile(rf"(?:\(z{{0,8}}+)?+(?:\+z{{0,8}}+)?+([{DIGIT}])")
+UNFINISHED_START = re.compile(r"(?:\(z{0,8}+(?:\+z{0,8}+)?+|\+z{0,8}+)\Z")
 
 
 @dataclass(frozen=True)
