@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SERVICES = {"gateway", "guard", "inference", "audit", "monitor"}
 QUESTION = "What is the capital of France?"
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    patience = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < patience
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +104,8 @@ def test_bad_input_is_refused_with_its_field_and_recorded(suite: Any, option: li
     ended = suite.run("ask", QUESTION, *option)
     assert ended.returncode == 2 and reason in ended.stderr and not ended.stdout
     assert "Traceback" not in ended.stderr
+    # A rejection is durable a moment after its caller was told: nobody waits for it.
+    wait_until(lambda: any(record["state"] == "REJECTED" for record in suite.json("audit", "list")))
 
 
 def test_the_log_verifies_while_it_runs(suite: Any, answer: Any) -> None:
