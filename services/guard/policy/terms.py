@@ -52,7 +52,7 @@ class TermIndex:
     rules: tuple[Rule, ...]
     terms: tuple[Term, ...]
     automaton: AhoCorasick | None
-    beginnings: frozenset[str]  # of every word, and whole words whose edge is still to be seen
+    beginnings: frozenset[str]  # of every word that counts, and whole ones whose edge is still to be seen
     longest: int
 
     def hits(self, text: str) -> Iterable[tuple[Term, int, int]]:
@@ -73,7 +73,7 @@ class _Collected:
         key = (text, spaced_script(text[0]), spaced_script(text[-1]) and not prefix)
         self._note(key, membership)
         letters = text.replace(GAP, "")
-        if len(letters) >= SPELLED_FROM and all(map(spaced_script, letters)):
+        if membership.group != UNLESS and len(letters) >= SPELLED_FROM and all(map(spaced_script, letters)):
             self._note((GAP.join(letters), True, key[2]), membership)
 
     def _note(self, key: tuple[str, bool, bool], membership: Membership) -> None:
@@ -96,8 +96,9 @@ def index_terms(topics: Sequence[Topic], direction: Direction) -> TermIndex:
                 rules.append(Rule(topic, source))
     terms = tuple(Term(*key, tuple(members)) for key, members in collected.memberships.items())
     automaton = AhoCorasick([term.text for term in terms], matchkind=MatchKind.Standard) if terms else None
-    beginnings = {term.text[:length] for term in terms for length in range(1, len(term.text))}
-    beginnings |= {term.text for term in terms if term.edge_after}
+    counting = [term for term in terms if any(member.group != UNLESS for member in term.memberships)]
+    beginnings = {term.text[:length] for term in counting for length in range(1, len(term.text))}
+    beginnings |= {term.text for term in counting if term.edge_after}
     return TermIndex(
         tuple(rules), terms, automaton, frozenset(beginnings), max((len(t.text) for t in terms), default=0)
     )
