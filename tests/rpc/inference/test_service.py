@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
+import httpx
 import pytest
+from starlette.applications import Starlette
 from strongroom.inference.v1 import inference_pb2 as pb
 from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
 from chassis.identity import Principal, digest
 from chassis.server import serving
+from services.inference.metrics import metrics_route
 from services.inference.servicer import ALLOWED, InferenceServicer
+from streams.jobs import seal_job
 
 KNOWN = {
     digest("gateway-token"): Principal(kind="service", name="gateway"),
@@ -62,3 +68,22 @@ async def test_only_an_operator_drains(service, token, code) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.Drain(pb.DrainRequest(), metadata=bearing(token))
     assert caught.value.code() is code
+
+
+async def test_invariant_10_what_is_refused_is_counted_and_logged_without_content(
+    redis_url, shared_redis, worker, make_job, queue_keys, caplog
+) -> None:
+    """Fails if `Intake._believed` drops an entry and counts nothing."""
+    job = seal_job(queue_keys, make_job(text="canary", key=b"f" * 32))
+    async with worker(redis_url) as running:
+        app = Starlette(routes=[metrics_route(running)])
+        with shared_redis.client() as redis:
+            redis.xadd(job.work, {"id": job.request_id, "k": job.key_id, "job": job.sealed})
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
+            async with asyncio.timeout(5):
+                while "refused" not in (text := (await client.get("/metrics")).text):
+                    await asyncio.sleep(0.01)
+    assert 'strongroom_inference_events_total{event="refused_ticket_forged"} 1\n' in text
+    assert "strongroom_inference_slots 8\n" in text
+    assert "refused_ticket_forged" in caplog.text
+    assert "canary" not in caplog.text + text
