@@ -72,7 +72,7 @@ async def serves(stack: LocalStack) -> bool:
         prompt.sampling.max_tokens = 2
         try:
             await rpc.GatewayServiceStub(channel).Generate(
-                pb.GenerateRequest(prompt=prompt), metadata=_key(stack), timeout=5
+                pb.GenerateRequest(prompt=prompt), metadata=_key(stack), timeout=20
             )
         except grpc.aio.AioRpcError:
             return False
