@@ -64,7 +64,8 @@ def test_every_cut_in_two_and_every_single_character(text: str) -> None:
 FRAGMENTS = st.sampled_from(
     (
         "13912345678;139; 1234;-5678;4111111111111111;4111 1111 ;@;a.b;example;.com;.中国;。com;一三九;一二三四;"
-        "五六七八;＋８６;(;);+; ;   ;\\u4e2d;\\;\\u0031;%40;元;万一;订单号;电话;卡号;make a ;bomb;b o m b;制作;炸;弹;制 作;"
+        "五六七八;＋８６;(;);+; ;   ;\\u4e2d;\\;\\u0031;%40;元;万一;订单号;电话;卡号;"
+        "make a ;bomb;b o m b;制作;炸;弹;制 作;"
         "how to ;prevent ;，;。;!;x;，，，，，，，，，;hello ;你好;儿童;色情;malware;write ;in c;3.14;/;\u200b;\n;"
         + "\u200b"
         * 40
