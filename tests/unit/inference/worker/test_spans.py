@@ -53,7 +53,7 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(exporter: InMemorySpanEx
             input_tokens=3,
             output_tokens=1,
             timing=timing,
-        )  # fmt: skip
+        )
     )
     record_generation(run)
     spans = {span.name: span for span in exporter.get_finished_spans()}
