@@ -184,7 +184,7 @@ async def test_sigterm_hands_back_what_does_not_end_in_time(redis_url, gateway, 
         assert seen + await rest(reply) == f"0 {QUESTION}"
 
 
-async def test_a_request_whose_gateway_is_gone_ends(redis_url, shared_redis, gateway, worker, make_job, monkeypatch):
+async def test_a_request_whose_gateway_is_gone_ends(redis_url, shared_redis, gateway, worker, make_job):
     from services.inference.worker import publisher
 
     job = make_job(text=QUESTION, gateway="another-boot")
