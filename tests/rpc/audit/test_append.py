@@ -91,7 +91,7 @@ async def test_invariant_2_a_release_is_answered_only_when_durable(started) -> N
         await gateway.accept("r1")
         closed.set()
         release = asyncio.create_task(gateway.release("r1", 0))
-        await asyncio.to_thread(entered.wait)
+        await asyncio.to_thread(entered.wait, 10)
         assert not release.done()
         closed.clear()
         passed.set()

@@ -37,7 +37,7 @@ async def test_what_waits_becomes_one_group_with_one_fdatasync(audit_log, gatewa
         before = gate.count
         gate.closed = True
         first = asyncio.create_task(sequencer.append(gateway.accept("r0")))
-        await asyncio.to_thread(gate.entered.wait)
+        await asyncio.to_thread(gate.entered.wait, 10)
         rest = [asyncio.create_task(sequencer.append(gateway.accept(f"r{n}"))) for n in range(1, 50)]
         await asyncio.sleep(0)
         gate.closed = False
@@ -54,7 +54,7 @@ async def test_invariant_2_nothing_is_answered_before_it_is_durable(audit_log, g
         await sequencer.append(gateway.accept("r1"))
         gate.closed = True
         release = asyncio.create_task(sequencer.append(gateway.release("r1", 0)))
-        await asyncio.to_thread(gate.entered.wait)
+        await asyncio.to_thread(gate.entered.wait, 10)
         assert not release.done()
         gate.closed = False
         gate.passed.set()
@@ -68,7 +68,7 @@ async def test_more_acts_than_may_wait_are_turned_away(audit_log) -> None:
     async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync)), limits) as sequencer:
         gate.closed = True
         running = asyncio.create_task(sequencer.append(act))
-        await asyncio.to_thread(gate.entered.wait)
+        await asyncio.to_thread(gate.entered.wait, 10)
         waiting = [asyncio.create_task(sequencer.append(act)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Busy):
@@ -85,7 +85,7 @@ async def test_a_stream_waits_for_room_instead_of_being_turned_away(audit_log, g
     async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync)), limits) as sequencer:
         gate.closed = True
         items = [sequencer.enqueue(gateway.accept("r0"))]
-        await asyncio.to_thread(gate.entered.wait)
+        await asyncio.to_thread(gate.entered.wait, 10)
         items += [sequencer.enqueue(gateway.accept(f"r{n}")) for n in range(1, 4)]
         room = asyncio.create_task(sequencer.room())
         await asyncio.sleep(0)
@@ -110,7 +110,7 @@ async def test_a_failed_disk_fails_everything_and_asks_for_a_restart(audit_log, 
         broken.set()
         gate.closed = True
         failing = asyncio.create_task(sequencer.append(gateway.release("r1", 0)))
-        await asyncio.to_thread(gate.entered.wait)
+        await asyncio.to_thread(gate.entered.wait, 10)
         behind = asyncio.create_task(sequencer.append(gateway.release("r1", 1)))
         await asyncio.sleep(0)
         gate.passed.set()
