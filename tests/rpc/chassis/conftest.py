@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -49,6 +49,7 @@ class ScriptedGuard(guard_pb2_grpc.GuardServiceServicer):
         self.pieces: AsyncIterator[pb.ExchangeResponse] | None = None  # instead of answering
         self.metadata: list[tuple[str, Any]] = []
         self.remaining_seconds: list[float | None] = []
+        self.left = asyncio.Event()  # an Exchange has ended, its clean-up included
 
     async def CheckText(self, request: pb.CheckTextRequest, context: Any) -> pb.CheckTextResponse:
         self.metadata = list(context.invocation_metadata())
@@ -62,9 +63,15 @@ class ScriptedGuard(guard_pb2_grpc.GuardServiceServicer):
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Any) -> pb.GetPolicyResponse:
         return pb.GetPolicyResponse()
 
-    def Exchange(self, requests: Any, context: Any) -> AsyncIterator[pb.ExchangeResponse]:
+    async def Exchange(self, requests: Any, context: Any) -> AsyncIterator[pb.ExchangeResponse]:
         self.remaining_seconds.append(context.time_remaining())
-        return self.pieces or answering(requests, context, self._start, self._items, _responses)
+        responses = self.pieces or answering(requests, context, self._start, self._items, _responses)
+        try:
+            async with aclosing(responses):  # type: ignore[type-var]
+                async for response in responses:
+                    yield response
+        finally:
+            self.left.set()
 
     def _items(self, message: pb.ExchangeRequest) -> Any:
         if message.items:

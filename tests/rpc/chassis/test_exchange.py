@@ -8,7 +8,8 @@ from google.rpc import code_pb2
 from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc
 
-from chassis.exchange import MAX_BATCH_ITEMS, MAX_ITEM_BYTES
+from chassis.client import connect
+from chassis.exchange import MAX_BATCH_ITEMS, MAX_ITEM_BYTES, BatchStream
 from chassis.failures import ResourceExhausted, Unavailable
 
 NAMES = [str(n) for n in range(600)]
@@ -20,10 +21,6 @@ def reply(item, **fields):
 
 async def within(awaitable, seconds=10):
     return await asyncio.wait_for(awaitable, seconds)
-
-
-def streams_alive():
-    return {task.get_name() for task in asyncio.all_tasks() if "stream to" in task.get_name()}
 
 
 async def test_a_batch_is_what_already_waits_and_a_lone_item_goes_alone(guard, serve, stream_to, item):
@@ -169,8 +166,7 @@ async def test_a_forgotten_item_is_not_sent_again(guard, serve, stream_to, item)
         first = item("first")
         stream.send(first)
         last = stream.send(item("last"))
-        while len(guard.seen) < 2:
-            await asyncio.sleep(0.01)
+        await within(_seen(guard, 2))
     stream.forget(first.item_id)
     guard.answer = reply
     async with serve(f"127.0.0.1:{port}"):
@@ -236,9 +232,6 @@ async def test_an_item_too_large_for_any_message_is_refused_before_it_breaks_the
 
 
 async def test_closing_a_stream_fails_what_is_unanswered_and_leaves_no_task(guard, serve, item):
-    from chassis.client import connect
-    from chassis.exchange import BatchStream
-
     async def never(item):
         try:
             await asyncio.Event().wait()
@@ -247,23 +240,24 @@ async def test_closing_a_stream_fails_what_is_unanswered_and_leaves_no_task(guar
 
     ended: list[str] = []
     guard.answer = never
-    async with serve() as port:
+    async with serve() as port, connect(f"127.0.0.1:{port}", "token-of-the-gateway") as channel:
+        stub = guard_pb2_grpc.GuardServiceStub(channel)
+        stream = BatchStream("guard", stub.Exchange, lambda i: pb.ExchangeRequest(items=i), lambda m: m.replies)
         before = asyncio.all_tasks()
-        async with connect(f"127.0.0.1:{port}", "token-of-the-gateway") as channel:
-            stub = guard_pb2_grpc.GuardServiceStub(channel)
-            stream = BatchStream("guard", stub.Exchange, lambda i: pb.ExchangeRequest(items=i), lambda m: m.replies)
-            async with stream.running():
-                waiting = stream.send(item("a"))
-                while not guard.seen:
-                    await asyncio.sleep(0.01)
-            with pytest.raises(Unavailable, match="closed"):
-                await waiting
-        while not ended:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert [task for task in asyncio.all_tasks() - before if "chassis" in str(task.get_coro())] == []
-    assert ended == ["a"]
-    assert streams_alive() == set()
+        async with stream.running():
+            waiting = stream.send(item("a"))
+            await within(_seen(guard, 1))
+        assert [task for task in asyncio.all_tasks() - before if "BatchStream" in str(task.get_coro())] == []
+        with pytest.raises(Unavailable, match="closed"):
+            await waiting
+        await within(guard.left.wait())
+        assert ended == ["a"]
+        assert [task for task in asyncio.all_tasks() - before if "answering" in str(task.get_coro())] == []
+
+
+async def _seen(guard, count):
+    while len(guard.seen) < count:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_future_given_as_reply_is_left_to_its_owner(guard, serve, stream_to, item):
@@ -273,8 +267,8 @@ async def test_a_future_given_as_reply_is_left_to_its_owner(guard, serve, stream
     async with serve() as port:
         stream = await stream_to(port)
         stream.send(item("a"))
-        while not guard.seen:
-            await asyncio.sleep(0.01)
+        await within(_seen(guard, 1))
+    await within(guard.left.wait())
     assert not committed.cancelled()
     committed.set_result(None)
 

@@ -1,0 +1,41 @@
+"""What is left to a handler of its caller's time."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from chassis.boundary import Call
+from chassis.deadlines import remaining_seconds, within_deadline
+
+
+@dataclass
+class Waiting:
+    """A context of which only the time matters."""
+
+    seconds: float | None
+
+    def time_remaining(self):
+        return self.seconds
+
+
+def call(seconds, long_lived=False):
+    return Call("/a/B", {}, Waiting(seconds), long_lived)
+
+
+@pytest.mark.parametrize(("callers", "left"), [(5, 4.98), (0.5, 0.48), (None, 29.98), (0.01, -0.01)])
+def test_20_milliseconds_are_kept_back_for_the_answer(callers, left):
+    assert remaining_seconds(call(callers), 30) == pytest.approx(left)
+
+
+async def test_a_call_that_comes_too_late_is_not_begun():
+    with pytest.raises(TimeoutError):
+        async with within_deadline(30)(call(0.01)):
+            await asyncio.sleep(0)
+            raise AssertionError
+
+
+async def test_a_batch_stream_is_not_bound():
+    async with within_deadline(30)(call(None, long_lived=True)):
+        await asyncio.sleep(0)
+        assert asyncio.current_task().cancelling() == 0
