@@ -30,7 +30,7 @@ def ask_and_kill(suite: Any, name: str) -> tuple[int, str, str]:
     """Kills the process once the answer has begun; returns how the command ended, and what it printed."""
     asking = suite.begin("ask", *QUESTION)
     try:
-        begun = asking.stdout.read(20)
+        begun = os.read(asking.stdout.fileno(), 4096).decode()  # past Python's buffer, which communicate passes by too
         os.kill(suite.pid(name), signal.SIGKILL)
         rest, errors = asking.communicate(timeout=150)
     except subprocess.TimeoutExpired:
