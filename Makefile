@@ -47,7 +47,7 @@ test: setup ## set up and run every test
 lint: setup ## ruff, mypy, import rules, buf
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy chassis services stack client/strongroom
+	@$(BIN)/mypy chassis services streams stack client/strongroom benchmarks
 	@$(BIN)/lint-imports
 	@cd protos && ../$(BIN)/buf lint
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from chassis.settings import load
-from services.guard.policy.loading import load_bundle
+from chassis.settings import InvalidSettings, load
+from services.guard.policy.loading import InvalidPolicy, load_bundle
 from services.guard.policy.screening import judge
 from services.guard.redaction.redactor import redact
 from services.guard.settings import GuardSettings
 
+UNUSABLE = (InvalidSettings, InvalidPolicy)  # what `LocalGuard()` raises, written for people
+
 
 class LocalGuard:
-    """Judges by the policy that STRONGROOM_GUARD_POLICY_FILE names, else by the shipped one.
-
-    Raises InvalidSettings or InvalidPolicy when made; both are written for people."""
+    """Judges by the policy that STRONGROOM_GUARD_POLICY_FILE names, else by the shipped one."""
 
     def __init__(self) -> None:
         self._bundle = load_bundle(load(GuardSettings, "guard").policy_file)

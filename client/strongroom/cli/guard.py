@@ -77,10 +77,14 @@ def _remote(home: str | None) -> Iterator[Guard]:
 def _local() -> Iterator[Guard]:
     """The suite's own guard, where the suite is installed; a caller's machine has only the client."""
     try:
-        from services.guard.local import LocalGuard
+        from services.guard.local import UNUSABLE, LocalGuard
     except ModuleNotFoundError:
         raise Complaint("--local needs the suite, and only its client is installed here: leave --local out") from None
-    yield LocalGuard()
+    try:
+        guard = LocalGuard()
+    except UNUSABLE as wrong:
+        raise Complaint(str(wrong)) from None
+    yield guard
 
 
 class _RemoteGuard:

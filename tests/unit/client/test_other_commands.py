@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,20 @@ def test_key_and_checkpoint_are_printed_as_they_are(stack: Any, capsys: pytest.C
     assert capsys.readouterr().out == f"{stack.log.vkey}\n"
     assert main(["audit", "checkpoint"]) == 0
     assert capsys.readouterr().out == "a note\n"
+
+
+def test_the_local_guard_needs_no_stack(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STRONGROOM_HOME", str(tmp_path))
+    assert main(["guard", "redact", "--local", "--json", "我的手机号是13812345678"]) == 0
+    redacted = json.loads(capsys.readouterr().out)
+    assert "13812345678" not in redacted["text"]
+    assert redacted["findings"] == [{"type": "MOBILE_NUMBER", "start": 6, "end": 17, "level": "C2"}]
+    monkeypatch.setenv("STRONGROOM_GUARD_POLICY_FILE", str(tmp_path / "none.yaml"))
+    assert main(["guard", "check", "--local", "hello"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("strongroom: ") and "none.yaml" in line
 
 
 @pytest.mark.parametrize("service", ["guard", "audit", "monitor"])
