@@ -14,6 +14,7 @@ from strongroom.gateway.v1 import gateway_pb2_grpc
 from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
 
 from chassis.exchange import answering
+from chassis.failures import NotFound
 from chassis.identity import Principal, digest
 from chassis.server import serving
 from services.gateway.audit_client import AuditClient
@@ -106,6 +107,12 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         async for message in answering(named(), context, self.take, lambda message: message.items, pack):
             yield message
 
+    async def GetReceipt(self, request, context):  # type: ignore[no-untyped-def]
+        own = {item.record_id: item.accept.party for item in self.entries if item.HasField("accept")}
+        if own.get(request.record_id) != request.party:
+            raise NotFound("no finished record of this caller has this id", field="record_id")
+        return audit_pb2.GetReceiptResponse(receipt='{"later":true}')
+
     async def RecordAct(self, request, context):  # type: ignore[no-untyped-def]
         self.acts.append(request)
         return audit_pb2.RecordActResponse()
@@ -168,7 +175,9 @@ class Door:
 async def opened_door() -> AsyncIterator[Door]:
     guard_servicer, audit_servicer, queue = GuardServicer(), AuditServicer(), ScriptedQueue()
     guard_methods = {f"/strongroom.guard.v1.GuardService/{name}": GATEWAY for name in ("Exchange", "GetPolicy")}
-    audit_methods = {f"/strongroom.audit.v1.AuditService/{name}": GATEWAY for name in ("Append", "RecordAct")}
+    audit_methods = {
+        f"/strongroom.audit.v1.AuditService/{name}": GATEWAY for name in ("Append", "RecordAct", "GetReceipt")
+    }
     async with AsyncExitStack() as opened:
         add_guard = lambda server: guard_pb2_grpc.add_GuardServiceServicer_to_server(guard_servicer, server)
         add_audit = lambda server: audit_pb2_grpc.add_AuditServiceServicer_to_server(audit_servicer, server)

@@ -152,6 +152,17 @@ async def test_models_are_listed_as_the_workers_announce_them(door):
     assert [(model.id, model.context_tokens, model.workers) for model in reply.models] == [("tiny", 256, 1)]
 
 
+async def test_a_receipt_is_given_again_to_its_own_caller_only(door):
+    reply = await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())
+    request = pb.GetReceiptRequest(request_id=reply.outcome.request_id)
+    again = await door.stub.GetReceipt(request, metadata=door.key())
+    assert again.receipt.document == '{"later":true}'
+    error = await refused(door.stub.GetReceipt(request, metadata=door.key("other")))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    error = await refused(door.stub.GetReceipt(pb.GetReceiptRequest(), metadata=door.key()))
+    assert details(error, error_details_pb2.BadRequest).field_violations[0].field == "request_id"
+
+
 async def _drained(call):
     while await call.read() is not grpc.aio.EOF:
         pass
