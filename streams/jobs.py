@@ -53,6 +53,7 @@ class OpenedJob:
 
     entry: Entry
     body: JobBody
+    queued_ns: int  # wall clock
     kept_until_ms: int
 
     @property
@@ -90,4 +91,5 @@ def open_job(entry: Entry, queue_keys: QueueKeys, ticket_key: bytes, now_ms: int
     if body.request_id != entry.request_id:
         raise NotAJob
     kept_until_ms = max(expires_ms, body.deadline_time.ToMilliseconds()) + KEPT_MS
-    return OpenedJob(entry=entry, body=body, kept_until_ms=kept_until_ms)
+    queued_ns = job.queue_time.ToNanoseconds()
+    return OpenedJob(entry=entry, body=body, queued_ns=queued_ns, kept_until_ms=kept_until_ms)

@@ -1,4 +1,4 @@
-"""The queue as the gateway sees it: jobs made and ticketed, replies read, cancels that outlast a Redis that is away."""
+"""The queue as the gateway sees it: jobs made and ticketed, replies read, models known."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from chassis.tracing import traceparent
 from services.gateway.requests.neighbours import Job, ServedModel, Steps
 from services.gateway.requests.outcome import Accepted, Step
 from services.gateway.requests.question import Message, Sampling
-from streams.failures import QueueUnavailable
 from streams.gateway import JobQueue
 from streams.reply import Reply
 
 SEEN_SECONDS = 60.0  # a model whose workers all restart stays known this long
-CANCEL_AGAIN_SECONDS = 0.5
 _FINISH = {
     pb.FINISH_STOP: "STOP",
     pb.FINISH_LENGTH: "LENGTH",
@@ -33,19 +31,13 @@ class QueueClient:
 
     def __init__(self, streams: JobQueue, boot_id: str) -> None:
         self._streams, self._boot = streams, boot_id
-        self._uncancelled: set[str] = set()
-        self._cancelling: asyncio.Task[None] | None = None
         self._models: dict[str, ServedModel] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[QueueClient]:
         """Reads replies while the context is open."""
         async with self._streams.running():
-            try:
-                yield self
-            finally:
-                if self._cancelling:
-                    self._cancelling.cancel()
+            yield self
 
     @property
     def available(self) -> bool:
@@ -82,21 +74,17 @@ class QueueClient:
             priority=priority,
         )
         body.deadline_time.FromMilliseconds(deadline_ms)
-        body.queue_time.FromNanoseconds(time.time_ns())
         return Job(request_id, body.SerializeToString(), model, priority, deadline_ms)
 
     async def submit(self, job: Job, accepted: Accepted) -> Steps:
         ticket = pb.Ticket(log_origin=accepted.log_origin, mac=accepted.tickets[0])
         ticket.expire_time.FromMilliseconds(accepted.expires_ms)
-        return _Steps(await self._streams.submit(pb.Job(body=job.body, ticket=ticket)))
+        queued = pb.Job(body=job.body, ticket=ticket)
+        queued.queue_time.FromNanoseconds(time.time_ns())
+        return _Steps(await self._streams.submit(queued))
 
     async def cancel(self, request_id: str) -> None:
-        try:
-            await self._streams.cancel(request_id)
-        except QueueUnavailable:
-            self._uncancelled.add(request_id)
-            if self._cancelling is None or self._cancelling.done():
-                self._cancelling = asyncio.create_task(self._cancel_later())
+        await self._streams.cancel(request_id)
 
     def forget(self, request_id: str) -> None:
         self._streams.forget(request_id)
@@ -118,17 +106,6 @@ class QueueClient:
             name: model for name, model in self._models.items() if now_ms - model.seen_ms < SEEN_SECONDS * 1000
         }
         return self._models
-
-    async def _cancel_later(self) -> None:
-        """Redis is away: the tombstones are set when it is back, so that no worker computes for nobody."""
-        while self._uncancelled:
-            await asyncio.sleep(CANCEL_AGAIN_SECONDS)
-            for request_id in list(self._uncancelled):
-                try:
-                    await self._streams.cancel(request_id)
-                except QueueUnavailable:
-                    break
-                self._uncancelled.discard(request_id)
 
 
 class _Steps:

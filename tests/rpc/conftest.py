@@ -144,7 +144,6 @@ def make_job() -> Callable[..., pb.Job]:
         )
         body.messages.add(role="user", content=text)
         body.deadline_time.FromMilliseconds(int((now + deadline_in) * 1000))
-        body.queue_time.FromMilliseconds(int(now * 1000))
         return ticketed(body.SerializeToString(), request_id, int((now + expires_in) * 1000), key)
 
     return make

@@ -15,9 +15,8 @@ FINISH_REASONS = {pb.FINISH_STOP: "stop", pb.FINISH_LENGTH: "length"}
 
 def record_queue_wait(run: Run) -> None:
     """From when the gateway queued the job, or from the claim before this one, to its admission."""
-    body = run.job.body
     finished_span(
-        "queue wait", body.traceparent, body.queue_time.ToNanoseconds(), run.admitted_ns,
+        "queue wait", run.job.body.traceparent, run.job.queued_ns, run.admitted_ns,
         {genai.REQUEST_ID: run.request_id, genai.EPOCH: run.claim.epoch, "strongroom.deliveries": run.claim.deliveries},
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ EPOCH = 7
 
 def claimed(written_before: int = 0) -> Run:
     entry = Entry(work="sr:work:m:interactive:0", entry_id="1-1", request_id="r", key_id="", sealed=b"")
-    job = OpenedJob(entry=entry, body=pb.JobBody(request_id="r", gateway_boot_id="g"), kept_until_ms=0)
+    job = OpenedJob(entry=entry, body=pb.JobBody(request_id="r", gateway_boot_id="g"), queued_ns=0, kept_until_ms=0)
     claim = Claim(state=ClaimState.CLAIMED, epoch=EPOCH, deliveries=1, runs=(b"",) * written_before)
     run = Run(job, claim, ItemSealer(KEYS, "r", EPOCH), (0,) * written_before, admitted_ns=1_000_000_000)
     run.posted_ns = 100

@@ -35,11 +35,10 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(exporter: InMemorySpanEx
     exporter.clear()
     body = pb.JobBody(request_id="r", model="m", traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
     body.messages.add(role="user", content="canary")
-    body.queue_time.FromNanoseconds(1_000)
     entry = Entry(work="w", entry_id="1-1", request_id="r", key_id="", sealed=b"")
     claim = Claim(state=ClaimState.CLAIMED, epoch=5, deliveries=1)
     run = Run(
-        OpenedJob(entry=entry, body=body, kept_until_ms=0), claim, ItemSealer(QueueKeys(bytes(32)), "r", 5), (),
+        OpenedJob(entry=entry, body=body, queued_ns=1_000, kept_until_ms=0), claim, ItemSealer(QueueKeys(bytes(32)), "r", 5), (),
         admitted_ns=3_000,
     )  # fmt: skip
     record_queue_wait(run)
