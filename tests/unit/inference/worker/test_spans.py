@@ -38,9 +38,12 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(exporter: InMemorySpanEx
     entry = Entry(work="w", entry_id="1-1", request_id="r", key_id="", sealed=b"")
     claim = Claim(state=ClaimState.CLAIMED, epoch=5, deliveries=1)
     run = Run(
-        OpenedJob(entry=entry, body=body, queued_ns=1_000, kept_until_ms=0), claim, ItemSealer(QueueKeys(bytes(32)), "r", 5), (),
+        OpenedJob(entry=entry, body=body, queued_ns=1_000, kept_until_ms=0),
+        claim,
+        ItemSealer(QueueKeys(bytes(32)), "r", 5),
+        (),
         admitted_ns=3_000,
-    )  # fmt: skip
+    )
     record_queue_wait(run)
     timing = Timing(admitted_ns=10, prefill_started_ns=20, prefill_finished_ns=30, first_token_ns=40)
     run.take(
