@@ -10,6 +10,8 @@ MOST_DIGITS = 25  # one more than any number looked for, so that a longer run is
 RAW_BOUND = 128  # characters a run may stretch over, invisible ones included; an open run is masked there
 VISIBLE_BOUND = 64  # the same without the invisible ones; a run that is still open there is no number
 
+GLUED_WITHIN = 16  # characters back in which the digit before is looked for, past invisible ones
+
 # Between two digits: at most four separators, any number of invisible characters.
 _GAP = r"z*+(?:[ \-._s()n,]z*+){0,4}+"
 _RUN = re.compile(rf"[{DIGIT}](?:{_GAP}[{DIGIT}]){{0,{MOST_DIGITS - 1}}}+")
@@ -21,7 +23,7 @@ _DIGITS = frozenset("0123456789abcdefghij")
 _VALUES = {ord(kind): None for kind in " -._s()n,z"} | {ord("a") + value: str(value) for value in range(10)}
 
 # The rest of a group whose first digits have been looked at.
-REST_OF_GROUP = re.compile(r"[0-9](?:z*+[0-9])*+")
+REST_OF_GROUP = re.compile(rf"[0-9](?:z{{0,{GLUED_WITHIN - 1}}}+[0-9])*+")
 
 # From here on a number may start; a bracket or plus sign before its first digit belongs to it.
 START = re.compile(rf"(?:\(z{{0,8}}+)?+(?:\+z{{0,8}}+)?+([{DIGIT}])")
@@ -161,7 +163,7 @@ def digit_stands_before(window: Window, at: int) -> bool:
     """Whether the number at `at` goes on a longer list of digit groups."""
     kinds = window.kinds
     seps = 0
-    for place in range(at - 1, max(-1, at - 17), -1):
+    for place in range(at - 1, max(-1, at - GLUED_WITHIN - 1), -1):
         kind = kinds[place]
         if kind in _DIGITS:
             return True
@@ -176,7 +178,7 @@ def digit_stands_before(window: Window, at: int) -> bool:
 
 def _previous_digit(kinds: str, at: int) -> int | None:
     """The digit glued to `at`, with nothing but invisible characters between."""
-    for place in range(at - 1, max(-1, at - 17), -1):
+    for place in range(at - 1, max(-1, at - GLUED_WITHIN - 1), -1):
         if kinds[place] in _DIGITS:
             return place
         if kinds[place] != "z":

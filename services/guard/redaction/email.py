@@ -24,7 +24,8 @@ _IDN_STUFF = re.compile(r"[CLM0-9a-jz\-]*+")
 
 _COMMON_TOP = "(?:com|net|org|edu|gov)[.]cn|com|cn|net|org|edu|gov|io|co|hk|tw|uk|de|me|info|biz"
 _GLUED_TOP = re.compile(rf"(?:[a-z0-9_-]+\.)+?(?:{_COMMON_TOP})(?=[0-9])", re.ASCII)
-_STOP_TOP = re.compile(rf"[a-z0-9_-]+(?:。(?:{_COMMON_TOP}))+(?![a-z0-9])", re.ASCII)
+_STOP_TOP = re.compile(rf"[a-z0-9_-]+(?:[。｡](?:{_COMMON_TOP}))+(?![a-z0-9])", re.ASCII | re.IGNORECASE)
+_NO_STOP_TOP = re.compile(r"[^a-zA-Z.。｡]")
 _IDN_TOPS = (
     "中国",
     "中國",
@@ -170,27 +171,39 @@ def _idn_end(window: Window, first: int, end: int) -> int | None:
             raise _Undecided
         return next((end + len(top) for top in _IDN_TOPS if text.startswith(top, end)), None)
     if after == "o" and first < end and "." not in kinds[first:end]:
-        tail = text[first : end + IDN_BOUND]
-        if len(window) < end + IDN_BOUND and not window.ended and not re.search("[^a-z]", plain(text[end + 1 :])):
-            raise _Undecided
-        stop = _STOP_TOP.match(plain(tail).replace("｡", "。"))
-        return first + stop.end() if stop and len(plain(tail)) == len(tail) else None
+        return _stopped_end(window, first, end)
     if after in "Cabcdefghij" and "." not in kinds[first:end]:
-        label = _IDN_LABEL.match(kinds, first)
-        if label is None:
-            stuff = _IDN_STUFF.match(kinds, first, first + 2 * IDN_BOUND)
-            if stuff and stuff.end() == len(window) and not window.ended and len(stuff.group()) < 2 * IDN_BOUND:
-                raise _Undecided
-            return None
-        rest = kinds[label.end() : label.end() + IDN_BOUND]
-        if len(rest) < IDN_BOUND and not window.ended:
-            raise _Undecided
-        for top in _IDN_TOPS:
-            if text.startswith(top, label.end()):
-                return label.end() + len(top)
-        latin = _TOP.match(kinds, label.end())
-        return _without_trailing_ignored(kinds, latin.end()) if latin else None
+        return _chinese_label_end(window, first)
     return None
+
+
+def _stopped_end(window: Window, first: int, end: int) -> int | None:
+    """example。com"""
+    limit = end + IDN_BOUND
+    if len(window) < limit and not window.ended and not _NO_STOP_TOP.search(window.text, end + 1):
+        raise _Undecided
+    stop = _STOP_TOP.match(window.text, first, limit)
+    return stop.end() if stop else None
+
+
+def _chinese_label_end(window: Window, first: int) -> int | None:
+    """例子.公司, 例子.com"""
+    kinds, text = window.kinds, window.text
+    limit = first + 2 * IDN_BOUND
+    label = _IDN_LABEL.match(kinds, first, limit)
+    if label is None:
+        stuff = _IDN_STUFF.match(kinds, first, limit)
+        if stuff and stuff.end() == len(window) < limit and not window.ended:
+            raise _Undecided
+        return None
+    limit = label.end() + IDN_BOUND
+    if len(window) < limit and not window.ended:
+        raise _Undecided
+    for top in _IDN_TOPS:
+        if text.startswith(top, label.end()):
+            return label.end() + len(top)
+    latin = _TOP.match(kinds, label.end(), limit)
+    return _without_trailing_ignored(kinds, latin.end()) if latin else None
 
 
 def _without_trailing_ignored(kinds: str, end: int) -> int:

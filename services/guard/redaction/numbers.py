@@ -158,7 +158,9 @@ def _fraction_before(window: Window, opening: int) -> bool:
 def _fraction_after(window: Window, end: int) -> bool | None:
     """13800138000.50: a point and one or two digits, and then no more."""
     tail = window.kinds[end : end + 4]
-    if not window.ended and len(tail) < 4 and (tail == "" or tail[0] == "."):
-        return None if tail == "" or all(kind == "." or kind.isdigit() for kind in tail) else False
+    if tail and tail[0] != ".":
+        return False
     digits = len(tail[1:]) - len(tail[1:].lstrip("0123456789"))
-    return tail[:1] == "." and 1 <= digits <= 2
+    if 1 + digits >= len(tail) and len(tail) < 4 and not window.ended:
+        return None
+    return 1 <= digits <= 2
