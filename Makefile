@@ -7,7 +7,7 @@ SHELL := bash
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PIP    := $(BIN)/python -u -m pip --disable-pip-version-check --no-input
 
 # A stamp carries the hash of what it was made from, so that nothing runs when nothing changed, whatever the clock
 # of a checkout says. The second also names the folder: an editable install points into it.

@@ -17,8 +17,10 @@ async def greet(stack: Stack, plans: list[Plan], say: Say) -> None:
     """Raises CannotStart when the question is not answered: such a stack is not up."""
     say(f"\n> {QUESTION}")
     command = (sys.executable, "-m", "strongroom.cli.main", "ask", QUESTION, "--priority", "interactive")
+    elsewhere = ("STRONGROOM_ADDRESS", "STRONGROOM_API_KEY")  # may name another stack than this one
+    own = {name: value for name, value in stack.environment.items() if name not in elsewhere}
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, env=stack.environment, start_new_session=True
+        *command, stdin=asyncio.subprocess.DEVNULL, env=own, start_new_session=True
     )
     try:
         code = await process.wait()

@@ -1,4 +1,4 @@
-"""The default model, converted once into HOME/models before the first worker starts."""
+"""The default model: converted once into HOME/models before the first worker starts, and served before `up` is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from chassis.start import CannotStart
 from stack.options import Stack
 from stack.reporting import Say
 
+SERVED_SECONDS = 20.0
+SERVED_PAUSE_SECONDS = 0.05
 CONVERT = "services.inference.models.convert"
 
 
@@ -40,3 +42,33 @@ async def prepare_model(stack: Stack, say: Say) -> None:
             await process.wait()
     if code != 0:
         raise CannotStart("the default model could not be prepared:\n" + "\n".join(last))
+
+
+async def until_served(stack: Stack) -> None:
+    """A worker is ready a moment before the gateway has heard of it, and whoever waits for `up` asks at once."""
+    try:
+        async with asyncio.timeout(SERVED_SECONDS):
+            while await asyncio.to_thread(_workers_known, stack) < stack.options.workers:
+                await asyncio.sleep(SERVED_PAUSE_SECONDS)
+    except TimeoutError:
+        raise CannotStart(
+            f"every service is ready, but the gateway does not list {stack.options.workers} workers\n"
+            f"logs: {stack.log_folder / 'gateway.log'}, {stack.log_folder / 'inference.log'}"
+        ) from None
+
+
+def _workers_known(stack: Stack) -> int:
+    from strongroom.client import Client
+    from strongroom.failures import CallFailed
+    from strongroom.location import Location
+
+    try:
+        with Client(Location(stack.home, _local(stack)), timeout_seconds=2) as client:
+            return sum(model.workers for model in client.models())
+    except CallFailed:
+        return 0
+
+
+def _local(stack: Stack) -> dict[str, str]:
+    """The stack's own gateway and key, whatever the environment names for others."""
+    return {"STRONGROOM_KEYS": str(stack.options.keys_folder)}

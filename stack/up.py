@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from chassis.start import CannotStart
 from stack import runfiles
 from stack.keys import make_development_keys
-from stack.model import is_needed, prepare_model
+from stack.model import is_needed, prepare_model, until_served
 from stack.options import Stack
 from stack.plan import plans, service_of
 from stack.ports import taken_ports
@@ -93,6 +93,7 @@ class _Run:
         await _all_or_first_failure(
             self._supervisor.bring_up(others, seconds), self._bring_up_workers(workers, seconds)
         )
+        await until_served(stack)
         return planned
 
     async def _bring_up_workers(self, workers: list[Plan], seconds: float) -> None:

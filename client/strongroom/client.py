@@ -1,4 +1,4 @@
-"""A caller's connection to the gateway: ask, stream, cancel, receipts.
+"""A caller's connection to the gateway: ask, stream, cancel, receipts, models.
 
 with Client() as client:
     for event in client.stream(Question.of("What is a letter of credit?")):
@@ -91,6 +91,16 @@ class Piece:
     reasoning: str
 
 
+@dataclass(frozen=True)
+class Model:
+    """Something that can be asked."""
+
+    id: str
+    context_tokens: int
+    workers: int
+    engine: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The whole answer and everything known about it."""
@@ -152,6 +162,11 @@ class Client:
         """The answer in one piece."""
         response = self._call("Generate", pb.GenerateRequest(prompt=_prompt(question)), self._timeout)
         return _answer(response.outcome, response.text, response.reasoning)
+
+    def models(self) -> list[Model]:
+        """What live workers serve now."""
+        response = self._call("ListModels", pb.ListModelsRequest(), self._timeout)
+        return [Model(model.id, model.context_tokens, model.workers, model.engine) for model in response.models]
 
     def cancel(self, request_id: str) -> bool:
         """True if the request was still running."""

@@ -34,7 +34,7 @@ class Location:
     def api_key(self) -> str:
         if key := self.environ.get("STRONGROOM_API_KEY"):
             return key.strip()
-        path = self.home / "keys" / API_KEY_FILE
+        path = Path(self.environ.get("STRONGROOM_KEYS") or self.home / "keys").expanduser() / API_KEY_FILE
         try:
             return path.read_text().strip()
         except FileNotFoundError:

@@ -162,6 +162,9 @@ class _Gateway(rpc.GatewayServiceServicer):
             yield pb.StreamGenerateResponse(delta=pb.Delta(text=piece))
         yield pb.StreamGenerateResponse(outcome=self._stack.outcome(request.prompt))
 
+    def ListModels(self, request: Any, context: Any) -> Any:
+        return pb.ListModelsResponse(models=[pb.Model(id="tiny", context_tokens=64, workers=2, engine="echo")])
+
 
 class _Audit(audit_pb2_grpc.AuditServiceServicer):
     def __init__(self, stack: FakeStack) -> None:

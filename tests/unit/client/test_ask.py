@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from strongroom.cli.main import main
-from strongroom.client import Client, Question
+from strongroom.client import Client, Model, Question
 from strongroom.location import Location
 from strongroom.verify import verify_receipt
 
@@ -190,3 +190,15 @@ def test_leaving_a_stream_cancels_it(stack: Any) -> None:
         assert not stack.left.is_set()
         stream.close()
         assert stack.left.wait(10)
+
+
+def test_the_models_that_can_be_asked_are_listed(stack: Any) -> None:
+    with Client(Location(stack.home, {})) as client:
+        assert client.models() == [Model("tiny", context_tokens=64, workers=2, engine="echo")]
+
+
+def test_keys_may_lie_elsewhere_than_in_the_home(stack: Any, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (stack.home / "keys").rename(elsewhere)
+    with Client(Location(stack.home, {"STRONGROOM_KEYS": str(elsewhere)})) as client:
+        assert client.ask(Question.of("Why?")).text == "The vault is closed."
