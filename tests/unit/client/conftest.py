@@ -154,7 +154,8 @@ class _Gateway(rpc.GatewayServiceServicer):
         self._admit(request, context)
         yield pb.StreamGenerateResponse(started=pb.Started(request_id="r-1", model="tiny", trace_id="ab" * 16))
         if self._stack.waits:
-            context.add_callback(self._stack.left.set)
+            if not context.add_callback(self._stack.left.set):  # the caller left before this line
+                self._stack.left.set()
             self._stack.left.wait()
         for number, piece in enumerate(self._stack.text):
             if number == self._stack.breaks_after and self._stack.failure:
