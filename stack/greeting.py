@@ -10,13 +10,23 @@ from stack.options import Stack
 from stack.process import Plan
 from stack.reporting import Say
 
-QUESTION = "Name three things a bank keeps in its strongroom."
+QUESTION = "What is the capital of France?"
 
 
 async def greet(stack: Stack, plans: list[Plan], say: Say) -> None:
     """Raises CannotStart when the question is not answered: such a stack is not up."""
     say(f"\n> {QUESTION}")
-    command = (sys.executable, "-m", "strongroom.cli.main", "ask", QUESTION, "--priority", "interactive")
+    command = (
+        sys.executable,
+        "-m",
+        "strongroom.cli.main",
+        "ask",
+        QUESTION,
+        "--temperature",
+        "0",
+        "--priority",
+        "interactive",
+    )
     elsewhere = ("STRONGROOM_ADDRESS", "STRONGROOM_API_KEY")  # may name another stack than this one
     own = {name: value for name, value in stack.environment.items() if name not in elsewhere}
     process = await asyncio.create_subprocess_exec(

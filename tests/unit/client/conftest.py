@@ -152,10 +152,10 @@ class _Gateway(rpc.GatewayServiceServicer):
 
     def StreamGenerate(self, request: pb.StreamGenerateRequest, context: Any) -> Any:
         self._admit(request, context)
+        if self._stack.waits:  # told before the first event: after it, a caller who left lets nothing run here
+            context.add_callback(self._stack.left.set)
         yield pb.StreamGenerateResponse(started=pb.Started(request_id="r-1", model="tiny", trace_id="ab" * 16))
         if self._stack.waits:
-            if not context.add_callback(self._stack.left.set):  # the caller left before this line
-                self._stack.left.set()
             self._stack.left.wait()
         for number, piece in enumerate(self._stack.text):
             if number == self._stack.breaks_after and self._stack.failure:
