@@ -18,6 +18,8 @@ from services.gateway.requests.neighbours import FilterLost
 from services.gateway.requests.outcome import ALLOW, FLAG, REFUSE, Filtered, Finding, Screening
 from services.gateway.requests.question import Message
 
+# A filter that cannot be had again: what is not checked is not released.
+_CANNOT_GO_ON = ("POLICY_UNKNOWN", "FILTER_CANNOT_RESUME")
 # Unspecified is the strict case.
 _VERDICTS = {pb.VERDICT_ALLOW: ALLOW, pb.VERDICT_FLAG: FLAG}
 
@@ -101,6 +103,8 @@ class GuardClient:
         if answer.status.code:
             if answer.status.reason == "FILTER_LOST":
                 raise FilterLost
+            if answer.status.reason in _CANNOT_GO_ON:
+                return pb.ItemReply(filtered=pb.Filtered(withheld=True, rule=answer.status.reason))
             raise failure(answer.status)
         return answer
 

@@ -42,6 +42,7 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
 
     verdict: int = guard_pb2.VERDICT_ALLOW
     losing: bool = False  # the next piece finds its filter lost
+    unable: str = ""  # the reason with which a rebuild is refused
     digest: bytes = b"p" * 32
     items: list[guard_pb2.Item] = field(default_factory=list)
 
@@ -57,6 +58,8 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
         elif self.losing and not item.filter.rebuild:
             self.losing = False
             reply.status.code, reply.status.reason = 9, "FILTER_LOST"
+        elif self.unable and item.filter.rebuild:
+            reply.status.code, reply.status.reason = 9, self.unable
         else:
             reply.filtered.text = item.filter.text[item.filter.released_chars :]
         return reply

@@ -71,6 +71,16 @@ async def test_a_guard_that_lost_the_filter_is_fed_again_and_no_text_is_lost(doo
     assert reply.text == "one two three"
 
 
+@pytest.mark.parametrize("reason", ["POLICY_UNKNOWN", "FILTER_CANNOT_RESUME"])
+async def test_invariant_7_an_answer_whose_filter_cannot_be_had_again_ends_withheld(door, reason):
+    """Fails if `_CANNOT_GO_ON` lacks the reason: the answer then breaks instead of ending by policy."""
+    door.queue.script = [Step("one ", 8), Step("two ", 8)]
+    door.guard.losing, door.guard.unable = True, reason
+    reply = await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())
+    assert reply.outcome.finish_reason == pb.FINISH_REASON_WITHHELD and reply.outcome.guard.rule == reason
+    assert reply.text == "" and door.audit.kinds() == ["accept", "end"]
+
+
 async def test_a_caller_who_leaves_cancels_and_the_record_ends(door, until):
     door.queue.script = [Step("Hello", 1)]
     call = door.stub.StreamGenerate(pb.StreamGenerateRequest(prompt=prompt()), metadata=door.key())
