@@ -17,7 +17,7 @@ from stack.reporting import Say, last_words
 from stack.restarts import Restarts
 from stack.runfiles import RunFile
 
-PROBE_PAUSE_SECONDS = 0.05
+PROBE_PAUSE_SECONDS = 0.1
 MAX_EARLY_DEATHS = 3  # before it was ever ready: then starting again helps nobody
 
 
