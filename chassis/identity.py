@@ -52,19 +52,24 @@ def identified(
 
     @asynccontextmanager
     async def layer(call: Call) -> AsyncIterator[None]:
-        principal = _principal(call.metadata, known)
-        if not principal.grants & allowed.get(call.method, frozenset()):
-            raise PermissionDenied(f"this credential may not call {call.method}", reason="METHOD_NOT_ALLOWED")
-        current_principal.set(principal)
+        admit(str(call.metadata.get("authorization", "")), known, allowed.get(call.method, frozenset()), call.method)
         yield
 
     return layer
 
 
-def _principal(metadata: Mapping[str, str | bytes], known: Mapping[str, Principal]) -> Principal:
-    scheme, _, token = str(metadata.get("authorization", "")).partition(" ")
+def admit(authorization: str, known: Mapping[str, Principal], grants: frozenset[str], method: str) -> None:
+    """Sets the current principal from an `authorization` value, if one of `grants` is its own; both edges call it."""
+    principal = _principal(authorization, known)
+    if not principal.grants & grants:
+        raise PermissionDenied(f"this credential may not call {method}", reason="METHOD_NOT_ALLOWED")
+    current_principal.set(principal)
+
+
+def _principal(authorization: str, known: Mapping[str, Principal]) -> Principal:
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated("no credential: send metadata `authorization: Bearer <key>`", reason="NO_CREDENTIAL")
+        raise Unauthenticated("no credential: send `authorization: Bearer <key>`", reason="NO_CREDENTIAL")
     principal = known.get(digest(token.strip()))
     if principal is None:
         raise Unauthenticated("this credential is not known here: check the key", reason="UNKNOWN_CREDENTIAL")

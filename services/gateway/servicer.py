@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import grpc
@@ -12,20 +12,18 @@ from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
 from chassis.deadlines import REPORTING_SECONDS
 from chassis.failures import InvalidArgument
-from chassis.identity import current_principal
-from chassis.tracing import trace_id
+from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
 from services.gateway.audit_client import AuditClient
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import Party
-from services.gateway.requests.outcome import Broken, Delta, Event, Finding, Outcome, Started
-from services.gateway.requests.question import Caller, Message, Question, Sampling
+from services.gateway.requests.outcome import Delta, Finding, Outcome, Started
+from services.gateway.requests.question import Message, Question, Sampling
 
 ENDING_SECONDS = 0.05  # kept of the deadline, so that a request ends before its call does
 
-_CALLERS = frozenset({"role:caller"})
 ALLOWED = {
-    f"/strongroom.gateway.v1.GatewayService/{method}": _CALLERS
+    f"/strongroom.gateway.v1.GatewayService/{method}": CALLERS
     for method in ("Generate", "StreamGenerate", "Cancel", "GetReceipt", "ListModels")
 }
 _PRIORITIES = {
@@ -43,13 +41,13 @@ class GatewayServicer(rpc.GatewayServiceServicer):
 
     def __init__(self, conductor: Conductor, audit: AuditClient, default_deadline: float, max_deadline: float) -> None:
         self._conductor, self._audit = conductor, audit
-        self._default_deadline, self._max_deadline = default_deadline, max_deadline
+        self._deadlines = Deadlines(default_deadline, max_deadline)
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         async with self._asked(request.prompt, context) as life:
             text: list[str] = []
             while True:
-                event = _unbroken(await life.next_event())
+                event = await next_event(life)
                 if isinstance(event, Delta):
                     text.append(event.text)
                 elif isinstance(event, Outcome):
@@ -60,16 +58,16 @@ class GatewayServicer(rpc.GatewayServiceServicer):
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         async with self._asked(request.prompt, context) as life:
             while True:
-                event = _unbroken(await life.next_event())
+                event = await next_event(life)
                 yield _response(event)
                 if isinstance(event, Outcome):
                     return
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
-        return pb.CancelResponse(cancelled=self._conductor.cancel(_request_id(request.request_id), _caller()))
+        return pb.CancelResponse(cancelled=self._conductor.cancel(_request_id(request.request_id), current_caller()))
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Context) -> pb.GetReceiptResponse:
-        document = await self._audit.receipt(_request_id(request.request_id), Party(_caller(), ""))
+        document = await self._audit.receipt(_request_id(request.request_id), Party(current_caller(), ""))
         return pb.GetReceiptResponse(receipt=_receipt(document))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
@@ -81,28 +79,10 @@ class GatewayServicer(rpc.GatewayServiceServicer):
             model.seen_time.FromMilliseconds(served.seen_ms)
         return response
 
-    @asynccontextmanager
-    async def _asked(self, prompt: pb.Prompt, context: Context) -> AsyncIterator[Life]:
-        """A life with this call attached to it; it ends early when the call does."""
-        remaining = context.time_remaining()
-        seconds = min(self._default_deadline if remaining is None else remaining, self._max_deadline)
+    def _asked(self, prompt: pb.Prompt, context: Context) -> AbstractAsyncContextManager[Life]:
+        seconds = self._deadlines.of(context.time_remaining())
         seconds = max(seconds - REPORTING_SECONDS - ENDING_SECONDS, 0.0)
-        life = self._conductor.start(_question(prompt), _caller(), trace_id(), seconds)
-        try:
-            yield life
-        finally:
-            life.detach()
-
-
-def _unbroken(event: Event) -> Event:
-    if isinstance(event, Broken):
-        raise event.error
-    return event
-
-
-def _caller() -> Caller:
-    principal = current_principal.get()
-    return Caller(principal.tenant, principal.name)
+        return asked(self._conductor, _question(prompt), seconds)
 
 
 def _request_id(request_id: str) -> str:
@@ -112,17 +92,17 @@ def _request_id(request_id: str) -> str:
 
 
 def _question(prompt: pb.Prompt) -> Question:
-    asked = prompt.sampling
+    chosen = prompt.sampling
     return Question(
         messages=tuple(Message(message.role, message.content) for message in prompt.messages),
         model=prompt.model,
         sampling=Sampling(
-            temperature=asked.temperature if asked.HasField("temperature") else None,
-            top_p=asked.top_p if asked.HasField("top_p") else None,
-            top_k=asked.top_k if asked.HasField("top_k") else None,
-            seed=asked.seed if asked.HasField("seed") else None,
-            max_tokens=asked.max_tokens if asked.HasField("max_tokens") else None,
-            stop=tuple(asked.stop),
+            temperature=chosen.temperature if chosen.HasField("temperature") else None,
+            top_p=chosen.top_p if chosen.HasField("top_p") else None,
+            top_k=chosen.top_k if chosen.HasField("top_k") else None,
+            seed=chosen.seed if chosen.HasField("seed") else None,
+            max_tokens=chosen.max_tokens if chosen.HasField("max_tokens") else None,
+            stop=tuple(chosen.stop),
         ),
         subject=prompt.subject,
         idempotency_key=prompt.idempotency_key,
@@ -130,13 +110,12 @@ def _question(prompt: pb.Prompt) -> Question:
     )
 
 
-def _response(event: Event) -> pb.StreamGenerateResponse:
+def _response(event: Started | Delta | Outcome) -> pb.StreamGenerateResponse:
     if isinstance(event, Started):
         started = pb.Started(request_id=event.request_id, model=event.model, trace_id=event.trace_id)
         return pb.StreamGenerateResponse(started=started)
     if isinstance(event, Delta):
         return pb.StreamGenerateResponse(delta=pb.Delta(text=event.text))
-    assert isinstance(event, Outcome)
     return pb.StreamGenerateResponse(outcome=_outcome(event))
 
 

@@ -47,7 +47,7 @@ class Conductor:
         except Unavailable:
             raise
         except ServiceError as error:
-            self._rejections.note(caller, error.reason, error.field, trace_id)
+            self.reject(error, caller, trace_id)
             raise
         life = Life(terms, self._neighbours)
         self._lives[terms.request_id] = life
@@ -55,6 +55,10 @@ class Conductor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return life
+
+    def reject(self, error: ServiceError, caller: Caller, trace_id: str) -> None:
+        """Leaves a REJECTED entry for what a door could not even read as a question."""
+        self._rejections.note(caller, error.reason, error.field, trace_id)
 
     def cancel(self, request_id: str, caller: Caller) -> bool:
         """Ends a running request of this caller; False when it is over or not theirs."""

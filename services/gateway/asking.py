@@ -1,0 +1,50 @@
+"""What the two doors, gRPC and HTTP, do alike with a question."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from chassis.identity import current_principal
+from chassis.tracing import trace_id
+from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.life import Life
+from services.gateway.requests.outcome import Broken, Delta, Outcome, Started
+from services.gateway.requests.question import Caller, Question
+
+CALLERS = frozenset({"role:caller"})  # the grant that opens either door
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a request may take, in seconds."""
+
+    default: float
+    most: float
+
+    def of(self, asked: float | None) -> float:
+        return min(self.default if asked is None else asked, self.most)
+
+
+@asynccontextmanager
+async def asked(conductor: Conductor, question: Question, seconds: float) -> AsyncIterator[Life]:
+    """A life with this call attached to it; it ends early when the call does."""
+    life = conductor.start(question, current_caller(), trace_id(), seconds)
+    try:
+        yield life
+    finally:
+        life.detach()
+
+
+def current_caller() -> Caller:
+    principal = current_principal.get()
+    return Caller(principal.tenant, principal.name)
+
+
+async def next_event(life: Life) -> Started | Delta | Outcome:
+    """What a caller is told next. Raises what the request ended with, where that is an error."""
+    event = await life.next_event()
+    if isinstance(event, Broken):
+        raise event.error
+    return event
