@@ -60,8 +60,9 @@ def journal_counters(stack: LocalStack) -> Counter[str]:
         lines = reply.read().decode().splitlines()
     counters: Counter[str] = Counter()
     for line in lines:
-        if line.startswith("strongroom_audit_"):
-            name, _, value = line.rpartition(" ")
+        labelled, _, value = line.rpartition(" ")
+        name = labelled.partition("{")[0]
+        if name.startswith("strongroom_audit_") and name.endswith("_total"):
             counters[name.removeprefix("strongroom_audit_").removesuffix("_total")] += int(float(value))
     return counters
 

@@ -14,12 +14,13 @@ from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt
+from services.audit.metrics import AuditMetrics
 from services.audit.records.planning import Clock
 from services.audit.sealing.provider import KeyUnusable
 from services.audit.sequencer import Sequencer
 from services.audit.servicer import ALLOWED, SERVICE, AuditServicer
 from services.audit.settings import AuditSettings
-from services.audit.writer import LogDiverged, Writer
+from services.audit.writer import LogDiverged, Observer, Writer
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,16 @@ class JournalFailed(Exception):
 
 async def main(settings: AuditSettings) -> None:
     token, known = service_token(settings.keys_folder, "audit"), load_credentials(settings.keys_folder)
-    health = Health()
+    health, metrics = Health(), AuditMetrics()
     async with AsyncExitStack() as opened:
         opened.callback(export_spans("audit", settings.traces, token))
-        await opened.enter_async_context(serving_http(settings.http_address("audit"), lambda: health.reason))
-        writer = opened.enter_context(closing(await asyncio.to_thread(_open, settings)))
+        await opened.enter_async_context(
+            serving_http(settings.http_address("audit"), lambda: health.reason, [metrics.route()])
+        )
+        observer = Observer(metrics.group_committed, metrics.answered)
+        writer = opened.enter_context(closing(await asyncio.to_thread(_open, settings, observer)))
         sequencer = await opened.enter_async_context(Sequencer.running(writer, settings.sequencer_limits))
+        metrics.watch(writer, sequencer, settings.folders)
         address = settings.address("audit")
         await opened.enter_async_context(
             serving(
@@ -52,9 +57,9 @@ async def main(settings: AuditSettings) -> None:
         await _until_stopped(sequencer)
 
 
-def _open(settings: AuditSettings) -> Writer:
+def _open(settings: AuditSettings, observer: Observer) -> Writer:
     try:
-        return Writer(settings.folders, Clock(time.time, time.monotonic), settings.writer_limits)
+        return Writer(settings.folders, Clock(time.time, time.monotonic), settings.writer_limits, observer=observer)
     except (KeyUnusable, JournalCorrupt, JournalLocked, LogDiverged) as problem:
         raise CannotStart(str(problem)) from None
 

@@ -42,6 +42,11 @@ class Publisher:
         self._tiles_written = tiles_written
         self._published = 0
 
+    @property
+    def published(self) -> int:
+        """Leaves that the checkpoint file covers."""
+        return self._published
+
     def publish(self, signed: SignedCheckpoint) -> None:
         """A checkpoint is only written once everything below it is, so a running folder always verifies."""
         if signed.size <= self._published:

@@ -100,6 +100,10 @@ class Sequencer:
             await self._taken.wait()
 
     @property
+    def waiting_items(self) -> int:
+        return len(self._line)
+
+    @property
     def _full(self) -> bool:
         return len(self._line) >= self._limits.waiting_items or self._line_bytes >= self._limits.waiting_bytes
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.audit.journal.frame import FrameInvalid
+from services.audit.journal.frame import Entry, FrameInvalid
 from services.audit.journal.journal import Cut, Journal, JournalLimits, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import LogKeys, open_keys
@@ -62,6 +63,14 @@ class FaultPoints:
     sync: Callable[[int], None] = os.fdatasync
 
 
+@dataclass(frozen=True)
+class Observer:
+    """Told, in the writer's thread, of every group with its seconds until durable, and of every group's answers."""
+
+    group_committed: Callable[[Sequence[Entry], float], None] = lambda entries, seconds: None
+    answered: Callable[[Sequence[Outcome | Exception]], None] = lambda answers: None
+
+
 @dataclass(frozen=True, kw_only=True)
 class WriterLimits:
     journal: JournalLimits = field(default_factory=JournalLimits)
@@ -77,9 +86,10 @@ class Writer:
         *,
         random: Callable[[int], bytes] = os.urandom,
         faults: FaultPoints | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """Opens the log: reads the whole journal, checks it against the stored checkpoint, then cuts and appends."""
-        self._faults = faults or FaultPoints()
+        self._faults, self._observer = faults or FaultPoints(), observer or Observer()
         limits = limits or WriterLimits()
         for folder in (folders.journal, folders.tlog, folders.keys):
             open_directory(folder)
@@ -89,16 +99,16 @@ class Writer:
         self.origin = self._keys.signer.name
         keytree = KeyTree(folders.wrapped_keys, self._keys.provider, new=new, random=random)
         self._keytree = keytree
-        self._journal = Journal(folders.journal, self.origin, limits.journal, sync=self._faults.sync)
+        self.journal = Journal(folders.journal, self.origin, limits.journal, sync=self._faults.sync)
         try:
             self._open(folders, clock, limits, random)
         except BaseException:
-            self._journal.close()
+            self.journal.close()
             raise
 
     def _open(self, folders: Folders, clock: Clock, limits: WriterLimits, random: Callable[[int], bytes]) -> None:
         self.tree = Tree()
-        self.stored = StoredEntries(self._journal, self._keytree)
+        self.stored = StoredEntries(self.journal, self._keytree)
         self.recorder = Recorder(
             self.origin,
             self._keytree,
@@ -109,15 +119,15 @@ class Writer:
             limits.records,
             lambda item, signed: answer_again(self.recorder, self.stored, item, signed),
         )
-        self.reader = RecordReader(self._journal, self.stored, self.recorder)
+        self.reader = RecordReader(self.journal, self.stored, self.recorder)
         self.publisher = Publisher(folders.tlog, self.tree, self.stored.leaf_bytes, self._faults.tiles_written)
         replay = Replay(self.recorder, self.stored, self.tree)
         try:
-            cut = self._journal.scan(replay.visit)
+            cut = self.journal.scan(replay.visit)
         except FrameInvalid as invalid:
             raise JournalCorrupt(f"{folders.journal}: a whole frame is not valid: {invalid}") from None
         self._check_checkpoint(folders.tlog / CHECKPOINT)
-        self._journal.start()
+        self.journal.start()
         replay.finish(clock.now_ms())
         repaired = self.publisher.rebuild(self.tree.size)
         self._commit_started(cut, repaired)
@@ -160,11 +170,15 @@ class Writer:
             if entries:
                 self._keytree.flush()
                 self._faults.appending()
-                locations = self._journal.append(entries)
+                began = time.perf_counter()
+                locations = self.journal.append(entries)
+                self._observer.group_committed(entries, time.perf_counter() - began)
                 self._faults.synced()
                 self._settle(plans, locations)
                 self.checkpoint = self._sign()
-            return [self._answer(plan) for plan in plans]
+            answers = [self._answer(plan) for plan in plans]
+        self._observer.answered(answers)
+        return answers
 
     def _plan(self, item: Item) -> Plan | Exception:
         try:
@@ -239,4 +253,4 @@ class Writer:
         self.publish()
 
     def close(self) -> None:
-        self._journal.close()
+        self.journal.close()

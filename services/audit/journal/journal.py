@@ -69,6 +69,8 @@ class Journal:
         self._allocated = 0
         self._file = -1
         self._poisoned = False
+        self.syncs = 0  # every fdatasync and fsync since start
+        self.bytes_written = 0  # of frames
         self._lock = self._take_lock()
 
     def _take_lock(self) -> int:
@@ -111,7 +113,7 @@ class Journal:
             return
         self._file = os.open(self._segments[-1][1], os.O_RDWR)
         os.ftruncate(self._file, self._end)
-        os.fsync(self._file)
+        self._fsync(self._file)
         self._allocated = self._end
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
@@ -121,6 +123,7 @@ class Journal:
         self._poisoned = True
         locations = self._write(entries)
         self._sync(self._file)
+        self.syncs += 1
         self._check_in_place()
         self._poisoned = False
         return locations
@@ -138,6 +141,7 @@ class Journal:
             locations.append((len(self._segments) - 1) << OFFSET_BITS | at)
             at += len(frame)
         _write_all(self._file, b"".join(frames), self._end)
+        self.bytes_written += at - self._end
         self._end, self._next_number = at, group + len(frames)
         return locations
 
@@ -153,17 +157,22 @@ class Journal:
         chunk = self._limits.chunk_bytes
         target = -(-(self._end + total) // chunk) * chunk
         _write_all(self._file, bytes(target - self._allocated), self._allocated)
-        os.fsync(self._file)
+        self._fsync(self._file)
         self._allocated = target
+
+    def _fsync(self, file: int) -> None:
+        os.fsync(file)
+        self.syncs += 1
 
     def _finish_segment(self) -> None:
         os.ftruncate(self._file, self._end)
-        os.fsync(self._file)
+        self._fsync(self._file)
         os.close(self._file)
 
     def _start_segment(self) -> None:
         path = self._directory / segment.file_name(self._next_number)
         segment.create(path, self._origin, self._next_number, self._limits.chunk_bytes)
+        self.syncs += segment.SYNCS_OF_CREATE
         self._segments.append((self._next_number, path))
         self._file = os.open(path, os.O_RDWR)
         self._allocated = os.fstat(self._file).st_size

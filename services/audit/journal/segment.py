@@ -15,6 +15,7 @@ from services.audit.journal.frame import MAGIC, Frame, FrameInvalid, decode_fram
 SEGMENT_MAGIC = b"SRJOURNL"
 SEGMENT_VERSION = 1
 SUFFIX = ".journal"
+SYNCS_OF_CREATE = 2  # the file and its folder
 
 
 class JournalCorrupt(Exception):
