@@ -1,4 +1,8 @@
-"""Attribute names of spans: OpenTelemetry GenAI conventions v1.41.1, and our own. The only place that spells them."""
+"""Names of OpenTelemetry's GenAI conventions v1.41.1, and our own of spans. The only place that spells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
@@ -14,6 +18,7 @@ FINISH_REASONS = "gen_ai.response.finish_reasons"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 ERROR_TYPE = "error.type"
+TOKEN_TYPE = "gen_ai.token.type"  # input or output
 
 CHAT = "chat"  # our one operation
 OURS = "strongroom"  # provider: the conventions allow a name of one's own for self-hosted models
@@ -27,3 +32,41 @@ POLICY = "strongroom.guard.policy_digest"
 FINDINGS = "strongroom.guard.findings"  # how many
 RELEASE_N = "strongroom.release.n"
 EPOCH = "strongroom.claim.epoch"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A histogram of the conventions, with its buckets. The unit {token} is an annotation and joins no name."""
+
+    name: str
+    unit: str
+    buckets: tuple[float, ...]
+
+    @property
+    def prometheus(self) -> str:
+        spelled = label(self.name)
+        return f"{spelled}_{self.unit}" if self.unit else spelled
+
+
+def label(attribute: str) -> str:
+    """An attribute's name as Prometheus spells it."""
+    return attribute.replace(".", "_")
+
+
+_OPERATION_SECONDS = tuple(0.01 * 2**n for n in range(14))  # 0.01 to 81.92
+_TOKENS = tuple(4.0**n for n in range(14))  # 1 to 67,108,864
+
+CLIENT_DURATION = Measure("gen_ai.client.operation.duration", "seconds", _OPERATION_SECONDS)
+CLIENT_FIRST_CHUNK = Measure("gen_ai.client.operation.time_to_first_chunk", "seconds", _OPERATION_SECONDS)
+CLIENT_TOKENS = Measure("gen_ai.client.token.usage", "", _TOKENS)
+SERVER_DURATION = Measure("gen_ai.server.request.duration", "seconds", _OPERATION_SECONDS)
+SERVER_FIRST_TOKEN = Measure(
+    "gen_ai.server.time_to_first_token",
+    "seconds",
+    (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+SERVER_OUTPUT_TOKEN = Measure(
+    "gen_ai.server.time_per_output_token",
+    "seconds",
+    (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
+)

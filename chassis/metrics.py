@@ -21,6 +21,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 OTHER = "other"
 MAX_INITIAL_SERIES = 64
+UNITS = ("seconds", "bytes", "tokens", "requests", "jobs", "entries", "items", "records", "spans", "traces", "slots")
 
 M = TypeVar("M", bound=MetricWrapperBase)
 Amounts = Mapping[str, float]
@@ -33,6 +34,22 @@ class Label:
     name: str
     words: tuple[str, ...] = ()
     room: int = 0
+
+
+@dataclass(frozen=True)
+class Described:
+    """A metric as docs/metrics.md lists it."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+    @property
+    def unit(self) -> str:
+        """The last word of the name that says what is counted or measured."""
+        last = self.name.removesuffix("_total").rpartition("_")[2]
+        return last if last in UNITS else "1"
 
 
 class _Values:
@@ -94,33 +111,51 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.described: list[Described] = []
         ProcessCollector(registry=self.registry)
 
     def counter(self, name: str, meaning: str) -> Counter:
+        self._describe(name, "counter", meaning)
         return Counter(name, meaning, registry=self.registry)
 
     def counters(self, name: str, meaning: str, *labels: Label) -> Labelled[Counter]:
-        return Labelled(Counter(name, meaning, [label.name for label in labels], registry=self.registry), labels)
+        names = self._describe(name, "counter", meaning, *labels)
+        return Labelled(Counter(name, meaning, names, registry=self.registry), labels)
 
     def histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+        self._describe(name, "histogram", meaning)
         return Histogram(name, meaning, buckets=buckets, registry=self.registry)
 
     def histograms(self, name: str, meaning: str, buckets: Sequence[float], *labels: Label) -> Labelled[Histogram]:
-        names = [label.name for label in labels]
+        names = self._describe(name, "histogram", meaning, *labels)
         return Labelled(Histogram(name, meaning, names, buckets=buckets, registry=self.registry), labels)
 
     def counted(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """A counter that the service keeps itself."""
+        self._describe(name, "counter", meaning)
         self._read(lambda: CounterMetricFamily(name, meaning, labels=[]), lambda: [([], read())])
 
     def counted_by(self, name: str, meaning: str, label: Label, read: Callable[[], Amounts]) -> None:
-        self._read(lambda: CounterMetricFamily(name, meaning, labels=[label.name]), _folding(label, read))
+        names = self._describe(name, "counter", meaning, label)
+        self._read(lambda: CounterMetricFamily(name, meaning, labels=names), _folding(label, read))
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        self._describe(name, "gauge", meaning)
         self._read(lambda: GaugeMetricFamily(name, meaning, labels=[]), lambda: [([], read())])
 
     def gauge_by(self, name: str, meaning: str, label: Label, read: Callable[[], Amounts]) -> None:
-        self._read(lambda: GaugeMetricFamily(name, meaning, labels=[label.name]), _folding(label, read))
+        names = self._describe(name, "gauge", meaning, label)
+        self._read(lambda: GaugeMetricFamily(name, meaning, labels=names), _folding(label, read))
+
+    def info(self, name: str, meaning: str, labels: Sequence[str], read: Callable[[], Sequence[str]]) -> None:
+        """What is so now, as labels of a gauge that is 1. One series at a time, so nothing grows here."""
+        names = self._describe(name, "gauge", meaning, *map(Label, labels))
+        self._read(lambda: GaugeMetricFamily(name, meaning, labels=names), lambda: [(list(read()), 1.0)])
+
+    def _describe(self, name: str, kind: str, meaning: str, *labels: Label) -> list[str]:
+        names = [label.name for label in labels]
+        self.described.append(Described(name, kind, tuple(names), meaning))
+        return names
 
     def _read(self, family: Callable[[], Metric], read: Callable[[], Iterable[tuple[list[str], float]]]) -> None:
         self.registry.register(_Reading(family, read))

@@ -21,6 +21,7 @@ from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
+from streams.depths import Depth, look
 from streams.failures import QueueFull, QueueUnavailable
 from streams.jobs import SealedJob, seal_job
 from streams.reply import Reply
@@ -35,6 +36,10 @@ CANCEL_KEPT_MS = 600_000  # a tombstone outlives any deadline that the gateway g
 CANCELS_KEPT = 10_000  # entries, about
 FRAMES_A_READ = 256
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
+MODELS_KNOWN = 64  # work may wait for a model whose workers are gone: the most recent are still looked at
+
+
+NOTHING = Depth()
 
 
 @dataclass(slots=True)
@@ -60,7 +65,8 @@ class JobQueue:
         self._keys, self._boot, self._bound, self._clock = queue_keys, boot_id, bound, clock
         self._live: dict[str, _Live] = {}
         self._workers: tuple[Worker, ...] = ()
-        self._depths: dict[str, int] = {}
+        self._models: dict[str, None] = {}  # seen on workers, the most recent last
+        self._depths: dict[str, Depth] = {}
         self._owed_cancels: deque[str] = deque(maxlen=CANCELS_KEPT)
         self._last_entry = "0-0"
         self._available = False
@@ -81,8 +87,17 @@ class JobQueue:
         """Before a request is accepted: raises QueueUnavailable or QueueFull, from what is known to within a second."""
         if not self._available:
             raise QueueUnavailable
-        if self._depths.get(keys.work(model, priority), 0) >= self._bound:
+        if self.depth(model, priority).jobs >= self._bound:
             raise QueueFull(priority, self._bound)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that workers have served, also those that none does now."""
+        return tuple(self._models)
+
+    def depth(self, model: str, priority: str) -> Depth:
+        """As of the last second that Redis answered."""
+        return self._depths.get(keys.work(model, priority), NOTHING)
 
     async def submit(self, job: Job) -> Reply:
         """Adds the job and returns its reply. Raises QueueUnavailable or QueueFull: then nobody will run it. If the
@@ -254,9 +269,10 @@ class JobQueue:
         seats = (await pipe.execute())[2]
         written = await self._redis.mget([keys.WORKER + seat.decode() for seat in seats]) if seats else []
         self._workers = tuple(Worker.FromString(worker) for worker in written if worker)
-        models = {worker.model for worker in self._workers}
-        streams = [work for model in models for work in keys.work_streams(model).values()]
-        pipe = self._redis.pipeline(transaction=False)
-        for work in streams:
-            pipe.xlen(work)
-        self._depths = dict(zip(streams, await pipe.execute() if streams else [], strict=True))
+        for model in {worker.model for worker in self._workers}:
+            self._models.pop(model, None)
+            self._models[model] = None
+        for model in list(self._models)[:-MODELS_KNOWN]:
+            del self._models[model]
+        streams = [work for model in self._models for work in keys.work_streams(model).values()]
+        self._depths = dict(zip(streams, await look(self._redis, streams), strict=True))

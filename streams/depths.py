@@ -1,0 +1,28 @@
+"""How full the work streams are: what waits, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streams import scripts
+from streams.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """One class of one model."""
+
+    jobs: int = 0  # waiting or running: what the bound bounds
+    waiting: int = 0  # given to no worker yet
+    oldest_seconds: float = 0.0  # how long the first of those has waited, by Redis' clock; 0 when none waits
+
+
+async def look(redis: Connection, streams: Sequence[str]) -> list[Depth]:
+    """One round trip."""
+    if not streams:
+        return []
+    return [
+        Depth(jobs, waiting, waited_ms / 1000)
+        for jobs, waiting, waited_ms in await scripts.look.run(redis, streams, [])
+    ]
