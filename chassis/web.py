@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from chassis.connections import IDLE_SECONDS, MAX_HEAD_BYTES, BoundedConnection, Limits
 from chassis.server import CannotBind
 
 DRAIN_SECONDS = 5  # what open responses get on the way out
+LIMITS = Limits()
 
 
 class _QuietServer(uvicorn.Server):
@@ -28,7 +31,7 @@ class _QuietServer(uvicorn.Server):
 
 @asynccontextmanager
 async def serving_http(
-    address: str, not_ready: Callable[[], str], routes: Sequence[BaseRoute] = ()
+    address: str, not_ready: Callable[[], str], routes: Sequence[BaseRoute] = (), limits: Limits = LIMITS
 ) -> AsyncIterator[int]:
     """HTTP on `address` while open; yields the port. `not_ready` gives why no work is taken, empty when it is."""
 
@@ -41,7 +44,17 @@ async def serving_http(
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes])
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=DRAIN_SECONDS
+        app,
+        http=partial(BoundedConnection, limits=limits),  # type: ignore[arg-type]
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
     )
     listener = _listener(address)  # bound here: uvicorn leaves the process when it cannot
     server = _QuietServer(config)

@@ -9,11 +9,12 @@ from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
-from chassis.settings import HTTP_OFFSET, PORT_OFFSETS
 from chassis.start import CannotStart, run
 from chassis.tracing import export_spans
 from chassis.web import serving_http
+from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
+from services.gateway.edge.routes import edge_routes
 from services.gateway.guard_client import GuardClient
 from services.gateway.queue_client import QueueClient
 from services.gateway.readiness import watching
@@ -54,8 +55,9 @@ async def main(settings: GatewaySettings) -> None:
         )
         servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
         health = Health()
-        port = settings.port_base + PORT_OFFSETS["gateway"] + HTTP_OFFSET
-        await opened.enter_async_context(serving_http(f"{settings.bind}:{port}", lambda: health.reason))
+        deadlines = Deadlines(settings.default_deadline_seconds, settings.max_deadline_seconds)
+        edge = edge_routes(conductor, known, deadlines)
+        await opened.enter_async_context(serving_http(settings.http_address("gateway"), lambda: health.reason, edge))
         await opened.enter_async_context(
             serving(
                 settings.address("gateway"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from strongroom.audit.v1 import audit_pb2, audit_pb2_grpc
 from strongroom.gateway.v1 import gateway_pb2_grpc
 from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
@@ -17,7 +21,11 @@ from chassis.exchange import answering
 from chassis.failures import NotFound
 from chassis.identity import Principal, digest
 from chassis.server import serving
+from chassis.web import serving_http
+from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
+from services.gateway.edge.http_call import Bounds
+from services.gateway.edge.routes import edge_routes
 from services.gateway.guard_client import GuardClient
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
@@ -34,6 +42,7 @@ CALLER = {
     digest("gateway"): Principal("service", "gateway"),
 }
 GATEWAY = frozenset({"service:gateway"})
+BOUNDS = Bounds(body_bytes=20_000, body_seconds=0.5, linger_seconds=1.0, keep_alive_seconds=0.1)
 
 
 @dataclass
@@ -164,6 +173,7 @@ class Door:
 
     stub: gateway_pb2_grpc.GatewayServiceStub
     port: int
+    http_port: int
     guard: GuardServicer
     audit: AuditServicer
     queue: ScriptedQueue
@@ -201,9 +211,12 @@ async def opened_door() -> AsyncIterator[Door]:
         servicer = GatewayServicer(conductor, audit, 10, 60)
         add = lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
         port = await opened.enter_async_context(serving("127.0.0.1:0", add, allowed=ALLOWED, **options))
+        edge = edge_routes(conductor, CALLER, Deadlines(10, 60), BOUNDS)
+        http_port = await opened.enter_async_context(serving_http("127.0.0.1:0", lambda: "", edge))
         channel = await opened.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         await _until(lambda: guard._streams[0].connected.is_set() and audit._stream.connected.is_set())
-        yield Door(gateway_pb2_grpc.GatewayServiceStub(channel), port, guard_servicer, audit_servicer, queue, conductor)
+        stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+        yield Door(stub, port, http_port, guard_servicer, audit_servicer, queue, conductor)
         await conductor.drain(2)
 
 
@@ -211,6 +224,21 @@ async def _until(holds, seconds: float = 5.0) -> None:  # type: ignore[no-untype
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def spans() -> Iterator[Callable[[], list[ReadableSpan]]]:
+    """Spans that ended so far, of this process."""
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        trace.set_tracer_provider(TracerProvider())
+        provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    exporter = InMemorySpanExporter()
+    processor = SimpleSpanProcessor(exporter)
+    provider.add_span_processor(processor)
+    yield lambda: list(exporter.get_finished_spans())
+    processor.shutdown()
 
 
 @pytest.fixture

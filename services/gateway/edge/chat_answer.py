@@ -1,0 +1,116 @@
+"""What a life tells its caller, in the words of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from services.gateway.edge.http_call import event
+from services.gateway.requests.neighbours import ServedModel
+from services.gateway.requests.outcome import Finding, Outcome, Started
+
+FINISH_REASONS = {
+    "STOP": "stop",
+    "LENGTH": "length",
+    "TOOL": "tool_calls",
+    "REFUSED": "content_filter",
+    "WITHHELD": "content_filter",
+}
+KEEP_ALIVE, DONE = ": keep-alive\n\n", "data: [DONE]\n\n"
+
+
+def completion(outcome: Outcome, text: str, created: int) -> dict[str, Any]:
+    """A whole answer."""
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": FINISH_REASONS[outcome.finish_reason]}
+    return {
+        "id": _id(outcome.request_id),
+        "object": "chat.completion",
+        "created": created,
+        "model": outcome.model,
+        "choices": [choice],
+        "usage": _usage(outcome),
+        "strongroom": _additions(outcome),
+    }
+
+
+class Chunks:
+    """The events of one streamed answer."""
+
+    def __init__(self, started: Started, created: int, include_usage: bool) -> None:
+        self._frame: dict[str, Any] = {
+            "id": _id(started.request_id),
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": started.model,
+        }
+        self._started, self._include_usage = started, include_usage
+
+    def role(self) -> str:
+        ours = {"request_id": self._started.request_id, "trace_id": self._started.trace_id}
+        return self._chunk({"role": "assistant", "content": "", "refusal": None}, strongroom=ours)
+
+    def content(self, text: str) -> str:
+        return self._chunk({"content": text})
+
+    def finish(self, outcome: Outcome) -> str:
+        """The last chunk with a choice, the usage chunk where it was asked for, and the end."""
+        finish = self._chunk({}, FINISH_REASONS[outcome.finish_reason], strongroom=_additions(outcome))
+        usage = event({**self._frame, "choices": [], "usage": _usage(outcome)}) if self._include_usage else ""
+        return finish + usage + DONE
+
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage: dict[str, Any] = {"usage": None} if self._include_usage else {}
+        return event({**self._frame, "choices": [choice], **usage, **more})
+
+
+def model_object(name: str, served: ServedModel) -> dict[str, Any]:
+    """`created` is when a worker last announced the model: nobody knows when it was made."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": served.seen_ms // 1000,
+        "owned_by": "strongroom",
+        "strongroom": {
+            "context_tokens": served.context_tokens,
+            "workers": served.workers,
+            "engine": served.engine,
+        },
+    }
+
+
+def _id(request_id: str) -> str:
+    return f"chatcmpl-{request_id}"
+
+
+def _usage(outcome: Outcome) -> dict[str, int]:
+    return {
+        "prompt_tokens": outcome.input_tokens,
+        "completion_tokens": outcome.output_tokens,
+        "total_tokens": outcome.input_tokens + outcome.output_tokens,
+    }
+
+
+def _additions(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "request_id": outcome.request_id,
+        "trace_id": outcome.trace_id,
+        "guard": {
+            "verdict": outcome.verdict,
+            "rule": outcome.rule,
+            "findings": [_finding(finding) for finding in outcome.findings],
+        },
+        "receipt": json.loads(outcome.receipt) if outcome.receipt else {},
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "type": finding.type,
+        "start": finding.start,
+        "end": finding.end,
+        "level": finding.level,
+        "side": finding.side,
+        "message_index": finding.message_index,
+    }

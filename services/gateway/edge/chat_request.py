@@ -1,0 +1,162 @@
+"""A chat completion request in OpenAI's words, and the question it asks in ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chassis.failures import InvalidArgument
+from services.gateway.edge.json_fields import JsonObject, member, not_supported, parse, text, wrong_type
+from services.gateway.requests.question import MAX_MESSAGES, MAX_STOPS, Message, Question, Sampling
+
+_ROLES = {"developer": "system"}  # OpenAI's newer name for it
+_TEXT_FORMAT: dict[str, Any] = {"type": "text"}
+_TEXT_ONLY = ["text"]
+
+# OpenAI's fields that are not served, with those values that ask for nothing: clients send them unasked.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "response_format": (_TEXT_FORMAT,),
+    "modalities": (_TEXT_ONLY,),
+    "frequency_penalty": (0, 0.0),
+    "presence_penalty": (0, 0.0),
+    "logit_bias": ({},),
+    "metadata": ({},),
+    "store": (False,),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "service_tier": ("auto", "default"),
+    **dict.fromkeys(
+        (
+            "audio", "moderation", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_options",
+            "prompt_cache_retention", "reasoning_effort", "safety_identifier", "top_logprobs", "verbosity",
+            "web_search_options",
+        ),
+        (),
+    ),
+}  # fmt: skip
+_NEUTRAL_IN_MESSAGE: dict[str, tuple[Any, ...]] = {  # what a client's copy of our own answer carries
+    "annotations": ([],),
+    "audio": (),
+    "function_call": (),
+    "name": (),
+    "refusal": (),
+    "tool_calls": ([],),
+    "tool_call_id": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What was asked, and how the answer is to come."""
+
+    question: Question
+    stream: bool
+    include_usage: bool
+    timeout_seconds: float | None
+    tokens_field: str  # which of its two names max_tokens came under
+
+
+def chat_request(body: bytes, idempotency_key: str) -> ChatRequest:
+    """Raises InvalidArgument naming the first field that cannot be read."""
+    document = parse(body)
+    ours = document.object("strongroom")
+    tokens_field, max_tokens = _max_tokens(document)
+    stream = bool(document.flag("stream"))
+    include_usage = _include_usage(document, stream)
+    timeout = ours.number("timeout_seconds")
+    if timeout is not None and timeout <= 0:
+        raise InvalidArgument("strongroom.timeout_seconds must be above 0", field="strongroom.timeout_seconds")
+    question = Question(
+        messages=_messages(document),
+        model=document.text("model") or "",
+        sampling=Sampling(
+            temperature=document.number("temperature"),
+            top_p=document.number("top_p"),
+            top_k=ours.integer("top_k"),
+            seed=document.integer("seed"),
+            max_tokens=max_tokens,
+            stop=_stop(document),
+        ),
+        subject=document.text("user") or "",
+        idempotency_key=idempotency_key,
+        priority=ours.text("priority") or "standard",
+    )
+    for name, neutral in _NEUTRAL.items():
+        document.only(name, neutral)
+    ours.close()
+    document.close()
+    return ChatRequest(question, stream, include_usage, timeout, tokens_field)
+
+
+def _max_tokens(document: JsonObject) -> tuple[str, int | None]:
+    newer, older = document.integer("max_completion_tokens"), document.integer("max_tokens")
+    if newer is not None and older is not None and newer != older:
+        raise InvalidArgument(
+            "max_tokens and max_completion_tokens differ: send one of them", field="max_tokens", reason="CONTRADICTION"
+        )
+    return ("max_tokens", older) if newer is None else ("max_completion_tokens", newer)
+
+
+def _include_usage(document: JsonObject, stream: bool) -> bool:
+    given = document.object("stream_options")
+    include_usage = bool(given.flag("include_usage"))
+    given.only("include_obfuscation", (False,))
+    given.close()
+    if include_usage and not stream:
+        raise InvalidArgument(
+            "stream_options.include_usage is for streams: set stream to true, or leave it out",
+            field="stream_options.include_usage",
+        )
+    return include_usage
+
+
+def _stop(document: JsonObject) -> tuple[str, ...]:
+    stop = document.item("stop")
+    if stop is None:
+        return ()
+    if isinstance(stop, str):
+        return (text(stop, "stop"),)
+    if not isinstance(stop, list):
+        raise wrong_type("stop", "a string or a list of strings")
+    _at_most(MAX_STOPS, stop, "stop")
+    return tuple(text(one, f"stop[{index}]") for index, one in enumerate(stop))
+
+
+def _messages(document: JsonObject) -> tuple[Message, ...]:
+    given = document.items("messages") or []
+    _at_most(MAX_MESSAGES, given, "messages")
+    return tuple(_message(member(one, f"messages[{index}]")) for index, one in enumerate(given))
+
+
+def _message(given: JsonObject) -> Message:
+    role = given.text("role") or ""
+    content = given.item("content")
+    where = given.where("content")
+    if isinstance(content, list):
+        parts = [_part(member(part, f"{where}[{index}]")) for index, part in enumerate(content)]
+        content = "\n".join(parts)
+    elif content is None:
+        content = ""
+    for name, neutral in _NEUTRAL_IN_MESSAGE.items():
+        given.only(name, neutral)
+    given.close()
+    return Message(_ROLES.get(role, role), text(content, where))
+
+
+def _part(given: JsonObject) -> str:
+    kind = given.text("type")
+    if kind != "text":
+        raise not_supported(given.where("type"))
+    part = given.text("text")
+    given.close()
+    return part or ""
+
+
+def _at_most(bound: int, values: list[Any], where: str) -> None:
+    """The core's own bounds, before the work of reading what is over them."""
+    if len(values) > bound:
+        raise InvalidArgument(f"{where} has {len(values)} items, the bound is {bound}: send fewer", field=where)

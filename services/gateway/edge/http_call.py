@@ -1,0 +1,127 @@
+"""One HTTP call: its body read within bounds of size and time, its answer whole or as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from chassis.failures import Cancelled, InvalidArgument
+from services.gateway.edge.failures import BODY_TOO_LARGE, BODY_TOO_SLOW
+
+# One `data:` line holds one JSON text; some readers of events break lines here too, where JSON need not escape.
+_LINE_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+JSON, EVENTS = "application/json", "text/event-stream; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the edge takes from a caller, and how often a slow stream shows that it lives."""
+
+    body_bytes: int = 1024 * 1024
+    body_seconds: float = 10.0
+    linger_seconds: float = 2.0  # for what a caller still sends when the answer is already known
+    keep_alive_seconds: float = 5.0
+
+
+class HttpCall:
+    """What an ASGI server gives us, as the edge needs it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
+        self.method = str(scope["method"])
+        self.path_params: Mapping[str, Any] = scope.get("path_params", {})
+        self.headers = Headers(scope=scope)
+        self.request_id = ""  # once there is one
+        self.tokens_field = "max_tokens"
+        self.status = 0  # once it is sent
+        self._receive, self._send, self._bounds = receive, send, bounds
+        self._unread = True
+
+    @property
+    def streaming(self) -> bool:
+        return self.status != 0
+
+    async def body(self) -> bytes:
+        """Raises InvalidArgument above the bound, Cancelled when the caller leaves."""
+        declared = self.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._bounds.body_bytes:
+            raise self._too_large()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._bounds.body_seconds):
+                while self._unread:
+                    body += await self._piece()
+                    if len(body) > self._bounds.body_bytes:
+                        raise self._too_large()
+        except TimeoutError:
+            raise InvalidArgument(
+                f"the body did not arrive within {self._bounds.body_seconds:g} s: send it at once", reason=BODY_TOO_SLOW
+            ) from None
+        return bytes(body)
+
+    async def gone(self) -> None:
+        """Returns when the caller hangs up, or the answer is complete."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(self, status: int, value: Any, request_id: str, headers: Mapping[str, str] | None = None) -> None:
+        """The whole answer at once."""
+        body = as_json(value).encode()
+        lengths = {"content-length": str(len(body)), **(headers or {})}
+        if self._unread:
+            lengths["connection"] = "close"
+        await self._start(status, JSON, request_id, lengths)
+        await self._send({"type": "http.response.body", "body": body, "more_body": self._unread})
+        if self._unread:
+            await self._linger()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def open_stream(self, request_id: str) -> None:
+        await self._start(200, EVENTS, request_id, {"cache-control": "no-cache", "x-accel-buffering": "no"})
+
+    async def write(self, *events: str, last: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": "".join(events).encode(), "more_body": not last})
+
+    async def _start(self, status: int, kind: str, request_id: str, headers: Mapping[str, str]) -> None:
+        self.status = status
+        whole = {"content-type": kind, "x-request-id": request_id, **headers}
+        pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in whole.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+    async def _piece(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Cancelled("the caller left", reason="CANCELLED")
+        self._unread = bool(message.get("more_body", False))
+        return bytes(message.get("body", b""))
+
+    async def _linger(self) -> None:
+        """To close on a caller who still sends would reset the connection, and the answer with it."""
+        if "100-continue" in self.headers.get("expect", "").lower():
+            return  # it waits for our word, and has it
+        try:
+            async with asyncio.timeout(self._bounds.linger_seconds):
+                while self._unread:
+                    await self._piece()
+        except (TimeoutError, Cancelled):
+            pass
+
+    def _too_large(self) -> InvalidArgument:
+        return InvalidArgument(
+            f"the body is larger than the bound of {self._bounds.body_bytes} bytes: shorten the prompt",
+            reason=BODY_TOO_LARGE,
+        )
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def event(value: Any) -> str:
+    """One server-sent event."""
+    return f"data: {as_json(value).translate(_LINE_BREAKS)}\n\n"

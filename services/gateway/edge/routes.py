@@ -1,0 +1,183 @@
+"""The routes of the HTTP edge, and the layers every call of it passes: span, errors, credential."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from chassis.failures import Cancelled, Internal, InvalidArgument, NotFound, ServiceError
+from chassis.identity import Principal, admit
+from chassis.tracing import span, trace_id
+from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
+from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, completion, model_object
+from services.gateway.edge.chat_request import ChatRequest, chat_request
+from services.gateway.edge.failures import METHOD_NOT_ALLOWED, error_object, headers_of, status_of
+from services.gateway.edge.http_call import Bounds, HttpCall, event
+from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.life import Life
+from services.gateway.requests.outcome import Delta, Outcome, Started
+
+log = logging.getLogger(__name__)
+
+BOUNDS = Bounds()
+
+COMPLETIONS, MODELS, MODEL, REST = "/v1/chat/completions", "/v1/models", "/v1/models/{model:path}", "/v1/{rest:path}"
+_METHODS = {COMPLETIONS: "POST", MODELS: "GET", MODEL: "GET"}
+
+
+def edge_routes(
+    conductor: Conductor, known: Mapping[str, Principal], deadlines: Deadlines, bounds: Bounds = BOUNDS
+) -> list[Route]:
+    """What the gateway serves beside its health."""
+    edge = Edge(conductor, deadlines, bounds)
+    handlers = {COMPLETIONS: edge.complete, MODELS: edge.list_models, MODEL: edge.show_model}
+    routes = [
+        Route(path, Endpoint(path, handle, known, bounds), methods=[_METHODS[path]])
+        for path, handle in handlers.items()
+    ]
+    return [*routes, Route(REST, Endpoint(REST, edge.refuse_route, known, bounds))]
+
+
+class Endpoint:
+    """An ASGI application for one route: it runs its handler inside the layers."""
+
+    def __init__(
+        self,
+        route: str,
+        handle: Callable[[HttpCall], Awaitable[None]],
+        known: Mapping[str, Principal],
+        bounds: Bounds,
+    ) -> None:
+        self._route, self._handle, self._known, self._bounds = route, handle, known, bounds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = HttpCall(scope, receive, send, self._bounds)
+        attributes = {"http.request.method": call.method, "http.route": self._route}
+        parent = call.headers.get("traceparent", "")
+        with span(f"{call.method} {self._route}", parent, SpanKind.SERVER, attributes) as current:
+            try:
+                admit(call.headers.get("authorization", ""), self._known, CALLERS, self._route)
+                await self._handle(call)
+            except ServiceError as error:
+                await _fail(call, error)
+                if status_of(error) >= 500:
+                    current.set_status(StatusCode.ERROR)
+            except Exception:
+                log.exception("%s failed", self._route)
+                await _fail(call, Internal("internal error"))
+                current.set_status(StatusCode.ERROR)
+            current.set_attribute("http.response.status_code", call.status)
+
+
+async def _fail(call: HttpCall, error: ServiceError) -> None:
+    """An answer of its own, or the last event of a stream that was open."""
+    said = error_object(error, trace_id(), call.request_id, call.tokens_field)
+    if call.streaming:
+        await call.write(event(said), last=True)
+    else:
+        await call.answer(status_of(error), said, call.request_id or trace_id(), headers_of(error))
+
+
+class Edge:
+    """The handlers: each reads a call, asks the conductor, and writes what it hears."""
+
+    def __init__(self, conductor: Conductor, deadlines: Deadlines, bounds: Bounds) -> None:
+        self._conductor, self._deadlines, self._bounds = conductor, deadlines, bounds
+
+    async def complete(self, call: HttpCall) -> None:
+        request = await self._read(call)
+        seconds = self._deadlines.of(request.timeout_seconds)
+        async with asked(self._conductor, request.question, seconds) as life, _watched(call, life):
+            call.request_id = life.terms.request_id
+            await (self._stream(call, request, life) if request.stream else self._whole(call, life))
+
+    async def list_models(self, call: HttpCall) -> None:
+        await call.body()
+        models = [model_object(name, served) for name, served in sorted(self._conductor.models().items())]
+        await call.answer(200, {"object": "list", "data": models}, trace_id())
+
+    async def show_model(self, call: HttpCall) -> None:
+        await call.body()
+        name = str(call.path_params["model"])
+        served = self._conductor.models().get(name)
+        if served is None:
+            raise NotFound("no worker serves this model: GET /v1/models lists them", reason="MODEL_NOT_FOUND")
+        await call.answer(200, model_object(name, served), trace_id())
+
+    async def refuse_route(self, call: HttpCall) -> None:
+        path = f"/v1/{call.path_params['rest']}"
+        if path in _METHODS or path.startswith(f"{MODELS}/"):
+            method = _METHODS.get(path, "GET")
+            raise InvalidArgument(f"this route takes {method} only", reason=METHOD_NOT_ALLOWED)
+        served = ", ".join(_METHODS)
+        raise NotFound(f"there is no such route: this edge serves {served}", reason="ROUTE_NOT_FOUND")
+
+    async def _read(self, call: HttpCall) -> ChatRequest:
+        try:
+            body = await call.body()
+            request = chat_request(body, call.headers.get("idempotency-key", ""))
+        except Cancelled:
+            raise
+        except ServiceError as error:
+            self._conductor.reject(error, current_caller(), trace_id())
+            raise
+        call.tokens_field = request.tokens_field
+        return request
+
+    async def _whole(self, call: HttpCall, life: Life) -> None:
+        text: list[str] = []
+        while True:
+            heard = await next_event(life)
+            if isinstance(heard, Delta):
+                text.append(heard.text)
+            elif isinstance(heard, Outcome):
+                await call.answer(200, completion(heard, "".join(text), int(time.time())), call.request_id)
+                return
+
+    async def _stream(self, call: HttpCall, request: ChatRequest, life: Life) -> None:
+        """Its head waits for the first text, so that what fails before it has a status of its own."""
+        heard = await next_event(life)
+        assert isinstance(heard, Started), "a life begins with Started"
+        chunks = Chunks(heard, int(time.time()), request.include_usage)
+        while True:
+            try:
+                async with asyncio.timeout(self._bounds.keep_alive_seconds):
+                    heard = await next_event(life)
+            except TimeoutError:
+                await _write(call, chunks, KEEP_ALIVE)
+                continue
+            if isinstance(heard, Delta):
+                await _write(call, chunks, chunks.content(heard.text))
+            elif isinstance(heard, Outcome):
+                await _write(call, chunks, chunks.finish(heard), last=True)
+                return
+
+
+async def _write(call: HttpCall, chunks: Chunks, events: str, last: bool = False) -> None:
+    if call.streaming:
+        await call.write(events, last=last)
+        return
+    await call.open_stream(call.request_id)
+    await call.write(chunks.role(), events, last=last)
+
+
+@asynccontextmanager
+async def _watched(call: HttpCall, life: Life) -> AsyncIterator[None]:
+    """A caller who hangs up leaves the life, which then ends by itself."""
+
+    async def leave() -> None:
+        await call.gone()
+        life.detach()
+
+    watcher = asyncio.create_task(leave())
+    try:
+        yield
+    finally:
+        watcher.cancel()

@@ -1,0 +1,342 @@
+"""The HTTP edge over the wire: what is answered, what is refused and how, and what the neighbours are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import httpx
+import pytest
+from opentelemetry import trace
+from strongroom.guard.v1 import guard_pb2
+
+from services.gateway.requests.outcome import Step
+
+CANARY = "卡号4111111111111111"
+
+
+@pytest.fixture
+async def http(door):
+    headers = {"authorization": "Bearer key"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.http_port}", headers=headers) as client:
+        yield client
+
+
+def question(text="hello", **more):
+    return {"model": "tiny", "messages": [{"role": "user", "content": text}], **more}
+
+
+async def ask(http, body=None, **more):
+    return await http.post("/v1/chat/completions", json=question() if body is None else body, **more)
+
+
+def events(text):
+    """The data of each event; comments by themselves."""
+    return [part.removeprefix("data: ") for part in text.split("\n\n") if part]
+
+
+async def test_a_whole_answer_is_openais_completion_with_our_additions(door, http):
+    reply = await ask(http)
+    answer = reply.json()
+    [choice] = answer["choices"]
+    assert (reply.status_code, answer["object"], answer["model"]) == (200, "chat.completion", "tiny")
+    assert choice["message"] == {"role": "assistant", "content": "Hello world", "refusal": None}
+    assert choice["finish_reason"] == "stop"
+    assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    ours = answer["strongroom"]
+    assert ours["guard"] == {"verdict": "ALLOW", "rule": "", "findings": []} and ours["receipt"] == {}
+    assert answer["id"] == f"chatcmpl-{ours['request_id']}" and reply.headers["x-request-id"] == ours["request_id"]
+    assert len(ours["trace_id"]) == 32
+    assert door.audit.kinds() == ["accept", "release", "release", "end"]
+
+
+async def test_a_stream_is_role_content_finish_usage_and_done(http):
+    body = question(stream=True, stream_options={"include_usage": True})
+    reply = await ask(http, body)
+    *chunks, done = events(reply.text)
+    chunks = [json.loads(chunk) for chunk in chunks]
+    assert reply.headers["content-type"].startswith("text/event-stream") and done == "[DONE]"
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
+    assert deltas[0]["role"] == "assistant" and deltas[-1] == {}
+    assert "".join(delta.get("content", "") for delta in deltas) == "Hello world"
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[:-1]] == [None, None, None, "stop"]
+    assert all(chunk["usage"] is None for chunk in chunks[:-1])
+    assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["total_tokens"] == 9
+    assert chunks[0]["strongroom"]["request_id"] == chunks[-2]["strongroom"]["request_id"]
+    assert chunks[-2]["strongroom"]["guard"]["verdict"] == "ALLOW"
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+async def test_no_usage_chunk_comes_unasked(http):
+    chunks = [json.loads(chunk) for chunk in events((await ask(http, question(stream=True))).text)[:-1]]
+    assert all("usage" not in chunk and chunk["choices"] for chunk in chunks)
+
+
+async def test_every_parameter_reaches_the_job(door, http):
+    body = {
+        "model": "tiny",
+        "messages": [
+            {"role": "developer", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
+        ],
+        "stop": "END", "seed": 7, "temperature": 0, "top_p": 0.5, "max_completion_tokens": 9, "user": "u-1",
+        "strongroom": {"priority": "batch", "top_k": 3, "timeout_seconds": 5},
+        "n": 1, "logprobs": False, "frequency_penalty": 0, "response_format": {"type": "text"}, "tools": None,
+    }  # fmt: skip
+    assert (await ask(http, body, headers={"Idempotency-Key": "k-1"})).status_code == 200
+    [job] = door.queue.jobs
+    sampling = "temperature=0.0, top_p=0.5, top_k=3, seed=7, max_tokens=9, stop=('END',)"
+    assert sampling in job.body.decode() and job.priority == "batch"
+    messages = [(m.role, m.content) for m in door.guard.items[0].screen.messages]
+    assert messages == [("system", "be brief"), ("user", "one\ntwo")]
+    accept = door.audit.entries[0].accept
+    assert (accept.party.subject, accept.idempotency_key) == ("u-1", "k-1")
+
+
+async def test_a_refused_prompt_is_an_answer_with_the_refusal_text(door, http):
+    door.guard.verdict = guard_pb2.VERDICT_REFUSE
+    choice = (await ask(http)).json()["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("content_filter", "此内容违反使用政策")
+    streamed = await ask(http, question(stream=True))
+    assert "此内容违反使用政策" in streamed.text and '"content_filter"' in streamed.text
+    assert door.audit.kinds() == ["refuse", "refuse"] and door.queue.jobs == []
+
+
+async def test_invariant_2_an_edge_stream_sends_nothing_that_audit_does_not_hold(door, http):
+    """Fails if `_stream` writes a Delta that did not come from the life's mailbox, or `_release` emits before audit."""
+    door.queue.script = [Step("one ", 8), Step("two ", 8)]
+    async with http.stream("POST", "/v1/chat/completions", json=question(stream=True)) as reply:
+        seen = ""
+        async for line in reply.aiter_lines():
+            if line.startswith("data: "):
+                seen += json.loads(line[6:])["choices"][0]["delta"].get("content", "")
+                held = [json.loads(item.release.content) for item in door.audit.entries if item.HasField("release")]
+                assert "".join(pieces[0]["text"] for pieces in held).startswith(seen)
+            if seen == "one two ":
+                break
+
+
+async def test_models_are_listed_and_shown(http):
+    listed = (await http.get("/v1/models")).json()
+    assert listed["object"] == "list" and [model["id"] for model in listed["data"]] == ["tiny"]
+    assert (await http.get("/v1/models/tiny")).json() == listed["data"][0]
+    assert listed["data"][0]["strongroom"]["context_tokens"] == 256
+    missing = await http.get("/v1/models/gpt")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "MODEL_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [("/v1/embeddings", "POST", 404), ("/v1/chat/completions", "GET", 405), ("/v1/models", "DELETE", 405)],
+)
+async def test_other_routes_are_refused_in_openais_shape(http, path, method, status):
+    reply = await http.request(method, path)
+    assert reply.status_code == status and reply.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("key", ["", "Bearer", "Bearer wrong", "Basic key", "Bearer \xff"])
+async def test_a_bad_key_is_unauthenticated_and_leaves_no_entry(door, http, key):
+    reply = await ask(http, headers={"authorization": key.encode("latin-1")})
+    assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+    assert reply.json()["error"]["type"] == "authentication_error" and door.audit.entries == []
+
+
+async def test_a_service_is_no_caller(door, http):
+    reply = await ask(http, headers={"authorization": "Bearer gateway"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "METHOD_NOT_ALLOWED")
+
+
+BAD = [
+    ({}, "messages", 400),
+    (question(model="gpt"), "model", 404),
+    (question(model=7), "model", 400),
+    (question(messages="hi"), "messages", 400),
+    (question(messages=[7]), "messages[0]", 400),
+    (question(messages=[{"role": "wizard", "content": "x"}]), "messages[0].role", 400),
+    (question(messages=[{"role": "user", "content": 7}]), "messages[0].content", 400),
+    (question(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0].type", 400),
+    (question(messages=[{"role": "user", "content": "\ud800"}]), "messages[0].content", 400),
+    (question(messages=[{"role": "user", "content": "x", "tool_calls": [{}]}]), "messages[0].tool_calls", 400),
+    (question(messages=[{"role": "user", "content": "x"}] * 257), "messages", 400),
+    (question(temperature="hot"), "temperature", 400),
+    (question(temperature=9), "temperature", 400),
+    (question(temperature=10**400), "temperature", 400),
+    (question(top_p=0), "top_p", 400),
+    (question(seed=True), "seed", 400),
+    (question(seed=10**400), "seed", 400),
+    (question(seed=-1), "seed", 400),
+    (question(max_tokens=999), "max_tokens", 400),
+    (question(max_completion_tokens=999), "max_completion_tokens", 400),
+    (question(max_completion_tokens=9, max_tokens=8), "max_tokens", 400),
+    (question(stop=["a", 7]), "stop[1]", 400),
+    (question(stop=["a"] * 5), "stop", 400),
+    (question(stop={}), "stop", 400),
+    (question(stream="yes"), "stream", 400),
+    (question(stream_options={"include_usage": True}), "stream_options.include_usage", 400),
+    (question(stream_options={"other": True}), "stream_options.other", 400),
+    (question(user="u" * 200), "user", 400),
+    (question(n=2), "n", 400),
+    (question(n=True), "n", 400),
+    (question(logprobs=True), "logprobs", 400),
+    (question(tools=[{"type": "function"}]), "tools", 400),
+    (question(response_format={"type": "json_object"}), "response_format", 400),
+    (question(audio={}), "audio", 400),
+    (question(colour="red"), "colour", 400),
+    (question(strongroom={"priority": "now"}), "strongroom.priority", 400),
+    (question(strongroom={"top_k": -1}), "strongroom.top_k", 400),
+    (question(strongroom={"timeout_seconds": 0}), "strongroom.timeout_seconds", 400),
+    (question(strongroom={"colour": 1}), "strongroom.colour", 400),
+    (question(strongroom=[]), "strongroom", 400),
+]
+
+
+@pytest.mark.parametrize(("bad", "param", "status"), BAD, ids=lambda value: value if isinstance(value, str) else "")
+async def test_bad_input_names_the_field_and_leaves_a_rejected_entry(door, http, until, bad, param, status):
+    reply = await http.post("/v1/chat/completions", content=json.dumps(bad))
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error")
+    assert param in error["message"] and "prompt." not in error["message"]
+    await until(lambda: door.audit.kinds() == ["reject"])
+    assert (await ask(http)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"\xef\xbb\xbf{}", b"[" * 7_000,
+        b'{"temperature": NaN}', b'{"temperature": -Infinity}', b'{"model": "a", "model": "b"}',
+        b'{"seed": ' + b"9" * 5_000 + b"}",
+    ],
+    ids=lambda body: body[:24].decode("latin-1"),
+)  # fmt: skip
+async def test_what_is_not_one_clear_json_object_is_refused(http, body):
+    reply = await http.post("/v1/chat/completions", content=body)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_an_infinite_number_written_with_digits_is_refused(http):
+    reply = await http.post("/v1/chat/completions", content=b'{"temperature": 1e999}')
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "temperature")
+
+
+async def test_a_field_name_that_may_be_content_is_not_said_back(door, http, until):
+    reply = await ask(http, question(**{CANARY: 1}))
+    assert reply.status_code == 400 and "4111" not in reply.text and reply.json()["error"]["param"] is None
+    await until(lambda: door.audit.kinds() == ["reject"])
+    assert door.audit.entries[0].reject.field == "" and "4111" not in str(door.audit.entries[0])
+
+
+async def test_above_the_bound_in_flight_the_answer_is_429_with_a_time_to_come_back(door, http, until):
+    door.queue.script = []
+    running = [asyncio.create_task(ask(http)) for _ in range(4)]
+    await until(lambda: len(door.queue.jobs) == 4)
+    reply = await ask(http)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "TOO_MANY_IN_FLIGHT")
+    assert reply.headers["retry-after"] == "1" and reply.headers["retry-after-ms"] == "1000"
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_gateway_that_stops_answers_503_with_a_time_to_come_back(door, http):
+    await door.conductor.drain(0)
+    reply = await ask(http)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "GATEWAY_STOPPING")
+    assert int(reply.headers["retry-after"]) >= 1 and door.audit.entries == []
+
+
+async def test_an_idempotency_key_in_use_is_409_with_the_request_that_holds_it(door, http):
+    door.audit.refusing = "IDEMPOTENCY_CONFLICT"
+    reply = await ask(http, headers={"Idempotency-Key": "k"})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (409, "IDEMPOTENCY_CONFLICT")
+    assert error["strongroom"]["request_id"] == "other" and reply.headers["x-should-retry"] == "false"
+    long = await ask(http, headers={"Idempotency-Key": "k" * 200})
+    assert (long.status_code, long.json()["error"]["param"]) == (400, "Idempotency-Key")
+
+
+async def test_a_deadline_is_504_and_recorded(door, http, until):
+    door.queue.script = []
+    reply = await ask(http, question(strongroom={"timeout_seconds": 0.3}))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
+    await until(lambda: door.audit.kinds() == ["accept", "end"])
+    assert door.audit.entries[-1].end.state == 4
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("failure", "status"), [("OUT_OF_MEMORY", 429), ("PROMPT_TOO_LONG", 400), ("BROKE", 500)])
+async def test_what_fails_before_any_text_has_a_status_of_its_own(door, http, stream, failure, status):
+    door.queue.script = [Step("", 0, "FAILED", failure)]
+    reply = await ask(http, question(stream=stream))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, failure)
+
+
+async def test_what_fails_after_some_text_is_the_streams_last_event(door, http):
+    door.queue.script = [Step("Hello", 1), Step("", 0, "FAILED", "BROKE")]
+    reply = await ask(http, question(stream=True))
+    last = json.loads(events(reply.text)[-1])
+    assert reply.status_code == 200 and "Hello" in reply.text and "[DONE]" not in reply.text
+    assert (last["error"]["code"], last["error"]["type"]) == ("BROKE", "server_error")
+    assert last["error"]["strongroom"]["request_id"] == reply.headers["x-request-id"]
+
+
+async def test_cancelled_through_the_other_door_is_499(door, http, until):
+    from strongroom.gateway.v1 import gateway_pb2 as pb
+
+    door.queue.script = []
+    running = asyncio.create_task(ask(http))
+    await until(lambda: door.queue.jobs)
+    request = pb.CancelRequest(request_id=door.queue.jobs[0].request_id)
+    assert (await door.stub.Cancel(request, metadata=door.key())).cancelled
+    assert (await running).status_code == 499
+
+
+async def test_a_slow_stream_shows_that_it_lives(door, http):
+    door.queue.script = [Step("Hello", 1)]
+    reply = await ask(http, question(stream=True, strongroom={"timeout_seconds": 0.8}))
+    assert ": keep-alive" in events(reply.text) and "DEADLINE_EXCEEDED" in events(reply.text)[-1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_who_hangs_up_cancels_and_the_record_ends(door, http, until, stream):
+    door.queue.script = [Step("Hello", 1)] if stream else []
+    if stream:
+        async with http.stream("POST", "/v1/chat/completions", json=question(stream=True)) as reply:
+            await anext(reply.aiter_lines())
+    else:
+        running = asyncio.create_task(ask(http))
+        await until(lambda: door.queue.jobs)
+        running.cancel()
+    await until(lambda: door.audit.kinds()[-1:] == ["end"])
+    assert door.audit.entries[-1].end.state == 3 and len(door.queue.cancelled) == 1
+
+
+async def test_a_trace_goes_on_from_the_callers(http, spans):
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    reply = await ask(http, headers={"traceparent": parent})
+    assert reply.json()["strongroom"]["trace_id"] == "a" * 32
+    [server] = [span for span in spans() if span.name == "POST /v1/chat/completions"]
+    assert server.kind is trace.SpanKind.SERVER and server.parent.span_id == int("b" * 16, 16)
+    assert server.attributes["http.response.status_code"] == 200
+    odd = await ask(http, headers={"traceparent": "nonsense"})
+    assert odd.status_code == 200
+
+
+async def test_no_content_reaches_a_log_or_a_span(door, http, spans, caplog):
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    door.queue.script = [Step(CANARY, 1), Step("", 0, "FAILED", "BROKE")]
+    await ask(http, question(CANARY, stream=True))
+    await ask(http, question(CANARY, colour=CANARY))
+    await http.post("/v1/chat/completions", content=f'{{"model": "{CANARY}", ')
+    told = caplog.text + str([(span.name, dict(span.attributes), span.events) for span in spans()])
+    assert "4111" not in told
+
+
+async def test_characters_at_which_some_readers_break_lines_arrive_whole(door, http):
+    door.queue.script = [Step("a\u2028b\u2029c\x85d\r\ne", 8, "STOP", "", 1, 1)]
+    chunks = (await ask(http, question(stream=True))).text
+    assert len(chunks.splitlines()) == chunks.count("\n")
+    contents = [json.loads(chunk)["choices"][0]["delta"].get("content", "") for chunk in events(chunks)[:-1]]
+    assert "".join(contents) == "a\u2028b\u2029c\x85d\r\ne"
