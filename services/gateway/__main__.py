@@ -16,8 +16,10 @@ from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
 from services.gateway.edge.routes import edge_routes
 from services.gateway.guard_client import GuardClient
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.queue_client import QueueClient
 from services.gateway.readiness import watching
+from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Neighbours
@@ -46,18 +48,23 @@ async def main(settings: GatewaySettings) -> None:
         audit = await opened.enter_async_context(AuditClient.connected(settings.audit, token, boot_id, guard.policy))
         streams = JobQueue(settings.redis, queue_keys, boot_id, bound=settings.max_queued)
         queue = await opened.enter_async_context(QueueClient(streams, boot_id).running())
+        metrics, admission = GatewayMetrics(), Admission(settings.max_in_flight)
+        metrics.watch(admission, guard, audit, streams)
         conductor = Conductor(
             Neighbours(guard, audit, queue),
-            Admission(settings.max_in_flight),
+            admission,
             Rejections(audit.reject),
             settings.default_model,
             Profile(),
+            Observer(metrics.ended, metrics.turned_away),
         )
         servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
         health = Health()
         deadlines = Deadlines(settings.default_deadline_seconds, settings.max_deadline_seconds)
         edge = edge_routes(conductor, known, deadlines)
-        await opened.enter_async_context(serving_http(settings.http_address("gateway"), lambda: health.reason, edge))
+        await opened.enter_async_context(
+            serving_http(settings.http_address("gateway"), lambda: health.reason, [metrics.route(), *edge])
+        )
         await opened.enter_async_context(
             serving(
                 settings.address("gateway"),

@@ -33,7 +33,8 @@ class Answer:
         self.usage = (0, 0)  # tokens in, tokens out
         self.admitted_ns = 0  # wall clock
         self.first_release: float | None = None  # monotonic clock
-        self._pieces = self._releases = 0
+        self.releases = 0
+        self._pieces = 0
 
     @property
     def generated(self) -> str:
@@ -71,10 +72,10 @@ class Answer:
         self.findings += filtered.findings
         self.rule = filtered.rule or self.rule
         if filtered.text:
-            with span("release", attributes={genai.RELEASE_N: self._releases}):
+            with span("release", attributes={genai.RELEASE_N: self.releases}):
                 # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
                 self.released += filtered.text
-                n, self._releases = self._releases, self._releases + 1
+                n, self.releases = self.releases, self.releases + 1
                 await self._audit.release(self._request_id, n, fields.release(filtered.text))
             self.first_release = self.first_release or time.monotonic()
             await self._mailbox.put(Delta(filtered.text))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 
 from chassis.failures import NotFound, ServiceError, Unavailable
+from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life, Neighbours, Terms
 from services.gateway.requests.neighbours import ServedModel
@@ -29,9 +30,10 @@ class Conductor:
         rejections: Rejections,
         default_model: str,
         profile: Profile,
+        observer: Observer | None = None,
     ) -> None:
         self._neighbours, self._admission, self._rejections = neighbours, admission, rejections
-        self._default_model, self._profile = default_model, profile
+        self._default_model, self._profile, self._observer = default_model, profile, observer or Observer()
         self._lives: dict[str, Life] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -44,7 +46,8 @@ class Conductor:
         try:
             terms = self._settle(question, caller, trace_id, deadline_seconds)
             self._admission.enter()
-        except Unavailable:
+        except Unavailable as away:
+            self._observer.turned_away(away.reason)
             raise
         except ServiceError as error:
             self.reject(error, caller, trace_id)
@@ -58,6 +61,7 @@ class Conductor:
 
     def reject(self, error: ServiceError, caller: Caller, trace_id: str) -> None:
         """Leaves a REJECTED entry for what a door could not even read as a question."""
+        self._observer.turned_away(error.reason)
         self._rejections.note(caller, error.reason, error.field, trace_id)
 
     def cancel(self, request_id: str, caller: Caller) -> bool:
@@ -82,7 +86,7 @@ class Conductor:
 
     async def _see_through(self, life: Life) -> None:
         try:
-            await life.run()
+            self._observer.ended(await life.run())
         finally:
             self._lives.pop(life.terms.request_id, None)
             self._admission.leave()

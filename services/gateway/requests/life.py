@@ -18,6 +18,7 @@ from chassis import genai
 from chassis.failures import DeadlineExceeded, Internal, ServiceError, Unavailable
 from chassis.tracing import Attributes, span
 from services.gateway.requests import fields
+from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
 from services.gateway.requests.endings import end_of, error_of
 from services.gateway.requests.mailbox import Mailbox
@@ -105,7 +106,7 @@ class Life:
         self._conversation.cancel()
         return True
 
-    async def run(self) -> None:
+    async def run(self) -> Account:
         """From screening to the END; never raises."""
         terms = self.terms
         with span(f"{genai.CHAT} {terms.model}", kind=SpanKind.CLIENT, attributes=_attributes(terms)) as current:
@@ -115,6 +116,7 @@ class Life:
                 current.set_attribute(genai.ERROR_TYPE, error.reason)
             current.set_attribute(genai.INPUT_TOKENS, self._usage[0])
             current.set_attribute(genai.OUTPUT_TOKENS, self._usage[1])
+        return self._account(end, error)
 
     async def _see_through(self) -> tuple[End | None, ServiceError | None]:
         self._conversation = asyncio.create_task(self._converse())
@@ -278,9 +280,8 @@ class Life:
         return self._answer.usage if self._answer else (0, 0)
 
     def _result(self, finish_reason: str, receipt: str) -> Outcome:
-        verdict, rule, answer = self._screening.verdict, self._screening.rule, self._answer
-        if answer and answer.rule:
-            verdict, rule = stricter(verdict, REFUSE if finish_reason == WITHHELD else FLAG), answer.rule
+        verdict, rule = self._verdict(withheld=finish_reason == WITHHELD)
+        answer = self._answer
         if answer and answer.first_release:
             self._timings["first_release"] = (answer.first_release - self._began) * 1000
         if answer and answer.admitted_ns:
@@ -299,6 +300,40 @@ class Life:
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
             timings_ms=dict(self._timings),
+        )
+
+    def _verdict(self, *, withheld: bool) -> tuple[str, str]:
+        """On prompt and answer together, and the rule that it is for."""
+        verdict, rule, answer = self._screening.verdict, self._screening.rule, self._answer
+        if answer and answer.rule:
+            return stricter(verdict, REFUSE if withheld else FLAG), answer.rule
+        return verdict, rule
+
+    def _account(self, end: End | None, error: ServiceError | None) -> Account:
+        answer, accepting = self._answer, self._accepting
+        accepted = (
+            accepting is not None and accepting.done() and not accepting.cancelled() and not accepting.exception()
+        )
+        state = end.state if end and accepted else NOT_ACCEPTED
+        if end is None:  # REFUSED is a record of its own; else audit has ended this one
+            state = FAILED if error else REFUSED
+        verdict, rule = self._verdict(withheld=state == WITHHELD)
+        first = self._timings.get("first_release")
+        if answer and answer.first_release:
+            first = (answer.first_release - self._began) * 1000
+        return Account(
+            model=self.terms.model,
+            priority=self.terms.question.priority,
+            end=state,
+            error=error.reason if error else "",
+            verdict=verdict if self._screening.policy_digest else "",
+            rule=rule,
+            releases=answer.releases if answer else 0,
+            released_bytes=len(answer.released.encode()) if answer else 0,
+            input_tokens=self._usage[0],
+            output_tokens=self._usage[1],
+            seconds=time.monotonic() - self._began,
+            first_release_seconds=None if first is None else first / 1000,
         )
 
     def _time(self, what: str) -> None:
