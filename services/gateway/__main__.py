@@ -77,7 +77,9 @@ async def main(settings: GatewaySettings) -> None:
                 grace_seconds=settings.drain_seconds,
             )
         )
+        # On the way out, in this order: nobody is sent here any more, nothing new starts, what runs may end.
         opened.push_async_callback(conductor.drain, settings.drain_seconds)
+        opened.push_async_callback(health.set, "stopping")
         await opened.enter_async_context(watching(health, guard, audit, queue))
         await until_signalled()
 
