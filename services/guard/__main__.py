@@ -13,6 +13,7 @@ from chassis.server import Health, serving, until_signalled
 from chassis.start import CannotStart, run
 from chassis.tracing import export_spans
 from chassis.web import serving_http
+from services.guard.metrics import GuardMetrics
 from services.guard.policy.loading import InvalidPolicy, load_bundle
 from services.guard.policy.open_filters import OpenFilters
 from services.guard.policy.shelf import PolicyShelf
@@ -31,13 +32,15 @@ async def main(settings: GuardSettings) -> None:
         raise CannotStart(str(invalid)) from None
     shelf = PolicyShelf(bundle, settings.kept_policies, time.time)
     filters = OpenFilters(shelf, settings.max_filters, settings.filter_idle_seconds, time.monotonic)
-    servicer = GuardServicer(shelf, filters, settings.max_long_texts)
+    metrics = GuardMetrics()
+    servicer = GuardServicer(shelf, filters, settings.max_long_texts, metrics.replied)
     health = Health()
     file = PolicyFile(settings.policy_file, shelf, health)
+    metrics.watch(shelf, filters, file)
     async with AsyncExitStack() as opened:
         opened.callback(export_spans("guard", settings.traces, service_token(settings.keys_folder, "guard")))
         address, http = settings.address("guard"), settings.http_address("guard")
-        await opened.enter_async_context(serving_http(http, lambda: health.reason, [file.route()]))
+        await opened.enter_async_context(serving_http(http, lambda: health.reason, [file.route(), metrics.route()]))
         await opened.enter_async_context(
             serving(
                 address,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ class PolicyFile:
     def __init__(self, path: Path, shelf: PolicyShelf, health: Health) -> None:
         self._path, self._shelf, self._health = path, shelf, health
         self.problems: tuple[str, ...] = ()
+        self.reloads: Counter[str] = Counter()  # by outcome: taken, refused
 
     async def reload(self) -> None:
         """The last good policy stays in force unless the whole file is right."""
@@ -35,9 +37,11 @@ class PolicyFile:
             bundle = await asyncio.to_thread(load_bundle, self._path)
         except InvalidPolicy as invalid:
             self.problems = invalid.problems
+            self.reloads["refused"] += 1
             log.error("the new policy is not taken, %s stays in force: %s", self._shelf.in_force.digest.hex(), invalid)
         else:
             self.problems = ()
+            self.reloads["taken"] += 1
             self._shelf.enforce(bundle)
             log.info("policy %s version %s (%s) is in force", bundle.name, bundle.version, bundle.digest.hex())
         await self.tell()

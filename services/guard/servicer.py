@@ -32,6 +32,7 @@ from services.guard.redaction.redactor import redact
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
+Observe = Callable[[pb.Item, pb.ItemReply, float], None]  # an item, its answer, and the seconds between
 
 NAME = "strongroom.guard.v1.GuardService"
 MAX_TEXT_BYTES = 256 * 1024
@@ -49,8 +50,15 @@ ALLOWED = {
 class GuardServicer(rpc.GuardServiceServicer):
     """Short work is done at once, on the event loop; long work on a thread, in the order of its filter's pieces."""
 
-    def __init__(self, shelf: PolicyShelf, filters: OpenFilters, max_long_texts: int) -> None:
+    def __init__(
+        self,
+        shelf: PolicyShelf,
+        filters: OpenFilters,
+        max_long_texts: int,
+        observe: Observe = lambda item, reply, seconds: None,
+    ) -> None:
         self._shelf, self._filters, self._max_long = shelf, filters, max_long_texts
+        self._observe = observe
         self._long = 0
         self._busy: dict[FilterKey, asyncio.Task[pb.ItemReply]] = {}  # the last piece of a filter that is on a thread
 
@@ -93,6 +101,26 @@ class GuardServicer(rpc.GuardServiceServicer):
         return pb.GetPolicyResponse(policy_digest=bundle.digest, document=bundle.document)
 
     def _begin(self, item: pb.Item) -> pb.ItemReply | Awaitable[pb.ItemReply]:
+        began = time.perf_counter()
+        reply = self._answer(item)
+        if isinstance(reply, pb.ItemReply):
+            self._observe(item, reply, time.perf_counter() - began)
+            return reply
+        if isinstance(reply, asyncio.Task):  # it stays ours: nobody who waits for it may cancel it
+            reply.add_done_callback(lambda task: self._note(item, task, began))
+            return reply
+        return self._observed(item, reply, began)
+
+    async def _observed(self, item: pb.Item, work: Awaitable[pb.ItemReply], began: float) -> pb.ItemReply:
+        reply = await work
+        self._observe(item, reply, time.perf_counter() - began)
+        return reply
+
+    def _note(self, item: pb.Item, task: asyncio.Task[pb.ItemReply], began: float) -> None:
+        if not task.cancelled() and not task.exception():
+            self._observe(item, task.result(), time.perf_counter() - began)
+
+    def _answer(self, item: pb.Item) -> pb.ItemReply | Awaitable[pb.ItemReply]:
         work = item.WhichOneof("work")
         if work == "screen":
             size = sum(len(message.content) for message in item.screen.messages)
