@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -66,10 +67,12 @@ class BoundedConnection(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        if self.cycle is None or self.cycle.response_complete:
-            self._head.start()
-        else:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        idle = self.cycle is not None and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if answering or idle:
             self._head.stop()
+        else:
+            self._head.start()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
