@@ -13,6 +13,7 @@ from strongroom.inference.v1.inference_pb2 import Worker
 
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client
+from streams.depths import look
 from streams.items import Item
 from streams.jobs import Entry, OpenedJob
 
@@ -110,6 +111,11 @@ class WorkQueue:
         """Blocks up to BLOCK_MS for the first entry of any class. Never cancel it: it would lose a delivery."""
         streams = dict.fromkeys(self.streams.values(), ">")
         return _entries(await self._waiting.xreadgroup(keys.GROUP, self._seat, streams, count=1, block=BLOCK_MS))
+
+    async def unclaimed(self) -> dict[str, int]:
+        """By class, the jobs that no worker has been given yet."""
+        found = await look(self._redis, list(self.streams.values()))
+        return {priority: depth.waiting for priority, depth in zip(self.streams, found, strict=True)}
 
     async def predecessors(self, count: int) -> list[Entry]:
         """What the last process on this seat held. Call it once, before claiming anything else."""

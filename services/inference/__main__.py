@@ -15,11 +15,12 @@ from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.inference.engine.opening import open_engine
 from services.inference.engine.protocol import Engine
-from services.inference.metrics import metrics_route
+from services.inference.metrics import InferenceMetrics
 from services.inference.models.wheel import ModelUnavailable
 from services.inference.pacing import PacedEngine
 from services.inference.servicer import ALLOWED, NAME, InferenceServicer
 from services.inference.settings import InferenceSettings
+from services.inference.worker.observer import Observer
 from services.inference.worker.worker import Seat, Worker
 from streams.cancels import CancelReader
 from streams.seal import KeyUnusable, QueueKeys, load_key
@@ -44,13 +45,16 @@ async def main(settings: InferenceSettings) -> None:
         stall_seconds=settings.stall_seconds,
     )
     queue = WorkQueue(settings.redis, engine.model.name, seat.worker_id, seat.boot_id)
-    worker = Worker(seat, engine, queue, CancelReader(settings.redis), queue_keys, ticket_key)
+    metrics = InferenceMetrics()
+    observer = Observer(metrics.stepped, metrics.first_token, metrics.ended)
+    worker = Worker(seat, engine, queue, CancelReader(settings.redis), queue_keys, ticket_key, observer=observer)
+    metrics.watch(worker)
     async with AsyncExitStack() as opened:
         opened.callback(export_spans("inference", settings.traces, token))
         await opened.enter_async_context(worker.running())
         health = Health()
         await opened.enter_async_context(
-            serving_http(settings.own_http_address, lambda: worker.not_ready, [metrics_route(worker)])
+            serving_http(settings.own_http_address, lambda: worker.not_ready, [metrics.route()])
         )
         await opened.enter_async_context(
             serving(

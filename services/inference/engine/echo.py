@@ -127,6 +127,7 @@ class EchoEngine:
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
             computed_tokens=self._prompt_tokens + self._output_tokens,
+            useful_tokens=self._prompt_tokens + self._output_tokens,
         )
 
     def prompt_tokens(self, work: Work) -> int:

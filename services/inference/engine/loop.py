@@ -61,10 +61,18 @@ class _Cancel:
 class EngineLoop:
     """Owns the engine and its thread. Every method may be called from any thread."""
 
-    def __init__(self, engine: Engine, outlet: Outlet, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        outlet: Outlet,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        stepped: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """`stepped` is told every step's seconds, on the engine's thread."""
         self._engine = engine
         self._outlet = outlet
-        self._clock_ns = clock_ns
+        self._clock_ns, self._stepped = clock_ns, stepped
         self._inbox: deque[_Admit | _Cancel] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -168,6 +176,7 @@ class EngineLoop:
         self._publish()
         if outputs:
             self._outlet.outputs(outputs)
+        self._stepped(self._last_step_ns / 1e9)
 
     def _drop_all(self) -> list[StepOutput]:
         """An engine that raises has broken its promise: end everything it held, and go on empty."""

@@ -138,7 +138,8 @@ class Load:
     steps: int
     prompt_tokens: int  # prefilled
     output_tokens: int
-    computed_tokens: int  # rows × columns run through the model, padding included
+    computed_tokens: int  # rows × columns run through the model, padding and failed passes included
+    useful_tokens: int  # of those, the ones that were a request's own token
 
 
 class EngineRefusal(Exception):

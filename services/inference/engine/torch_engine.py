@@ -61,7 +61,7 @@ class TorchEngine:
         self._order = SlotOrder(cache)
         self._live: dict[str, Sequence] = {}
         self._ended: list[Sequence] = []  # admitted with an answer that was already complete: no slot needed
-        self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = 0
+        self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = self._useful = 0
 
     @property
     def model(self) -> ModelInfo:
@@ -85,6 +85,7 @@ class TorchEngine:
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
             computed_tokens=self._computed,
+            useful_tokens=self._useful,
         )
 
     def live(self) -> frozenset[str]:
@@ -164,6 +165,7 @@ class TorchEngine:
         started = self._clock_ns()
         if not sequence.timing.prefill_started_ns:
             sequence.mark(prefill_started_ns=started)
+        self._computed += count
         try:
             logits = self._runner.prefill(sequence, count)
         except Exception as error:  # whatever it is, it is this request's alone
@@ -172,7 +174,7 @@ class TorchEngine:
         self._budget.prefilled(count, ended - started)
         sequence.cached += count
         self._prompt_tokens += count
-        self._computed += count
+        self._useful += count
         if sequence.pending:
             return []
         sequence.mark(prefill_finished_ns=ended)
@@ -191,6 +193,7 @@ class TorchEngine:
 
     def _decode_rows(self, rows: Rows[Sequence]) -> list[StepOutput]:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
+        self._computed += len(rows)
         try:
             logits = self._runner.decode(rows)
         except Exception as error:
@@ -199,7 +202,7 @@ class TorchEngine:
             middle = len(rows) // 2
             # The later half first: rows that leave it move none of the earlier half out of its slots.
             return self._decode_rows(rows[middle:]) + self._decode_rows(rows[:middle])
-        self._computed += len(rows)
+        self._useful += len(rows)
         for sequence in rows:
             sequence.cached += 1
         return [self._extend(sequence, row) for sequence, row in zip(rows, logits, strict=True)]

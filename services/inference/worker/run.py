@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import StepOutput, Timing
@@ -24,6 +26,7 @@ class Run:
         self.job, self.claim, self.emitted = job, claim, emitted
         self.request_id = job.body.request_id
         self.admitted_ns = admitted_ns
+        self.taken_ns = time.monotonic_ns()
         self.posted_ns = 0  # monotonic: outputs of an earlier admission are not ours
         self.timing: Timing | None = None
         self.input_tokens = 0
@@ -34,6 +37,11 @@ class Run:
         self._base = len(claim.runs)  # number of our first item
         self._items: list[Item] = []
         self._written = 0  # of our items, how many are known to be in Redis
+
+    @property
+    def queue_seconds(self) -> float:
+        """By two processes' wall clocks, which may disagree a little."""
+        return max(self.admitted_ns - self.job.queued_ns, 0) / 1e9
 
     @property
     def ended(self) -> bool:

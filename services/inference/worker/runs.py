@@ -22,6 +22,7 @@ from services.inference.engine.protocol import (
     StepOutput,
     Work,
 )
+from services.inference.worker.observer import Observer
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
 
@@ -44,8 +45,10 @@ class Handover:
 class Runs:
     """Requests by id. Owned by the event loop; `open` must be called on it."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._clock = engine, clock
+    def __init__(
+        self, engine: Engine, *, clock: Callable[[], float] = time.time, observer: Observer | None = None
+    ) -> None:
+        self._engine, self._clock, self._observer = engine, clock, observer or Observer()
         self._runs: dict[str, Run] = {}
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._full: list[Run] = []  # the engine had no room after all; they go first when it has
@@ -56,7 +59,8 @@ class Runs:
         self.counters: Counter[str] = Counter()
 
     def open(self) -> None:
-        self._loop = EngineLoop(self._engine, Handover(asyncio.get_running_loop(), self))
+        outlet = Handover(asyncio.get_running_loop(), self)
+        self._loop = EngineLoop(self._engine, outlet, stepped=self._observer.stepped)
         self._loop.start()
 
     async def aclose(self) -> None:
@@ -132,7 +136,14 @@ class Runs:
     def outputs(self, outputs: Sequence[StepOutput]) -> None:
         for output in outputs:
             run = self._runs.get(output.request_id)
-            if run is not None and run.take(output) and run.ended:
+            if run is None:
+                continue
+            began = run.timing is not None and run.timing.first_token_ns > 0
+            if not run.take(output):
+                continue
+            if not began and output.timing.first_token_ns and not run.emitted:
+                self._observer.first_token(run)
+            if run.ended:
                 self._has_ended(run)
         self.changed.set()
 
@@ -162,6 +173,7 @@ class Runs:
 
     def _has_ended(self, run: Run) -> None:
         record_generation(run)
+        self._observer.ended(run)
         self.counters[f"ended_{pb.Finish.Name(run.finish).removeprefix('FINISH_').lower()}"] += 1
         self._deadlines.pop(run.request_id).cancel()
         self._made_room()

@@ -12,8 +12,10 @@ from typing import Any
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
-from services.inference.engine.protocol import Engine
+from services.inference.engine.protocol import Engine, ModelInfo
+from services.inference.worker.demand import Demand
 from services.inference.worker.intake import Intake
+from services.inference.worker.observer import Observer
 from services.inference.worker.publisher import Publisher
 from services.inference.worker.runs import Runs
 from streams.cancels import CancelReader
@@ -24,6 +26,7 @@ from streams.worker import WorkQueue
 log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = 1.0
+DEMAND_SECONDS = 0.5
 TAKEOVER_SECONDS = 0.5  # how soon what was handed back goes on
 RETRY_SECONDS = 0.25
 FLUSH_SECONDS = 2.0  # on the way out, for what is made and not yet published
@@ -52,10 +55,11 @@ class Worker:
         ticket_key: bytes,
         *,
         clock: Callable[[], float] = time.time,
+        observer: Observer | None = None,
     ) -> None:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
         self._queue, self._cancels, self._clock = queue, cancels, clock
-        self.runs = Runs(engine, clock=clock)
+        self.runs, self.demand = Runs(engine, clock=clock, observer=observer), Demand()
         self._publisher = Publisher(queue, self.runs)
         self._intake = Intake(
             queue, self.runs, queue_keys, ticket_key, self._model.name,
@@ -64,6 +68,14 @@ class Worker:
         self._draining = False
         self._stopping = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._model
+
+    @property
+    def engine_name(self) -> str:
+        return self._engine_name
 
     @property
     def not_ready(self) -> str:
@@ -106,6 +118,7 @@ class Worker:
         self._spawn("leases", self._repeat(self._keep_leases, self._seat.lease_seconds / 3))
         self._spawn("takeover", self._repeat(self._intake.take_over, TAKEOVER_SECONDS))
         self._spawn("announcement", self._repeat(self._announce, ANNOUNCE_SECONDS))
+        self._spawn("demand", self._repeat(self._look_for_demand, DEMAND_SECONDS))
         self._spawn("cancels", self._hear_cancels())
         try:
             yield self
@@ -185,6 +198,10 @@ class Worker:
     async def _announce(self) -> None:
         if not (self._draining or self.stalled):
             await self._queue.announce(self.describe())
+
+    async def _look_for_demand(self) -> None:
+        waiting = await self._queue.unclaimed()
+        self.demand.sample(self.runs.running, self.runs.slots, waiting)
 
     async def _hear_cancels(self) -> None:
         while not self._stopping.is_set():

@@ -13,7 +13,7 @@ from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
 from chassis.identity import Principal, digest
 from chassis.server import serving
-from services.inference.metrics import metrics_route
+from services.inference.metrics import InferenceMetrics
 from services.inference.servicer import ALLOWED, InferenceServicer
 from streams.jobs import seal_job
 
@@ -76,14 +76,16 @@ async def test_invariant_10_what_is_refused_is_counted_and_logged_without_conten
     """Fails if `Intake._believed` drops an entry and counts nothing."""
     job = seal_job(queue_keys, make_job(text="canary", key=b"f" * 32))
     async with worker(redis_url) as running:
-        app = Starlette(routes=[metrics_route(running)])
+        metrics = InferenceMetrics()
+        metrics.watch(running)
+        app = Starlette(routes=[metrics.route()])
         with shared_redis.client() as redis:
             redis.xadd(job.work, {"id": job.request_id, "k": job.key_id, "job": job.sealed})
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
             async with asyncio.timeout(5):
-                while "refused" not in (text := (await client.get("/metrics")).text):
+                while "refused_ticket" not in (text := (await client.get("/metrics")).text):
                     await asyncio.sleep(0.01)
-    assert 'strongroom_inference_events_total{event="refused_ticket_forged"} 1\n' in text
-    assert "strongroom_inference_slots 8\n" in text
+    assert 'strongroom_inference_events_total{event="refused_ticket_forged"} 1.0\n' in text
+    assert "strongroom_inference_slots 8.0\n" in text
     assert "refused_ticket_forged" in caplog.text
     assert "canary" not in caplog.text + text
