@@ -14,7 +14,7 @@ from strongroom.cli.ending import FAILED, OK
 from strongroom.cli.services import calling, naming
 from strongroom.cli.texts import text_of
 from strongroom.client import DEFAULT_TIMEOUT_SECONDS, Answer, Client, Piece, Question, Started
-from strongroom.failures import CallFailed
+from strongroom.failures import CallFailed, InternalFailure
 from strongroom.location import Location, locate
 from strongroom.verify import Verification, verify_receipt
 
@@ -126,7 +126,7 @@ def _print_pieces(events: Iterator[Started | Piece | Answer]) -> Answer:
     finally:
         if begun:
             print(flush=True)
-    raise CallFailed("INTERNAL", "the stream ended without an outcome")
+    raise InternalFailure("the stream ended without an outcome")
 
 
 def _verified(location: Location, question: Question, answer: Answer) -> Verification | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 from strongroom.client import open_channel
-from strongroom.failures import CallFailed, from_rpc_error
+from strongroom.failures import CallFailed, Unavailable, from_rpc_error
 from strongroom.location import Location
 
 CALL_SECONDS = 10.0
@@ -38,4 +38,4 @@ def naming(service: str, address: str, failure: CallFailed) -> CallFailed:
     if failure.code != "UNAVAILABLE" or failure.reason != "UNAVAILABLE":
         return failure
     message = f"no {service} answers at {address}: see `strongroom status`, or start a stack with `strongroom up`"
-    return CallFailed("UNAVAILABLE", message)
+    return Unavailable(message)

@@ -91,13 +91,13 @@ def test_every_option_reaches_the_gateway_and_what_is_unset_stays_unset(stack: A
 def test_how_a_request_ends_decides_the_exit_code(
     stack: Any, capsys: pytest.CaptureFixture[str], code: int, reason: str, exit_code: int, failing: Any
 ) -> None:
-    stack.failure = failing(code, reason, "what is wrong: what to do", "prompt.sampling.temperature", 1500)
+    stack.failure = failing(code, reason, "what is wrong: what to do", "prompt.sampling.temperature", 50)
     assert main(["ask", "Why?"]) == exit_code
     printed = capsys.readouterr()
     assert printed.out == ""
     [line] = printed.err.splitlines()
     assert line.startswith("strongroom: what is wrong: what to do [")
-    for fact in (reason, "field prompt.sampling.temperature", "try again in 1.5 s"):
+    for fact in (reason, "field prompt.sampling.temperature", "try again in 0.05 s"):
         assert fact in line
 
 

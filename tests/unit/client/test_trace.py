@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from strongroom.cli.main import main
 from strongroom.cli.trace import waterfall, whole_trace
-from strongroom.failures import CallFailed
+from strongroom.failures import NotFound
 from strongroom.monitor.v1 import monitor_pb2 as pb
 
 
@@ -71,8 +71,8 @@ def test_an_unknown_trace_is_given_the_same_time_and_then_reported() -> None:
 
     def unknown(method: str, request: object) -> None:
         now[0] += 0.5
-        raise CallFailed("NOT_FOUND", "no such trace")
+        raise NotFound("no such trace")
 
-    with pytest.raises(CallFailed, match="no such trace"):
+    with pytest.raises(NotFound, match="no such trace"):
         whole_trace(unknown, "r-1", lambda: now[0], lambda seconds: None)
     assert now[0] >= 5.0
