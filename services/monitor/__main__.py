@@ -10,6 +10,7 @@ from chassis.identity import load_credentials
 from chassis.server import Health, serving, until_signalled
 from chassis.start import run
 from chassis.web import serving_http
+from services.monitor.metrics import MonitorMetrics
 from services.monitor.pages import page_routes
 from services.monitor.servicer import ALLOWED, MonitorServicer, TraceReceiver
 from services.monitor.settings import MonitorSettings
@@ -21,11 +22,13 @@ REFLECTED = ["strongroom.monitor.v1.MonitorService", "opentelemetry.proto.collec
 
 async def main(settings: MonitorSettings) -> None:
     """The monitor exports no spans of its own: each export would be a call that makes a span to export."""
-    store, health = TraceStore(settings.bounds), Health()
+    store, health, metrics = TraceStore(settings.bounds), Health(), MonitorMetrics()
+    receiver = TraceReceiver(store)
+    metrics.watch(receiver, store)
 
     def register(server: grpc.aio.Server) -> None:
         MonitorServicer(store).register(server)
-        TraceReceiver(store).register(server)
+        receiver.register(server)
 
     address, pages = settings.address("monitor"), settings.http_address("monitor")
     async with (
@@ -37,7 +40,7 @@ async def main(settings: MonitorSettings) -> None:
             health=health,
             reflected=REFLECTED if settings.reflection else [],
         ),
-        serving_http(pages, lambda: health.reason, page_routes(store)),
+        serving_http(pages, lambda: health.reason, [metrics.route(), *page_routes(store)]),
     ):
         await health.ready()
         log.info("monitor listens on %s (gRPC, OTLP) and http://%s", address, pages)

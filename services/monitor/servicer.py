@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -40,18 +41,22 @@ class TraceReceiver(otlp_grpc.TraceServiceServicer):
 
     def __init__(self, store: TraceStore) -> None:
         self._store = store
+        self.received: Counter[str] = Counter()  # spans, by service
+        self.refused: Counter[str] = Counter()  # spans, by reason
 
     async def Export(
         self, request: otlp_pb2.ExportTraceServiceRequest, context: Context
     ) -> otlp_pb2.ExportTraceServiceResponse:
         count = sum(len(scope.spans) for reported in request.resource_spans for scope in reported.scope_spans)
+        service = current_principal.get().name  # by its credential: what a resource says of itself proves nothing
+        self.received[service] += count
         if count > MAX_SPANS_A_BATCH:
+            self.refused["batch_too_large"] += count
             raise InvalidArgument(
                 f"resource_spans: {count} spans in one batch; at most {MAX_SPANS_A_BATCH}: send smaller batches",
                 field="resource_spans",
                 reason="BATCH_TOO_LARGE",
             )
-        service = current_principal.get().name  # by its credential: what a resource says of itself proves nothing
         rejected, problem = 0, ""
         for reported in request.resource_spans:
             pid = otlp.process_id(reported.resource.attributes)
@@ -62,6 +67,7 @@ class TraceReceiver(otlp_grpc.TraceServiceServicer):
                     except otlp.MalformedSpan as malformed:
                         rejected, problem = rejected + 1, str(malformed)
         if rejected:
+            self.refused["malformed"] += rejected
             log.warning("%d spans of %s were malformed", rejected, service)
         partial = otlp_pb2.ExportTracePartialSuccess(rejected_spans=rejected, error_message=problem)
         return otlp_pb2.ExportTraceServiceResponse(partial_success=partial if rejected else None)

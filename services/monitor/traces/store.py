@@ -70,7 +70,8 @@ class TraceStore:
         self._traces: OrderedDict[str, _Gathered] = OrderedDict()  # the longest quiet first
         self._by_request: dict[str, str] = {}
         self.bytes = 0
-        self.evicted = 0
+        self.evicted = self.evicted_spans = 0
+        self.dropped = 0  # spans beyond their trace's bound
 
     def __len__(self) -> int:
         return len(self._traces)
@@ -84,6 +85,7 @@ class TraceStore:
             return
         if len(gathered.spans) >= self._bounds.spans_per_trace:
             gathered.dropped += 1
+            self.dropped += 1
             return
         gathered.spans[span.span_id] = span
         gathered.bytes += span.bytes
@@ -116,6 +118,7 @@ class TraceStore:
         trace_id, gathered = self._traces.popitem(last=False)
         self.bytes -= gathered.bytes
         self.evicted += 1
+        self.evicted_spans += len(gathered.spans)
         for span in gathered.spans.values():
             if self._by_request.get(span.request_id) == trace_id:
                 del self._by_request[span.request_id]
