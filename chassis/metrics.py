@@ -21,7 +21,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 OTHER = "other"
 MAX_INITIAL_SERIES = 64
-UNITS = ("seconds", "bytes", "tokens", "requests", "jobs", "entries", "items", "records", "spans", "traces", "slots")
+UNITS = {"seconds": "s", "bytes": "B", "tokens": "tokens", "usage": "tokens"}
 
 M = TypeVar("M", bound=MetricWrapperBase)
 Amounts = Mapping[str, float]
@@ -47,9 +47,9 @@ class Described:
 
     @property
     def unit(self) -> str:
-        """The last word of the name that says what is counted or measured."""
+        """By the last word of the name; 1 where that is what is counted."""
         last = self.name.removesuffix("_total").rpartition("_")[2]
-        return last if last in UNITS else "1"
+        return UNITS.get(last, "1")
 
 
 class _Values:
