@@ -96,6 +96,7 @@ def _additions(outcome: Outcome) -> dict[str, Any]:
     return {
         "request_id": outcome.request_id,
         "trace_id": outcome.trace_id,
+        "finish_reason": outcome.finish_reason,  # the receipt's word: OpenAI has one for REFUSED and WITHHELD
         "guard": {
             "verdict": outcome.verdict,
             "rule": outcome.rule,

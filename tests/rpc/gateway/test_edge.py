@@ -96,8 +96,10 @@ async def test_every_parameter_reaches_the_job(door, http):
 
 async def test_a_refused_prompt_is_an_answer_with_the_refusal_text(door, http):
     door.guard.verdict = guard_pb2.VERDICT_REFUSE
-    choice = (await ask(http)).json()["choices"][0]
+    answer = (await ask(http)).json()
+    choice = answer["choices"][0]
     assert (choice["finish_reason"], choice["message"]["content"]) == ("content_filter", "此内容违反使用政策")
+    assert answer["strongroom"]["finish_reason"] == "REFUSED" and answer["strongroom"]["guard"]["verdict"] == "REFUSE"
     streamed = await ask(http, question(stream=True))
     assert "此内容违反使用政策" in streamed.text and '"content_filter"' in streamed.text
     assert door.audit.kinds() == ["refuse", "refuse"] and door.queue.jobs == []

@@ -152,7 +152,7 @@ async def test_no_json_whatever_makes_the_edge_fail_or_hang(door, http, bodies):
     def check(body):
         reply = asyncio.run_coroutine_threadsafe(post(json.dumps(body).encode()), loop).result(10)
         status = reply.status_code
-        assert status == 200 or 400 <= status < 500, (status, reply.text)
+        assert status in (200, 504) or 400 <= status < 500, (status, reply.text)  # 504: a deadline may be anything
         assert status == 200 or {"message", "type", "param", "code"} <= reply.json()["error"].keys()
         assert not (not_finite(body) and status == 200)
 

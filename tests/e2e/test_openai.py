@@ -1,0 +1,140 @@
+"""The whole suite, asked through the `openai` package and through curl."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from strongroom.verify import verify_receipt
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
+QUESTION = "What is the capital of France?"
+ASK: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_completion_tokens": 24, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def key(suite: Any) -> str:
+    return str((suite.home / "keys" / "development-api-key").read_text().strip())
+
+
+@pytest.fixture(scope="module")
+def url(suite: Any) -> str:
+    return f"http://127.0.0.1:{suite.port_base + 10}/v1"
+
+
+@pytest.fixture(scope="module")
+def client(url: str, key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=url, api_key=key, timeout=120, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def model(client: openai.OpenAI) -> str:
+    return next(iter(client.models.list())).id
+
+
+def state_of(suite: Any, request_id: str) -> str:
+    """Once the record has ended."""
+    for _ in range(150):
+        states = {record["record_id"]: record["state"] for record in suite.json("audit", "list")}
+        if states.get(request_id) not in (None, "OPEN"):
+            return str(states[request_id])
+        time.sleep(0.2)
+    raise AssertionError(f"the record of {request_id} did not end")
+
+
+def test_a_whole_answer_and_its_receipt(suite: Any, client: openai.OpenAI, model: str) -> None:
+    answer = client.chat.completions.create(model=model, **ASK)
+    [choice] = answer.choices
+    assert choice.message.content and choice.finish_reason in ("stop", "length")
+    assert answer.usage and 0 < answer.usage.completion_tokens <= 24
+    ours: Any = answer.model_extra["strongroom"] if answer.model_extra else None
+    request = {"messages": ASK["messages"], "model": model, "parameters": {"max_tokens": 24, "seed": 7}}
+    released = {"content": choice.message.content, "finish_reason": ours["finish_reason"]}
+    log_key = suite.run("audit", "key").stdout.strip()
+    assert verify_receipt(request, released, ours["receipt"], log_key)
+    assert not verify_receipt({**request, "parameters": {}}, released, ours["receipt"], log_key)
+    assert state_of(suite, ours["request_id"]) == "COMPLETED"
+
+
+def test_a_stream_says_what_the_whole_answer_said(client: openai.OpenAI, model: str) -> None:
+    whole = client.chat.completions.create(model=model, **ASK, temperature=0).choices[0].message.content
+    options: Any = {"include_usage": True}
+    *chunks, last = client.chat.completions.create(
+        model=model, **ASK, temperature=0, stream=True, stream_options=options
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+    assert last.usage and last.usage.total_tokens == last.usage.prompt_tokens + last.usage.completion_tokens
+
+
+def test_the_trace_of_an_answer_begins_at_the_edge(suite: Any, client: openai.OpenAI, model: str) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    answer: Any = client.chat.completions.create(model=model, **ASK, extra_headers=headers)
+    assert answer.strongroom["trace_id"] == trace_id
+    trace = suite.json("trace", answer.strongroom["request_id"])
+    assert "POST /v1/chat/completions" in {span["name"] for span in trace["spans"]}
+    assert {span["service"] for span in trace["spans"]} >= {"gateway", "guard", "audit", "inference"}
+
+
+def test_personal_data_is_found_and_reported(client: openai.OpenAI, model: str) -> None:
+    messages: Any = [{"role": "user", "content": "我的手机号是13812345678,请记住。"}]
+    answer: Any = client.chat.completions.create(model=model, messages=messages, max_tokens=8)
+    assert [finding for finding in answer.strongroom["guard"]["findings"] if finding["side"] == "prompt"]
+
+
+def test_a_stream_that_is_left_ends_cancelled(suite: Any, client: openai.OpenAI, model: str) -> None:
+    messages: Any = [{"role": "user", "content": "Write a very long story about a bank."}]
+    with client.chat.completions.create(
+        model=model, messages=messages, max_tokens=400, temperature=0, stream=True
+    ) as stream:
+        first: Any = next(iter(stream))
+    assert state_of(suite, first.strongroom["request_id"]) == "CANCELLED"
+
+
+def test_an_idempotency_key_of_another_request_is_a_conflict(client: openai.OpenAI, model: str) -> None:
+    headers = {"Idempotency-Key": "order-17"}
+    first: Any = client.chat.completions.create(model=model, **ASK, extra_headers=headers)
+    with pytest.raises(openai.ConflictError) as caught:
+        client.chat.completions.create(model=model, **{**ASK, "seed": 8}, extra_headers=headers)
+    said: Any = caught.value.body
+    assert said["strongroom"]["request_id"] == first.strongroom["request_id"]
+
+
+def test_bad_input_is_a_rejected_record(suite: Any, client: openai.OpenAI, model: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=model, **ASK, temperature=9)
+    assert caught.value.param == "temperature"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_streams(url: str, key: str) -> None:
+    body = json.dumps({**ASK, "stream": True})
+    command = ["curl", "-sN", f"{url}/chat/completions", "-H", f"Authorization: Bearer {key}", "-d", body]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert said.startswith("data: {") and said.endswith("data: [DONE]\n\n")
+
+
+def test_the_documents_own_lines_work(
+    suite: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/http.md's Python, in a folder where `.strongroom` is this suite's home."""
+    [snippet] = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / ".strongroom").symlink_to(suite.home)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet.replace("http://127.0.0.1:7410/v1", url), str(DOCUMENT), "exec"), {})
+    assert "'verdict': 'ALLOW'" in capsys.readouterr().out
+
+
+def test_the_log_verifies_afterwards(suite: Any) -> None:
+    assert suite.verify().returncode == 0
