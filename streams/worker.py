@@ -13,7 +13,7 @@ from strongroom.inference.v1.inference_pb2 import Worker
 
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client
-from streams.depths import look
+from streams.depths import Depth, look
 from streams.items import Item
 from streams.jobs import Entry, OpenedJob
 
@@ -112,10 +112,9 @@ class WorkQueue:
         streams = dict.fromkeys(self.streams.values(), ">")
         return _entries(await self._waiting.xreadgroup(keys.GROUP, self._seat, streams, count=1, block=BLOCK_MS))
 
-    async def unclaimed(self) -> dict[str, int]:
-        """By class, the jobs that no worker has been given yet."""
-        found = await look(self._redis, list(self.streams.values()))
-        return {priority: depth.waiting for priority, depth in zip(self.streams, found, strict=True)}
+    async def depths(self) -> dict[str, Depth]:
+        """How full each class is."""
+        return dict(zip(self.streams, await look(self._redis, list(self.streams.values())), strict=True))
 
     async def predecessors(self, count: int) -> list[Entry]:
         """What the last process on this seat held. Call it once, before claiming anything else."""

@@ -200,8 +200,8 @@ class Worker:
             await self._queue.announce(self.describe())
 
     async def _look_for_demand(self) -> None:
-        waiting = await self._queue.unclaimed()
-        self.demand.sample(self.runs.running, self.runs.slots, waiting)
+        depths = await self._queue.depths()
+        self.demand.sample(self.runs.running, self.runs.slots, depths)
 
     async def _hear_cancels(self) -> None:
         while not self._stopping.is_set():

@@ -17,6 +17,7 @@ from services.inference.worker.observer import Observer
 from services.inference.worker.run import Run
 from services.inference.worker.worker import Seat, Worker
 from streams.cancels import CancelReader
+from streams.depths import Depth
 from streams.items import ItemSealer
 from streams.jobs import Entry, OpenedJob
 from streams.seal import QueueKeys
@@ -98,21 +99,32 @@ async def test_a_failure_is_counted_by_its_reason(metrics, value_of) -> None:
     assert value_of(metrics, "gen_ai_server_request_duration_seconds_count", error_type="POISON") == 1
 
 
+def waiting(**jobs: int) -> dict[str, Depth]:
+    return {priority: Depth(count, count, 1.0) for priority, count in jobs.items()}
+
+
 def test_fill_is_the_share_of_the_slots_that_had_demand() -> None:
     demand = Demand()
-    demand.sample(0, 8, {"batch": 0})
+    demand.sample(0, 8, waiting(batch=0))
     assert demand.samples == 0, "an idle worker has no fill, neither good nor bad"
-    demand.sample(2, 8, {"batch": 0})
+    demand.sample(2, 8, waiting(batch=0))
     assert (demand.fill, demand.samples) == (1.0, 1)  # little to do, and all of it runs
-    demand.sample(0, 8, {"interactive": 1, "batch": 3})
+    demand.sample(0, 8, waiting(interactive=1, batch=3))
     assert (demand.fill, demand.samples) == (1.0, 2)  # work waits and nothing runs
-    demand.sample(4, 8, {"batch": 100})
+    demand.sample(4, 8, waiting(batch=100))
     assert (demand.fill, demand.samples) == (1.5, 3)
+    assert demand.waiting == {"batch": 100}
+
+
+def test_a_job_on_its_way_to_a_worker_is_not_yet_demand() -> None:
+    demand = Demand()
+    demand.sample(0, 8, {"interactive": Depth(1, 1, 0.001)})
+    assert (demand.samples, demand.waiting) == (0, {"interactive": 1})
 
 
 @given(st.lists(st.tuples(st.integers(0, 16), st.integers(1, 8), st.integers(0, 50))))
 def test_fill_never_exceeds_the_number_of_samples(samples) -> None:
     demand = Demand()
-    for active, slots, waiting in samples:
-        demand.sample(active, slots, {"batch": waiting})
+    for active, slots, jobs in samples:
+        demand.sample(active, slots, waiting(batch=jobs))
     assert 0 <= demand.fill <= demand.samples <= len(samples)
