@@ -141,7 +141,6 @@ def profile(stack: LocalStack, seconds: float) -> dict[str, list[tuple[str, floa
                 str(int(seconds)),
                 "-r",
                 "200",
-                "-n",
                 "-f",
                 "raw",
                 "-o",
@@ -168,29 +167,12 @@ def _by_package(raw: str) -> list[tuple[str, float]]:
 
 
 def _package(frames: list[str]) -> str:
-    """The package of the innermost frame that has one."""
-    for frame in reversed(frames):
-        place = frame.partition("(")[2].rpartition(":")[0]
-        for known in (
-            "services",
-            "chassis",
-            "streams",
-            "strongroom",
-            "redis",
-            "opentelemetry",
-            "google/protobuf",
-            "cryptography",
-            "asyncio",
-            "grpc",
-            "re2",
-        ):
-            if f"{known}/" in place or place.startswith(known):
-                parts = place.split("/")
-                top = known.split("/")[0]
-                if known in ("services", "streams", "chassis") and top in parts:
-                    return "/".join(parts[parts.index(top) : parts.index(top) + 2])
-                return known
-    return "native and other"
+    """Whose code the innermost Python frame is; native code counts to whoever called it."""
+    place = frames[-1].partition("(")[2].rpartition(":")[0]
+    parts = place.split("/")
+    if parts[0] in ("services", "streams", "chassis"):
+        return "/".join(parts[:2])
+    return parts[0].removesuffix(".py") or "interpreter"
 
 
 def main() -> None:
