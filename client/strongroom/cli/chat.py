@@ -32,7 +32,7 @@ from strongroom.monitor.v1 import monitor_pb2_grpc
 
 COMMANDS = {
     "/new": "begin a new conversation; the system message stays",
-    "/system [TEXT]": "show or set the system message; - removes it; the firm's own stays first",
+    "/system [TEXT]": "show or set the system message; - removes it",
     "/receipt": "the last answer's receipt, fetched again and verified",
     "/trace": "where the last answer's time went",
     "/help": "these lines; a message that begins with / is written //",
@@ -109,7 +109,7 @@ class Chat:
         for event in stream:
             if isinstance(event, Started):
                 self._request_id = event.request_id
-                self._screen.waits(f"accepted as {event.request_id}, waiting for the first words …")
+                self._screen.waits("accepted and recorded, waiting for the first words …")
             elif isinstance(event, Piece):
                 words.append(event.text)
                 self._screen.piece(event)
@@ -120,7 +120,7 @@ class Chat:
 
     def _left_off(self, why: str, text: str, words: list[str]) -> str:
         kept = self._conversation.said(text, "".join(words))
-        return f"{why} · {'kept as far as it came' if kept else 'not kept in this conversation'}"
+        return f"{why} · {'kept as far as it came' if kept else 'not kept in this chat'}"
 
     def _obey(self, line: str) -> bool:
         """False when the chat is over."""
@@ -167,7 +167,7 @@ class Chat:
         receipt = self._client.receipt(self._request_id)
         self._key = self._key or log_key(self._location)
         lines = [f"request    {self._request_id}", f"state      {receipt.get('state', '')}"]
-        keep = f"keep it    strongroom receipt {self._request_id} > receipt.json"
+        keep = f"keep it    strongroom receipt {self._request_id} > FILE"
         if not self._key or self._question is None:
             return [*lines, "verified   not: the log's key is not known here", keep]
         answer = self._answer.as_released() if self._answer else None
@@ -179,7 +179,7 @@ class Chat:
             f"log        {held.origin}{' (DEVELOPMENT)' if held.development else ''}",
             f"entry      {held.index} of {held.size}, {held.kind}",
             f"proves     {', '.join(held.proven)}",
-            "verified   offline, with the key that audit gave in this chat: compare it with one you were given",
+            "verified   offline, with the key that audit gave: compare it with one you trust",
             f"key        {self._key.strip()}",
             keep,
         ]
@@ -194,5 +194,5 @@ def _opening(location: Location, models: list[Model], asked: str) -> list[str]:
     names = ", ".join(f"{model.id} ({model.engine}, {model.context_tokens} tokens)" for model in served)
     return [
         f"Strongroom · {names or 'no model is served yet'} · {location.address('gateway')}",
-        "Each answer is guarded and recorded before you see it. /help lists the commands.",
+        "Guarded and recorded before you see it. /help lists the commands.",
     ]

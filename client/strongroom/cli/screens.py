@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from strongroom.cli.findings import receipt_line, summary, verdict
-from strongroom.cli.flow import Flow
+from strongroom.cli.flow import HANGING_COLUMNS, Flow
 from strongroom.cli.terminal import Paint, visible
 from strongroom.client import Answer, Piece, Question, Verification
 
@@ -85,6 +86,7 @@ class TerminalScreen:
 
     def __init__(self, commands: Sequence[str]) -> None:
         self._paint = Paint.of(sys.stdout)
+        self._moves = os.environ.get("TERM") != "dumb"
         self._waiting = False
         self._flow: Flow | None = None
         self._thinking = False
@@ -92,7 +94,7 @@ class TerminalScreen:
 
     def opened(self, lines: Sequence[str]) -> None:
         first, *rest = lines
-        self._print(self._paint(visible(first), "bold"))
+        self._print(self._paint(self._wrapped(first).removeprefix(INDENT), "bold"))
         self.told(rest)
 
     def read(self) -> str | None:
@@ -115,9 +117,9 @@ class TerminalScreen:
             lines.append(line[:-1])
 
     def waits(self, what: str) -> None:
-        if self._paint.on:
+        if self._moves:
             self._erase()
-            self._print(self._paint(f"{INDENT}{visible(what)}", "dim"), end="")
+            self._print(self._paint(f"{INDENT}{visible(what)}"[: self._width()], "dim"), end="")
             self._waiting = True
 
     def piece(self, piece: Piece) -> None:
@@ -128,20 +130,24 @@ class TerminalScreen:
 
     def answered(self, question: Question, answer: Answer, verification: Verification | None, kept: bool) -> None:
         self._end_words()
-        self._print(f"{INDENT}{self._verdict(answer)}{self._paint(_measures(answer, kept), 'dim')}")
+        judged, style = _judged(answer)
+        measured = self._wrapped(judged + _measures(answer, kept)).removeprefix(INDENT + judged)
+        self._print(INDENT + self._paint(judged, style) + self._paint(measured, "dim"))
         for line in masked_lines(question, answer):
-            self._print(f"{INDENT}{self._paint(line, 'yellow')}")
+            self._print(self._paint(self._wrapped(line), "yellow"))
         styles = ("red", "bold") if verification is not None and not verification else ("dim",)
-        line = f"receipt {receipt_line(answer.receipt_state, verification)} · {answer.request_id}"
-        self._print(f"{INDENT}{self._paint(visible(line), *styles)}\n")
+        line = f"receipt {receipt_line(answer.receipt_state, verification)}"
+        fits = len(INDENT) + len(line) + 3 + len(answer.request_id) < self._width() - HANGING_COLUMNS
+        line += f"{' · ' if fits else chr(10)}{answer.request_id}"
+        self._print(self._paint(self._wrapped(line), *styles) + "\n")
 
     def broke_off(self, why: str) -> None:
         self._end_words()
-        self._print(f"{INDENT}{self._paint(f'✗ {visible(why)}', 'red')}\n")
+        self._print(self._paint(self._wrapped(f"✗ {why}"), "red") + "\n")
 
     def told(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self._print(self._paint(f"{INDENT}{visible(line)}", "dim") if line else "")
+            self._print(self._paint(self._wrapped(line), "dim"))
         self._print("")
 
     def _words(self, text: str, thinking: bool) -> None:
@@ -150,10 +156,8 @@ class TerminalScreen:
             if self._flow is not None:
                 self._flow.end_line()
             self._print("")
-            width = min(shutil.get_terminal_size().columns - 1, WIDEST)  # the last column is where terminals differ
-            styles = ("dim",) if thinking else ()
-            self._flow = Flow(lambda words: self._print(self._paint(words, *styles) if styles else words, end=""),
-                              width, INDENT)  # fmt: skip
+            write = lambda words: self._print(self._paint(words, "dim") if thinking else words, end="")
+            self._flow = Flow(write, self._width(), INDENT, self._moves)
             self._thinking = thinking
         self._flow.feed(text)
 
@@ -164,11 +168,14 @@ class TerminalScreen:
             self._flow = None
         self._print("")
 
-    def _verdict(self, answer: Answer) -> str:
-        if answer.finish_reason in ("REFUSED", "WITHHELD"):
-            return self._paint(f"✗ {answer.finish_reason}{f' ({answer.rule})' if answer.rule else ''}", "red")
-        mark, style = ("✓", "green") if answer.verdict == "ALLOW" else ("!", "yellow")
-        return self._paint(f"{mark} {verdict(answer)}", style)
+    def _wrapped(self, text: str) -> str:
+        lines: list[str] = []
+        Flow(lines.append, self._width(), INDENT).feed(text)
+        return "".join(lines)
+
+    def _width(self) -> int:
+        """Without the last column, where terminals differ."""
+        return min(shutil.get_terminal_size().columns - 1, WIDEST)
 
     def _erase(self) -> None:
         if self._waiting:
@@ -179,28 +186,45 @@ class TerminalScreen:
         print(text, end=end, flush=True)
 
 
+def _judged(answer: Answer) -> tuple[str, str]:
+    """The verdict with its mark, and its colour."""
+    if answer.finish_reason in ("REFUSED", "WITHHELD"):
+        return f"✗ {answer.finish_reason}{f' ({answer.rule})' if answer.rule else ''}", "red"
+    mark, style = ("✓", "green") if answer.verdict == "ALLOW" else ("!", "yellow")
+    return f"{mark} {verdict(answer)}", style
+
+
 def masked_lines(question: Question, answer: Answer) -> list[str]:
     """Where personal data was masked in what was just said and answered, and how often before; never the data."""
     last = len(question.messages) - 1
-    text, lines, earlier = question.messages[last].content, [], 0
-    for finding in answer.findings:
-        kind = f"masked {finding['type']} {finding['level']}"
-        if finding["side"] != "prompt":
-            lines.append(f"{kind} in the answer")
-        elif finding["message_index"] == last:
-            around = _around(text, int(str(finding["start"])), int(str(finding["end"])))
-            lines.append(f"{kind} before the model saw it: {visible(around)}")
-        else:
-            earlier += 1
+    own = [found for found in answer.findings if found["side"] == "prompt" and found["message_index"] == last]
+    text = _without([_span(found) for found in own], question.messages[last].content)
+    lines = [f"{_kind(found)} before the model saw it: {visible(_around(text, *_span(found)))}" for found in own]
+    lines += [f"{_kind(found)} in the answer" for found in answer.findings if found["side"] != "prompt"]
+    earlier = len(answer.findings) - len(lines)
     if len(lines) > MOST_FINDINGS:
         lines[MOST_FINDINGS:] = [f"masked {len(lines) - MOST_FINDINGS} more"]
     return [*lines, f"masked {earlier} in earlier messages"] if earlier else lines
 
 
+def _kind(finding: Mapping[str, object]) -> str:
+    return f"masked {finding['type']} {finding['level']}"
+
+
+def _span(finding: Mapping[str, object]) -> tuple[int, int]:
+    return int(str(finding["start"])), int(str(finding["end"]))
+
+
+def _without(spans: Iterable[tuple[int, int]], text: str) -> str:
+    """All of them at once: what stands around one may be another."""
+    for start, end in spans:
+        text = text[:start] + "▒" * len(text[start:end]) + text[end:]
+    return text
+
+
 def _around(text: str, start: int, end: int) -> str:
-    before, after = text[max(start - CONTEXT, 0) : start], text[end : end + CONTEXT]
-    dots = "…" if start > CONTEXT else "", "…" if end + CONTEXT < len(text) else ""
-    return " ".join(f"{dots[0]}{before}{'▒' * min(end - start, CONTEXT)}{after}{dots[1]}".split())
+    before, after = "…" if start > CONTEXT else "", "…" if end + CONTEXT < len(text) else ""
+    return " ".join(f"{before}{text[max(start - CONTEXT, 0) : end + CONTEXT]}{after}".split())
 
 
 def _measures(answer: Answer, kept: bool) -> str:
@@ -209,7 +233,7 @@ def _measures(answer: Answer, kept: bool) -> str:
         f"{answer.input_tokens} + {answer.output_tokens} tokens" if answer.output_tokens else "",
         f"{total:.1f} s" + (f", first words after {first:.1f} s" if first and answer.output_tokens else ""),
         "stopped at the length limit" if answer.finish_reason == "LENGTH" else "",
-        "" if kept else "not kept in this conversation",
+        "" if kept else "not kept in this chat",
     ]
     return "".join(f" · {fact}" for fact in facts if fact)
 
@@ -223,3 +247,4 @@ def _edit_lines(commands: Sequence[str]) -> None:
     readline.set_completer_delims(" \n")
     readline.set_completer(lambda text, state: [*(c for c in commands if text and c.startswith(text)), None][state])
     readline.parse_and_bind("tab: complete")
+    readline.parse_and_bind("set enable-bracketed-paste on")  # what is pasted is one message, however many lines

@@ -37,5 +37,8 @@ def naming(service: str, address: str, failure: CallFailed) -> CallFailed:
     """gRPC's own words for a closed port help nobody; a service's own reasons stay as they are."""
     if failure.code != "UNAVAILABLE" or failure.reason != "UNAVAILABLE":
         return failure
+    if failure.request_id:
+        lost = f"the {service} at {address} was lost while it answered; `strongroom status` says whether it is back"
+        return Unavailable(lost, request_id=failure.request_id)
     message = f"no {service} answers at {address}: see `strongroom status`, or start a stack with `strongroom up`"
     return Unavailable(message)

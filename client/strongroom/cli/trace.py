@@ -19,7 +19,7 @@ from strongroom.monitor.v1 import monitor_pb2_grpc as rpc
 
 COMPLETE_SECONDS = 5.0  # spans are sent by each process in its own time
 PAUSE_SECONDS = 0.1
-MIN_BAR, MAX_WIDTH = 20, 160
+MIN_BAR, MAX_WIDTH = 10, 160
 
 
 def register(commands: Any, shared: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from strongroom.audit.v1 import audit_pb2, audit_pb2_grpc
+from strongroom.client import Answer
 from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
@@ -163,6 +164,9 @@ class _Gateway(rpc.GatewayServiceServicer):
             yield pb.StreamGenerateResponse(delta=pb.Delta(text=piece))
         yield pb.StreamGenerateResponse(outcome=self._stack.outcome(request.prompt))
 
+    def GetReceipt(self, request: pb.GetReceiptRequest, context: Any) -> Any:
+        return pb.GetReceiptResponse(receipt=self._stack.outcome(self._stack.asked[-1].prompt).receipt)
+
     def ListModels(self, request: Any, context: Any) -> Any:
         return pb.ListModelsResponse(models=[pb.Model(id="tiny", context_tokens=64, workers=2, engine="echo")])
 
@@ -246,3 +250,14 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStack
 def failing() -> Callable[..., status_pb2.Status]:
     """Makes a failure: code number, reason, message, field, retry in ms."""
     return refusal
+
+
+@pytest.fixture
+def answer() -> Callable[..., Answer]:
+    """Makes an answer of which a test names what matters to it."""
+    usual: dict[str, Any] = {
+        "request_id": "r-1", "model": "tiny", "text": "So.", "reasoning": "", "finish_reason": "STOP",
+        "input_tokens": 1, "output_tokens": 1, "verdict": "ALLOW", "rule": "", "receipt_state": "DURABLE",
+        "receipt": {}, "trace_id": "", "timings": {},
+    }  # fmt: skip
+    return lambda **named: Answer(**{**usual, **named})
