@@ -179,7 +179,7 @@ class Chat:
             f"log        {held.origin}{' (DEVELOPMENT)' if held.development else ''}",
             f"entry      {held.index} of {held.size}, {held.kind}",
             f"proves     {', '.join(held.proven)}",
-            "verified   offline, with the key that audit gave: compare it with one you trust",
+            "verified   offline, with the key audit gave: compare it with one you trust",
             f"key        {self._key.strip()}",
             keep,
         ]

@@ -146,8 +146,9 @@ class TerminalScreen:
         self._print(self._paint(self._wrapped(f"✗ {why}"), "red") + "\n")
 
     def told(self, lines: Iterable[str]) -> None:
+        """Not wrapped: what is copied from here stays whole."""
         for line in lines:
-            self._print(self._paint(self._wrapped(line), "dim"))
+            self._print(self._paint(INDENT + visible(line), "dim"))
         self._print("")
 
     def _words(self, text: str, thinking: bool) -> None:
