@@ -117,6 +117,14 @@ def test_a_stream_that_breaks_keeps_what_came_and_says_why(
     assert printed.err == "strongroom: the gateway stops [UNAVAILABLE GATEWAY_STOPPING]\n"
 
 
+def test_a_gateway_that_is_lost_while_it_answers_is_not_said_to_be_absent(
+    stack: Any, capsys: pytest.CaptureFixture[str], failing: Any
+) -> None:
+    stack.failure, stack.breaks_after = failing(14, "UNAVAILABLE", "Socket closed"), 1
+    assert main(["ask", "Why?"]) == 5
+    assert "was lost while it answered" in capsys.readouterr().err and len(stack.asked) == 1
+
+
 def test_a_gateway_that_is_not_there_is_named_with_the_remedy(
     stack: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
