@@ -128,7 +128,7 @@ def medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def profile(stack: LocalStack, seconds: float) -> dict[str, list[tuple[str, float]]]:
-    """Where each service's own CPU goes, at 16 callers: share of samples by package, with py-spy."""
+    """Where each service works, at 16 callers: share of samples that hold the interpreter lock, by package."""
     shares = {}
     for service in ("gateway", "audit", "guard", "inference"):
         output = stack.home / f"{service}.profile"
@@ -143,6 +143,7 @@ def profile(stack: LocalStack, seconds: float) -> dict[str, list[tuple[str, floa
                 "200",
                 "-f",
                 "raw",
+                "--gil",
                 "-o",
                 str(output),
                 "-p",

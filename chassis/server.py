@@ -70,12 +70,13 @@ async def serving(
     health: Health | None = None,
     reflected: Sequence[str] = (),
     default_deadline_seconds: float = 30,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
     grace_seconds: float = 5,
 ) -> AsyncIterator[int]:
     """A server on `address` while the context is open; yields the port. On the way out: health off, drain, stop."""
     layers = [traced, reporting_errors, identified(known, allowed), within_deadline(default_deadline_seconds)]
     boundary = Boundary(layers)
-    server = grpc.aio.server(interceptors=[boundary], options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=[boundary], options=_options(max_message_bytes))
     register(server)
     status = health or Health()
     await status.servicer.set("", NOT_SERVING if status.reason and health else SERVING)
@@ -93,6 +94,11 @@ async def serving(
         await status.servicer.enter_graceful_shutdown()
         boundary.drain()
         await server.stop(grace_seconds)
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """gRPC takes the first of an option that is given twice."""
+    return [("grpc.max_receive_message_length", max_message_bytes), *SERVER_OPTIONS]
 
 
 async def until_signalled() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chassis.settings import PORT_OFFSETS, StackSettings, load
+from chassis.settings import variables as own_variables
+from stack.services_settings import check_services
 
 MAX_WORKERS = 8  # ports up to base + 37; more than this on one machine only share its cores
 ENGINE_VARIABLE = "STRONGROOM_INFERENCE_ENGINE"
@@ -75,4 +77,5 @@ def stack_options(flags: Mapping[str, object], environ: Mapping[str, str] = os.e
     environment |= {"STRONGROOM_HOME": str(options.home), "STRONGROOM_PORT_BASE": str(options.port_base)}
     if options.keys:
         environment["STRONGROOM_KEYS"] = str(options.keys.expanduser().absolute())
+    check_services(environment, frozenset(own_variables(StackOptions, "stack")))
     return Stack(options, environment)

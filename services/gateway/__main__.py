@@ -25,7 +25,7 @@ from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Neighbours
 from services.gateway.requests.question import Profile
 from services.gateway.requests.rejections import Rejections
-from services.gateway.servicer import ALLOWED, GatewayServicer
+from services.gateway.servicer import ALLOWED, MAX_CALL_BYTES, GatewayServicer
 from services.gateway.settings import GatewaySettings
 from streams.gateway import JobQueue
 from streams.seal import KeyUnusable, QueueKeys, load_key
@@ -74,6 +74,7 @@ async def main(settings: GatewaySettings) -> None:
                 health=health,
                 reflected=[NAME] if settings.reflection else [],
                 default_deadline_seconds=settings.default_deadline_seconds,
+                max_message_bytes=MAX_CALL_BYTES,
                 grace_seconds=settings.drain_seconds,
             )
         )

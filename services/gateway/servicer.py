@@ -22,6 +22,8 @@ from services.gateway.requests.question import Message, Question, Sampling
 
 ENDING_SECONDS = 0.05  # kept of the deadline, so that a request ends before its call does
 
+# Far above what a prompt may have (MAX_PROMPT_CHARS), so that a caller who sends too much hears which field, and why.
+MAX_CALL_BYTES = 64 * 1024 * 1024
 ALLOWED = {
     f"/strongroom.gateway.v1.GatewayService/{method}": CALLERS
     for method in ("Generate", "StreamGenerate", "Cancel", "GetReceipt", "ListModels")

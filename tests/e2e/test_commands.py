@@ -44,11 +44,14 @@ def test_after_a_clean_stop_the_log_verifies_and_nothing_is_pending(stopped_suit
 
 
 def test_a_service_that_cannot_start_is_named_with_its_reason_and_its_log(stopped_suite: Any) -> None:
-    environment = {**stopped_suite.environment, "STRONGROOM_GATEWAY_MAX_IN_FLIGHT": "many"}
+    policy = stopped_suite.home / "policy.yaml"
+    policy.parent.mkdir(parents=True, exist_ok=True)
+    policy.write_text("format: 99\n")
+    environment = {**stopped_suite.environment, "STRONGROOM_GUARD_POLICY_FILE": str(policy)}
     ended = stopped_suite.run("up", "--detach", environment=environment)
     assert ended.returncode == 1
-    assert "gateway cannot start: STRONGROOM_GATEWAY_MAX_IN_FLIGHT: 'many' is not a whole number" in ended.stdout
-    assert str(stopped_suite.home / "log" / "gateway.log") in ended.stdout
+    assert "guard cannot start" in ended.stdout and str(policy) in ended.stdout
+    assert str(stopped_suite.home / "log" / "guard.log") in ended.stdout
     assert stopped_suite.run("status").returncode == 3
 
 

@@ -130,7 +130,7 @@ def _record_lines(record: pb.GetRecordResponse) -> Iterator[str]:
         yield f"{_time(entry.create_time)}  {entry.kind:<9} {leaf:<10} {entry.segment} at {entry.offset}"
     for field in record.fields:
         yield ""
-        yield f"{field.name} ({field.length} bytes{', sealed: shown only by reveal' if field.sealed else ''})"
+        yield f"{field.name} ({field.length} bytes{', sealed' if field.sealed else ''})"
         if field.masked:
             yield f"  {field.masked}"
 

@@ -21,8 +21,17 @@ class Answer:
     """What was generated, what of it was released, and the rule that nothing is sent before it is durable."""
 
     def __init__(
-        self, request_id: str, policy_digest: bytes, deadline: float, guard: Guard, audit: Audit, mailbox: Mailbox
+        self,
+        request_id: str,
+        policy_digest: bytes,
+        deadline: float,
+        prompt_bound: int,
+        guard: Guard,
+        audit: Audit,
+        mailbox: Mailbox,
     ) -> None:
+        """`prompt_bound`: tokens that a prompt may have, for whoever has to say that it had more."""
+        self._prompt_bound = prompt_bound
         self._request_id, self._policy, self._deadline = request_id, policy_digest, deadline
         self._guard, self._audit, self._mailbox = guard, audit, mailbox
         self._waiting = ""  # generated, not filtered yet
@@ -49,7 +58,7 @@ class Answer:
                 cadence.gather(step.tokens)
                 finish = step.finish or finish
                 if finish in ("FAILED", "CANCELLED", "EXPIRED"):
-                    raise engine_error(finish, step.failure)
+                    raise engine_error(finish, step.failure, self.usage[0], self._prompt_bound)
             if not finish and (not self._waiting or cadence.due_in(time.monotonic()) > 0):
                 continue
             if await self._release(last=bool(finish)):

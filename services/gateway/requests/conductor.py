@@ -106,6 +106,7 @@ class Conductor:
             caller=caller,
             model=model,
             template_digest=served.template_digest if served else b"",
+            context_tokens=served.context_tokens if served else 0,
             sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
             deadline=asyncio.get_running_loop().time() + deadline_seconds,
             deadline_ms=int((time.time() + deadline_seconds) * 1000),

@@ -32,17 +32,23 @@ def end_of(error: ServiceError) -> End:
     return End(FAILED, error.reason)
 
 
-def engine_error(finish: str, failure: str) -> ServiceError:
-    """What a caller is told of a worker's failure: its stable reason, and a remedy where there is one."""
+def engine_error(finish: str, failure: str, prompt_tokens: int, prompt_bound: int) -> ServiceError:
+    """What a caller is told of a worker's failure: its stable reason, and a remedy where there is one.
+
+    `prompt_bound`: tokens that the model's context leaves beside max_tokens; 0 when the context is not known.
+    """
     if finish == "EXPIRED":
         return DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
     if finish == "CANCELLED":
         return Cancelled("the request was cancelled", reason="CANCELLED")
     if failure == "PROMPT_TOO_LONG":
         return InvalidArgument(
-            "the prompt does not fit into the model's context: shorten it, or ask for fewer max_tokens",
+            f"the prompt has {prompt_tokens} tokens, the model's context leaves {prompt_bound or 'fewer'} beside "
+            "max_tokens: shorten the prompt, or ask for fewer max_tokens",
             field="prompt.messages",
             reason=failure,
+            prompt_tokens=str(prompt_tokens),
+            bound_tokens=str(prompt_bound),
         )
     if failure == "OUT_OF_MEMORY":
         return ResourceExhausted(

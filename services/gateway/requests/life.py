@@ -67,9 +67,15 @@ class Terms:
     caller: Caller
     model: str
     template_digest: bytes
+    context_tokens: int  # the model's; 0 when no worker has said
     sampling: Sampling  # every value resolved
     deadline: float  # of the loop's clock
     deadline_ms: int  # unix
+
+    @property
+    def prompt_bound(self) -> int:
+        """Tokens that a prompt may have beside max_tokens; 0 when the context is not known."""
+        return max(0, self.context_tokens - (self.sampling.max_tokens or 0))
 
 
 class Life:
@@ -215,7 +221,13 @@ class Life:
     async def _run_job(self, screening: Screening, job: Job, accepted: Accepted) -> End:
         terms = self.terms
         self._answer = Answer(
-            terms.request_id, screening.policy_digest, terms.deadline, self._guard, self._audit, self._mailbox
+            terms.request_id,
+            screening.policy_digest,
+            terms.deadline,
+            terms.prompt_bound,
+            self._guard,
+            self._audit,
+            self._mailbox,
         )
         self._queued_ns = time.time_ns()
         steps = await self._queue.submit(job, accepted)

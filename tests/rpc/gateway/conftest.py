@@ -34,7 +34,7 @@ from services.gateway.requests.neighbours import Job, ServedModel
 from services.gateway.requests.outcome import Step
 from services.gateway.requests.question import Profile
 from services.gateway.requests.rejections import Rejections
-from services.gateway.servicer import ALLOWED, GatewayServicer
+from services.gateway.servicer import ALLOWED, MAX_CALL_BYTES, GatewayServicer
 
 CALLER = {
     digest("key"): Principal("person", "developer", "development", frozenset({"caller"})),
@@ -210,7 +210,9 @@ async def opened_door() -> AsyncIterator[Door]:
         )
         servicer = GatewayServicer(conductor, audit, 10, 60)
         add = lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
-        port = await opened.enter_async_context(serving("127.0.0.1:0", add, allowed=ALLOWED, **options))
+        port = await opened.enter_async_context(
+            serving("127.0.0.1:0", add, allowed=ALLOWED, max_message_bytes=MAX_CALL_BYTES, **options)
+        )
         edge = edge_routes(conductor, CALLER, Deadlines(10, 60), BOUNDS)
         http_port = await opened.enter_async_context(serving_http("127.0.0.1:0", lambda: "", edge))
         channel = await opened.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))

@@ -118,6 +118,7 @@ async def test_a_deadline_is_reported_as_such_and_recorded(door, until):
         (prompt(sampling=pb.Sampling(temperature=9)), "INVALID_ARGUMENT", "prompt.sampling.temperature"),
         (prompt(sampling=pb.Sampling(max_tokens=999)), "INVALID_ARGUMENT", "prompt.sampling.max_tokens"),
         (prompt("x" * 300_000), "INVALID_ARGUMENT", "prompt.messages"),
+        (prompt("x" * 20_000_000), "INVALID_ARGUMENT", "prompt.messages"),
         (prompt(priority=77), "INVALID_ARGUMENT", "prompt.priority"),
     ],
 )

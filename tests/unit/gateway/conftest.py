@@ -209,6 +209,7 @@ class Bench:
                 caller=self.caller,
                 model="tiny",
                 template_digest=b"t" * 32,
+                context_tokens=1024,
                 sampling=profile.resolve(self.question.sampling, 1),
                 deadline=now + seconds,
                 deadline_ms=int((time.time() + seconds) * 1000),

@@ -132,9 +132,10 @@ async def test_a_deadline_expires_the_request_and_its_record(bench):
 
 
 async def test_a_prompt_that_does_not_fit_names_the_field_and_the_remedy(bench):
-    bench.queue.script = [Step("", 0, "FAILED", "PROMPT_TOO_LONG")]
+    bench.queue.script = [Step("", 0, "FAILED", "PROMPT_TOO_LONG", 900)]
     _, events = await run(bench)
     assert isinstance(events[-1].error, InvalidArgument) and events[-1].error.field == "prompt.messages"
+    assert "900" in str(events[-1].error) and "512" in str(events[-1].error), "1024 of context, 512 of answer"
     assert (end_of(bench)[0].state, end_of(bench)[0].reason) == ("FAILED", "PROMPT_TOO_LONG")
 
 
