@@ -21,7 +21,7 @@ async def refused(call):
 async def test_every_call_has_a_deadline_though_none_was_set(guard, stub):
     await stub.CheckText(pb.CheckTextRequest())
     [remaining] = guard.remaining_seconds
-    assert 0 < remaining <= 5
+    assert 0 < remaining < 5.5, "the client's 5 s, as the wire rounds them"
 
 
 async def test_a_batch_stream_has_no_deadline(guard, serve, stream_to):
