@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -18,14 +18,16 @@ BLOCK_MS = 300  # the longest blocking read: how soon a reader sees that it shal
 MAX_CONNECTIONS = 64
 
 # Redis away, starting (LOADING is a ConnectionError), or refusing writes while it cannot persist (a ResponseError).
+NOT_NOW = ("MISCONF", "OOM", "READONLY", "LOADING", "NOREPLICAS", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN")
 AWAY = (RedisConnectionError, TimeoutError, OSError)
 
 
 def command_client(url: str) -> Connection:
     """For commands that answer at once. A broken connection gets one retry, because a restarted Redis leaves dead ones
     in the pool: so everything sent through it may arrive twice. A Redis that hangs gets none."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(  # one that waits: a burst of commands is no outage
         url,
+        timeout=COMMAND_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=COMMAND_SECONDS,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
@@ -33,6 +35,7 @@ def command_client(url: str) -> Connection:
         protocol=2,
         driver_info=None,
     )
+    return Redis.from_pool(pool)
 
 
 def blocking_client(url: str) -> Connection:
@@ -53,6 +56,6 @@ def blocking_client(url: str) -> Connection:
 
 def out_of_service(error: Exception) -> bool:
     """Whether the error means that Redis takes no work now, and may later."""
-    return isinstance(error, AWAY) or (
-        isinstance(error, ResponseError) and str(error).startswith(("MISCONF", "OOM", "READONLY", "LOADING"))
-    )
+    # A pipeline puts its own words before Redis' answer.
+    answer = str(error).rpartition("caused error: ")[2]
+    return isinstance(error, AWAY) or (isinstance(error, ResponseError) and answer.startswith(NOT_NOW))

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
+from chassis.essential import essential
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
 from streams.depths import Depth, look
@@ -136,17 +137,19 @@ class JobQueue:
         try:
             await pipe.execute()
         except Exception as error:
-            if not out_of_service(error):
-                raise
+            # Never raised: whoever cancels has an END to write, which must not depend on Redis.
             self._owed_cancels.append(request_id)
-            self._lost_redis(error)
+            if out_of_service(error):
+                self._lost_redis(error)
+            else:
+                log.error("a cancel was refused: %s", type(error).__name__)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[JobQueue]:
         """Reads replies and keeps the lease while open. Redis may be away at the start."""
         await self._keep_lease_once()
-        tasks = [asyncio.create_task(self._read(), name="reply reader"),
-                 asyncio.create_task(self._keep_lease(), name="gateway lease")]  # fmt: skip
+        works = {"reply reader": self._read(), "gateway lease": self._keep_lease()}
+        tasks = [essential(asyncio.create_task(work, name=name)) for name, work in works.items()]
         try:
             yield self
         finally:

@@ -13,6 +13,7 @@ from chassis.tracing import traceparent
 from services.gateway.requests.neighbours import Job, ServedModel, Steps
 from services.gateway.requests.outcome import Accepted, Step
 from services.gateway.requests.question import Message, Sampling
+from streams.failures import ReplyLost
 from streams.gateway import JobQueue
 from streams.reply import Reply
 
@@ -117,16 +118,19 @@ class _Steps:
     async def take(self, seconds: float | None) -> list[Step]:
         try:
             async with asyncio.timeout(seconds):
-                return [_step(delta) for delta in await self._reply.next()]
+                deltas = await self._reply.next()
         except TimeoutError:
             return []
+        if not deltas:  # nothing follows its last item: whoever asks for more would ask for ever
+            raise ReplyLost("REPLY_ENDED")
+        return [_step(delta) for delta in deltas]
 
 
 def _step(delta: pb.StepDelta) -> Step:
     return Step(
         text=delta.text,
         tokens=len(delta.token_ids),
-        finish=_FINISH.get(delta.finish, ""),
+        finish=_FINISH.get(delta.finish, "FAILED" if delta.finish else ""),  # a word of a newer worker's is a failure
         failure=delta.failure,
         input_tokens=delta.input_tokens,
         output_tokens=delta.output_tokens,

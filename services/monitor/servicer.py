@@ -28,7 +28,8 @@ DEFAULT_PAGE = 20
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _REPORTERS = frozenset(f"service:{name}" for name in ("gateway", "guard", "inference", "audit", "monitor"))
-_READERS = frozenset({"role:caller", "role:reviewer"})
+# Traces show every caller's requests, so a credential that may read the log is wanted.
+_READERS = frozenset({"role:reviewer"})
 ALLOWED = {
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export": _REPORTERS,
     "/strongroom.monitor.v1.MonitorService/GetTrace": _READERS,

@@ -108,5 +108,6 @@ class Publisher:
         missing = {advance.gateway for _, advance in sent if advance.request_id in report.orphaned}
         self._missing_since = {gateway: self._missing_since.get(gateway, now) for gateway in missing}
         for run, advance in sent:
-            if now - self._missing_since.get(advance.gateway, now) >= ORPHAN_SECONDS:
+            gone = self._runs.get(run.request_id) is not run  # dropped while the call was under way
+            if not gone and now - self._missing_since.get(advance.gateway, now) >= ORPHAN_SECONDS:
                 self._runs.end(run, pb.FINISH_FAILED, "GATEWAY_LOST")

@@ -12,6 +12,7 @@ from typing import Any
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
+from chassis.essential import essential
 from services.inference.engine.protocol import Engine, ModelInfo
 from services.inference.worker.demand import Demand
 from services.inference.worker.intake import Intake
@@ -167,7 +168,7 @@ class Worker:
     # Tasks
 
     def _spawn(self, name: str, task: Coroutine[Any, Any, None]) -> None:
-        self._tasks[name] = asyncio.create_task(task, name=name)
+        self._tasks[name] = essential(asyncio.create_task(task, name=name))
 
     async def _repeat(self, action: Callable[[], Coroutine[Any, Any, None]], every_seconds: float) -> None:
         while not self._stopping.is_set():

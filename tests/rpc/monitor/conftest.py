@@ -64,7 +64,7 @@ async def monitor() -> AsyncIterator[Monitor]:
 
 @pytest.fixture
 async def channel_as(monitor: Monitor) -> AsyncIterator[Callable[[str], grpc.aio.Channel]]:
-    """`channel_as("key-caller")`: a channel with that credential."""
+    """`channel_as("key-reviewer")`: a channel with that credential."""
     opened: list[grpc.aio.Channel] = []
 
     def open_channel(token: str) -> grpc.aio.Channel:
@@ -79,7 +79,7 @@ async def channel_as(monitor: Monitor) -> AsyncIterator[Callable[[str], grpc.aio
 @pytest.fixture
 async def traces(channel_as: Callable[[str], grpc.aio.Channel]) -> Any:
     """The monitor's service, as a developer calls it."""
-    return monitor_pb2_grpc.MonitorServiceStub(channel_as("key-caller"))  # type: ignore[misc]
+    return monitor_pb2_grpc.MonitorServiceStub(channel_as("key-reviewer"))  # type: ignore[misc]
 
 
 @pytest.fixture

@@ -97,8 +97,8 @@ async def test_nobody_else_may(token, code, channel_as):
     assert (await refused(TraceServiceStub(channel_as(token)).Export(batch()))).code == code
 
 
-@pytest.mark.parametrize("token", ["token-gateway", "key-none"])
-async def test_traces_are_read_by_callers_and_reviewers_only(token, channel_as):
+@pytest.mark.parametrize("token", ["token-gateway", "key-none", "key-caller"])
+async def test_traces_of_all_callers_are_read_by_reviewers_only(token, channel_as):
     other = monitor_pb2_grpc.MonitorServiceStub(channel_as(token))
     assert (await refused(other.GetTrace(pb.GetTraceRequest(id="r-1")))).code == "PERMISSION_DENIED"
     assert (await refused(other.ListTraces(pb.ListTracesRequest()))).code == "PERMISSION_DENIED"

@@ -285,3 +285,24 @@ async def test_the_scripts_survive_a_forgotten_script_cache(redis_url, shared_re
         [job] = await worker.ready()
         assert (await worker.claim(job)).state is ClaimState.CLAIMED
     assert time.time() * 1000 < job.deadline_ms
+
+
+async def test_a_cancel_that_redis_refuses_raises_nothing_and_is_told_later(redis_url, shared_redis, gateway):
+    """Whoever cancels has an END to write. NOREPLICAS is what a Redis says after a failover."""
+    with shared_redis.client() as admin:
+        async with gateway(redis_url) as queue:
+            admin.config_set("min-replicas-to-write", 1)
+            try:
+                await queue.cancel("r-1")
+            finally:
+                admin.config_set("min-replicas-to-write", 0)
+            async with asyncio.timeout(5):
+                while not admin.exists(keys.CANCELLED + "r-1"):
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_burst_of_submits_is_no_outage(redis_url, gateway, make_job):
+    """More at once than there are connections: they wait for one."""
+    async with gateway(redis_url, bound=1000) as queue:
+        await asyncio.gather(*(queue.submit(make_job(f"r-{n}")) for n in range(300)))
+        assert queue.available
