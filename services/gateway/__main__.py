@@ -22,9 +22,9 @@ from services.gateway.readiness import watching
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
-from services.gateway.requests.life import Neighbours
 from services.gateway.requests.question import Profile
 from services.gateway.requests.rejections import Rejections
+from services.gateway.requests.terms import Neighbours
 from services.gateway.servicer import ALLOWED, MAX_CALL_BYTES, GatewayServicer
 from services.gateway.settings import GatewaySettings
 from streams.gateway import JobQueue

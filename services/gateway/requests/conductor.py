@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from chassis.failures import NotFound, ServiceError, Unavailable
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
-from services.gateway.requests.life import Life, Neighbours, Terms
+from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import ServedModel
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
 from services.gateway.requests.question import Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
+from services.gateway.requests.terms import Neighbours, Terms
 
 RETRY_AFTER_SECONDS = 2.0
 

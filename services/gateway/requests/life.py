@@ -10,19 +10,18 @@ import asyncio
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
 
 from opentelemetry.trace import SpanKind
 
 from chassis import genai
 from chassis.failures import DeadlineExceeded, Internal, ServiceError, Unavailable
-from chassis.tracing import Attributes, span
+from chassis.tracing import span
 from services.gateway.requests import fields
 from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
 from services.gateway.requests.endings import end_of, error_of
 from services.gateway.requests.mailbox import Mailbox
-from services.gateway.requests.neighbours import Audit, Guard, Job, Party, Queue, RecordEnded
+from services.gateway.requests.neighbours import Job, Party, RecordEnded
 from services.gateway.requests.outcome import (
     ALLOW,
     CANCELLED,
@@ -43,39 +42,9 @@ from services.gateway.requests.outcome import (
     Started,
     stricter,
 )
-from services.gateway.requests.question import Caller, Question, Sampling
+from services.gateway.requests.terms import Neighbours, Terms
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """Whom a life talks to."""
-
-    guard: Guard
-    audit: Audit
-    queue: Queue
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What is settled about a request before it starts."""
-
-    request_id: str
-    trace_id: str
-    question: Question
-    caller: Caller
-    model: str
-    template_digest: bytes
-    context_tokens: int  # the model's; 0 when no worker has said
-    sampling: Sampling  # every value resolved
-    deadline: float  # of the loop's clock
-    deadline_ms: int  # unix
-
-    @property
-    def prompt_bound(self) -> int:
-        """Tokens that a prompt may have beside max_tokens; 0 when the context is not known."""
-        return max(0, self.context_tokens - (self.sampling.max_tokens or 0))
 
 
 class Life:
@@ -115,7 +84,7 @@ class Life:
     async def run(self) -> Account:
         """From screening to the END; never raises."""
         terms = self.terms
-        with span(f"{genai.CHAT} {terms.model}", kind=SpanKind.CLIENT, attributes=_attributes(terms)) as current:
+        with span(f"{genai.CHAT} {terms.model}", kind=SpanKind.CLIENT, attributes=terms.attributes) as current:
             end, error = await self._see_through()
             current.set_attribute(genai.END, end.state if end else REFUSED)
             if error is not None:
@@ -350,17 +319,3 @@ class Life:
 
     def _time(self, what: str) -> None:
         self._timings[what] = (time.monotonic() - self._began) * 1000
-
-
-def _attributes(terms: Terms) -> Attributes:
-    sampling = terms.sampling
-    return {
-        genai.OPERATION: genai.CHAT,
-        genai.PROVIDER: genai.OURS,
-        genai.REQUEST_MODEL: terms.model,
-        genai.REQUEST_ID: terms.request_id,
-        genai.REQUEST_MAX_TOKENS: sampling.max_tokens or 0,
-        genai.REQUEST_TEMPERATURE: sampling.temperature or 0.0,
-        genai.REQUEST_TOP_P: sampling.top_p or 0.0,
-        genai.REQUEST_SEED: sampling.seed or 0,
-    }

@@ -29,11 +29,11 @@ from services.gateway.edge.routes import edge_routes
 from services.gateway.guard_client import GuardClient
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
-from services.gateway.requests.life import Neighbours
 from services.gateway.requests.neighbours import Job, ServedModel
 from services.gateway.requests.outcome import Step
 from services.gateway.requests.question import Profile
 from services.gateway.requests.rejections import Rejections
+from services.gateway.requests.terms import Neighbours
 from services.gateway.servicer import ALLOWED, MAX_CALL_BYTES, GatewayServicer
 
 CALLER = {

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from chassis.failures import Unavailable
-from services.gateway.requests.life import Life, Neighbours, Terms
+from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import FilterLost, Job, Party, RecordEnded, ServedModel
 from services.gateway.requests.outcome import ALLOW, Accepted, Broken, End, Event, Filtered, Outcome, Screening, Step
 from services.gateway.requests.question import Caller, Message, Profile, Question
+from services.gateway.requests.terms import Neighbours, Terms
 
 POLICY = b"p" * 32
 

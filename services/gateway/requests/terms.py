@@ -1,0 +1,54 @@
+"""What is settled about a request before its life starts, and whom that life talks to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chassis import genai
+from chassis.tracing import Attributes
+from services.gateway.requests.neighbours import Audit, Guard, Queue
+from services.gateway.requests.question import Caller, Question, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Whom a life talks to."""
+
+    guard: Guard
+    audit: Audit
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is settled about a request before it starts."""
+
+    request_id: str
+    trace_id: str
+    question: Question
+    caller: Caller
+    model: str
+    template_digest: bytes
+    context_tokens: int  # the model's; 0 when no worker has said
+    sampling: Sampling  # every value resolved
+    deadline: float  # of the loop's clock
+    deadline_ms: int  # unix
+
+    @property
+    def prompt_bound(self) -> int:
+        """Tokens that a prompt may have beside max_tokens; 0 when the context is not known."""
+        return max(0, self.context_tokens - (self.sampling.max_tokens or 0))
+
+    @property
+    def attributes(self) -> Attributes:
+        """Of the request's span."""
+        return {
+            genai.OPERATION: genai.CHAT,
+            genai.PROVIDER: genai.OURS,
+            genai.REQUEST_MODEL: self.model,
+            genai.REQUEST_ID: self.request_id,
+            genai.REQUEST_MAX_TOKENS: self.sampling.max_tokens or 0,
+            genai.REQUEST_TEMPERATURE: self.sampling.temperature or 0.0,
+            genai.REQUEST_TOP_P: self.sampling.top_p or 0.0,
+            genai.REQUEST_SEED: self.sampling.seed or 0,
+        }
