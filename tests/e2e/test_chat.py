@@ -41,4 +41,4 @@ def test_a_refused_turn_leaves_the_conversation_as_it_was(suite: Any) -> None:
 def test_a_conversation_that_outgrows_the_model_says_what_to_do(suite: Any) -> None:
     ended = chat(suite, "word " * 4000 + "\n")
     assert ended.returncode == 2
-    assert "PROMPT_TOO_LONG" in ended.stderr and "shorten it" in ended.stderr
+    assert "PROMPT_TOO_LONG" in ended.stderr and "shorten the prompt" in ended.stderr
