@@ -83,7 +83,7 @@ def test_show_gives_entries_and_fields_and_says_what_is_sealed(stack: Any, capsy
     printed = capsys.readouterr().out
     assert "END" in printed and "0001 at 64" in printed
     assert "answer_released (11 bytes)" in printed
-    assert "request_received (40 bytes, sealed: shown only by reveal)" in printed
+    assert "request_received (40 bytes, sealed)" in printed
 
 
 def test_a_record_that_is_not_there_exits_with_2(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
