@@ -180,6 +180,7 @@ def test_ctrl_c_cancels_the_answer_and_not_the_chat(stack: Any, terminal: Callab
     assert stack.left.wait(10)
     stack.waits = False
     chat.until("› ", times=2)
+    time.sleep(0.5)  # the prompt is drawn a moment before its line is read
     chat.type("half a question\x03")
     chat.until("Ctrl-D or /quit leaves")
     chat.type("Again?\n")
