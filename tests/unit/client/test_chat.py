@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -25,7 +27,8 @@ from strongroom.monitor.v1 import monitor_pb2
 COMMAND = [sys.executable, "-m", "strongroom.cli.main", "chat"]
 # In a session of its own, so that Ctrl-C on this terminal reaches it and nobody else.
 ON_ITS_TERMINAL = (
-    "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "import faulthandler, fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "faulthandler.register(signal.SIGUSR1, all_threads=True); "
     "from strongroom.cli.main import main; sys.exit(main(['chat', *sys.argv[1:]]))"
 )
 SECONDS = 10.0
@@ -61,8 +64,17 @@ class Terminal:
         deadline = time.monotonic() + SECONDS
         while self.shown.count(text) < times:
             ready, _, _ = select.select([self._ours], [], [], max(deadline - time.monotonic(), 0))
-            assert ready and self._read(), f"{text!r} was not shown:\n{self.shown}"
+            assert ready and self._read(), f"{text!r} was not shown:\n{self.shown}\n{self._threads()}"
         return self.shown
+
+    def _threads(self) -> str:
+        """Where both sides stand: a test that hangs once in a hundred times must say why."""
+        faulthandler.dump_traceback(sys.__stderr__)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGUSR1)
+            while select.select([self._ours], [], [], 1.0)[0] and self._read():
+                pass
+        return self.shown[-6000:]
 
     def ended(self) -> int:
         while self._read():
