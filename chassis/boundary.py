@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import grpc
 INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")  # answered without a credential: probes have none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One RPC, as the layers see it."""
 
@@ -22,9 +22,11 @@ class Call:
     metadata: Mapping[str, str | bytes]
     context: grpc.aio.ServicerContext[Any, Any]
     long_lived: bool  # a batch stream: it carries many requests and is itself none
+    from_outside: bool  # its caller is none of our services
 
 
-Layer = Callable[[Call], AbstractAsyncContextManager[None]]
+Proceed = Callable[[], Awaitable[None]]
+Layer = Callable[[Call, Proceed], Awaitable[None]]  # awaits `proceed` once, unless it refuses the call
 
 
 _draining: ContextVar[asyncio.Event] = ContextVar("draining")
@@ -38,48 +40,67 @@ def draining() -> asyncio.Event:
 class Boundary(grpc.aio.ServerInterceptor):
     """Runs every handler inside the given layers. The only code that knows gRPC's call shapes."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._layers = layers
+    def __init__(self, layers: Sequence[Layer], *, from_outside: bool = False) -> None:
+        self._layers, self._from_outside = tuple(reversed(layers)), from_outside
         self._draining = asyncio.Event()
+        self._layered: dict[str, Any] = {}  # handlers by method, wrapped once
 
     def drain(self) -> None:
         """Without it a batch stream, which never ends by itself, would use up the whole grace period of a stop."""
         self._draining.set()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        handler = await continuation(details)
-        if handler is None or details.method.startswith(INFRASTRUCTURE):
-            return handler
-        metadata = dict(details.invocation_metadata)
+        layered = self._layered.get(details.method)
+        if layered is None:
+            handler = await continuation(details)
+            if handler is None or details.method.startswith(INFRASTRUCTURE):
+                return handler
+            layered = self._layered[details.method] = self._inside_layers(details.method, handler)
+        return layered
+
+    def _inside_layers(self, method: str, handler: Any) -> Any:
         shape = f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}"
         behavior: Callable[[Any, Any], Any] = getattr(handler, shape)
+        long_lived = bool(handler.request_streaming)
 
-        @asynccontextmanager
-        async def layered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-            call = Call(details.method, metadata, context, long_lived=bool(handler.request_streaming))
+        async def run(context: grpc.aio.ServicerContext[Any, Any], proceed: Proceed) -> None:
+            metadata = dict(context.invocation_metadata() or ())
+            call = Call(method, metadata, context, long_lived, self._from_outside)
             _draining.set(self._draining)
-            async with AsyncExitStack() as stack:
-                for layer in self._layers:
-                    await stack.enter_async_context(layer(call))
-                yield
+            for layer in self._layers:
+                proceed = _inside(layer, call, proceed)
+            await proceed()
 
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with layered(context):
-                return await behavior(request, context)
+            response = None
+
+            async def proceed() -> None:
+                nonlocal response
+                response = await behavior(request, context)
+
+            await run(context, proceed)
+            return response
 
         async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             # Written here, not yielded to gRPC: gRPC drops a cancelled generator, whose `finally` would then
             # run in another task, later. Under `aclosing` the clean-up runs in this call's own task.
-            async with layered(context), aclosing(behavior(request, context)) as responses:
-                async for response in responses:
-                    try:
-                        await context.write(response)
-                    except grpc.aio.InternalError:  # the caller went during the write, which is no failure of ours
-                        raise asyncio.CancelledError from None
+            async def proceed() -> None:
+                async with aclosing(behavior(request, context)) as responses:
+                    async for response in responses:
+                        try:
+                            await context.write(response)
+                        except grpc.aio.InternalError:  # the caller went during the write: no failure of ours
+                            raise asyncio.CancelledError from None
 
-        run: Callable[[Any, Any], Awaitable[Any]] = stream if handler.response_streaming else answer
+            await run(context, proceed)
+
         make = getattr(grpc, f"{shape}_rpc_method_handler")
-        return make(run, handler.request_deserializer, handler.response_serializer)
+        inside: Callable[[Any, Any], Awaitable[Any]] = stream if handler.response_streaming else answer
+        return make(inside, handler.request_deserializer, handler.response_serializer)
+
+
+def _inside(layer: Layer, call: Call, proceed: Proceed) -> Proceed:
+    return lambda: layer(call, proceed)
 
 
 def _arity(streaming: bool) -> str:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from chassis.boundary import Call
+from chassis.boundary import Call, Layer, Proceed
 
 REPORTING_SECONDS = 0.02  # kept back for the answer to travel
 
 
-def within_deadline(default_seconds: float) -> Callable[[Call], AbstractAsyncContextManager[None]]:
+def within_deadline(default_seconds: float) -> Layer:
     """A layer that binds each call to its deadline; a call without one gets `default_seconds`."""
 
-    @asynccontextmanager
-    async def layer(call: Call) -> AsyncIterator[None]:
+    async def layer(call: Call, proceed: Proceed) -> None:
         if call.long_lived:  # its items carry deadlines of their own
-            yield
+            await proceed()
             return
         async with asyncio.timeout(remaining_seconds(call, default_seconds)):
-            yield
+            await proceed()
 
     return layer
 

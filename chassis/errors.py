@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 from google.protobuf import any_pb2
@@ -13,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from chassis.boundary import Call
+from chassis.boundary import Call, Proceed
 from chassis.failures import KINDS, Internal, ServiceError
 
 log = logging.getLogger(__name__)
@@ -21,11 +19,10 @@ log = logging.getLogger(__name__)
 DOMAIN = "strongroom"
 
 
-@asynccontextmanager
-async def reporting_errors(call: Call) -> AsyncIterator[None]:
+async def reporting_errors(call: Call, proceed: Proceed) -> None:
     """Turns what a handler raises into a status; what is not a ServiceError reveals nothing."""
     try:
-        yield
+        await proceed()
     except (grpc.aio.BaseError, asyncio.CancelledError):  # already aborted, or the caller has gone
         raise
     except ServiceError as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from chassis.boundary import Call
+from chassis.boundary import Call, Layer, Proceed
 from chassis.failures import PermissionDenied, Unauthenticated
 
 CREDENTIALS_FILE = "credentials.json"
@@ -27,7 +27,7 @@ class Principal:
     tenant: str = ""
     roles: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def grants(self) -> frozenset[str]:
         """What allow-lists name: `service:gateway`, `role:caller`."""
         own = f"service:{self.name}" if self.kind == "service" else "person"
@@ -45,15 +45,12 @@ class InvalidCredentials(Exception):
     """The credentials file cannot be used; names the file and the remedy."""
 
 
-def identified(
-    known: Mapping[str, Principal], allowed: AllowList
-) -> Callable[[Call], AbstractAsyncContextManager[None]]:
+def identified(known: Mapping[str, Principal], allowed: AllowList) -> Layer:
     """A layer that knows the caller by its token and checks it against the method's allow-list."""
 
-    @asynccontextmanager
-    async def layer(call: Call) -> AsyncIterator[None]:
+    async def layer(call: Call, proceed: Proceed) -> None:
         admit(str(call.metadata.get("authorization", "")), known, allowed.get(call.method, frozenset()), call.method)
-        yield
+        await proceed()
 
     return layer
 

@@ -11,7 +11,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
-from opentelemetry import trace
+from chassis.tracing import here
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,8 @@ class JsonLines(logging.Formatter):
             "pid": os.getpid(),
             "event": record.getMessage(),
         }
-        span = trace.get_current_span().get_span_context()
-        if span.is_valid:
-            line["trace_id"] = trace.format_trace_id(span.trace_id)
+        if place := here():
+            line["trace_id"] = place.trace.id
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__qualname__
             line["frames"] = [

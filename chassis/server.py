@@ -72,10 +72,13 @@ async def serving(
     default_deadline_seconds: float = 30,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     grace_seconds: float = 5,
+    from_outside: bool = False,
 ) -> AsyncIterator[int]:
-    """A server on `address` while the context is open; yields the port. On the way out: health off, drain, stop."""
+    """A server on `address` while the context is open; yields the port. On the way out: health off, drain, stop.
+
+    `from_outside`: its callers are none of our services, so whether a call is traced is decided here."""
     layers = [traced, reporting_errors, identified(known, allowed), within_deadline(default_deadline_seconds)]
-    boundary = Boundary(layers)
+    boundary = Boundary(layers, from_outside=from_outside)
     server = grpc.aio.server(interceptors=[boundary], options=_options(max_message_bytes))
     register(server)
     status = health or Health()

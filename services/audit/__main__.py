@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, closing
 
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
+from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
-from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt

@@ -8,9 +8,10 @@ from uuid import uuid4
 from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
 from chassis.identity import load_credentials, service_token
+from chassis.sampling import Sampler
 from chassis.server import Health, serving, until_signalled
+from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
-from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
@@ -41,7 +42,7 @@ async def main(settings: GatewaySettings) -> None:
         queue_keys = QueueKeys(load_key(settings.keys_folder / "queue"))
     except KeyUnusable as problem:
         raise CannotStart(str(problem)) from None
-    flush_spans = export_spans("gateway", settings.traces, token)
+    flush_spans = export_spans("gateway", settings.traces, token, Sampler(settings.tracing))
     async with AsyncExitStack() as opened:
         opened.callback(flush_spans)
         guard = await opened.enter_async_context(GuardClient.connected(settings.guards, token))
@@ -76,6 +77,7 @@ async def main(settings: GatewaySettings) -> None:
                 default_deadline_seconds=settings.default_deadline_seconds,
                 max_message_bytes=MAX_CALL_BYTES,
                 grace_seconds=settings.drain_seconds,
+                from_outside=True,
             )
         )
         # On the way out, in this order: nobody is sent here any more, nothing new starts, what runs may end.

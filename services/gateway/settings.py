@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chassis.sampling import Tracing
 from chassis.settings import StackSettings
 
 
@@ -19,6 +20,9 @@ class GatewaySettings(StackSettings):
     default_deadline_seconds: float = 120.0  # of calls that set none
     max_deadline_seconds: float = 3600.0
     drain_seconds: float = 5.0
+    traced_below: float = 10.0  # requests a second that are all traced
+    traced_share: float = 0.1  # of those above; errors and slow ones are kept beside them
+    slow_seconds: float = 1.0  # to the first text
 
     def check(self) -> list[str]:
         problems = []
@@ -28,7 +32,14 @@ class GatewaySettings(StackSettings):
         for name in ("default_deadline_seconds", "max_deadline_seconds"):
             if not 1 <= getattr(self, name) <= 86_400:
                 problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 86400")
+        for name, most in (("traced_share", 1), ("traced_below", 100_000), ("slow_seconds", 86_400)):
+            if not 0 <= getattr(self, name) <= most:
+                problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 0 to {most}")
         return problems
+
+    @property
+    def tracing(self) -> Tracing:
+        return Tracing(share=self.traced_share, all_below=self.traced_below, slow_seconds=self.slow_seconds)
 
     @property
     def guards(self) -> list[str]:

@@ -10,8 +10,8 @@ from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
+from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
-from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.guard.metrics import GuardMetrics
 from services.guard.policy.loading import InvalidPolicy, load_bundle

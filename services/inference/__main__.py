@@ -10,8 +10,8 @@ from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
+from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
-from chassis.tracing import export_spans
 from chassis.web import serving_http
 from services.inference.engine.opening import open_engine
 from services.inference.engine.protocol import Engine

@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from chassis.failures import Cancelled, Internal, InvalidArgument, NotFound, ServiceError
 from chassis.identity import Principal, admit
-from chassis.tracing import span, trace_id
+from chassis.tracing import begun, span, trace_id
 from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
 from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, completion, model_object
 from services.gateway.edge.chat_request import ChatRequest, chat_request
@@ -60,19 +60,19 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = HttpCall(scope, receive, send, self._bounds)
         attributes = {"http.request.method": call.method, "http.route": self._route}
-        parent = call.headers.get("traceparent", "")
-        with span(f"{call.method} {self._route}", parent, SpanKind.SERVER, attributes) as current:
+        place = begun(call.headers.get("traceparent", ""))
+        with span(f"{call.method} {self._route}", place, SpanKind.SERVER, attributes) as current:
             try:
                 admit(call.headers.get("authorization", ""), self._known, CALLERS, self._route)
                 await self._handle(call)
             except ServiceError as error:
                 await _fail(call, error)
                 if status_of(error) >= 500:
-                    current.set_status(StatusCode.ERROR)
+                    current.fail()
             except Exception:
                 log.exception("%s failed", self._route)
                 await _fail(call, Internal("internal error"))
-                current.set_status(StatusCode.ERROR)
+                current.fail()
             current.set_attribute("http.response.status_code", call.status)
 
 

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind
 
 from chassis import genai
 from chassis.failures import DeadlineExceeded, Internal, ServiceError, Unavailable
-from chassis.tracing import span
+from chassis.tracing import Attributes, here, keep_if_odd, span
 from services.gateway.requests import fields
 from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
@@ -60,7 +60,7 @@ class Life:
         self._leaving: End | None = None  # why the conversation was cancelled
         self._screening = Screening(ALLOW, b"")
         self._answer: Answer | None = None
-        self._began = time.monotonic()
+        self._began, self._began_ns = time.monotonic(), time.time_ns()
         self._queued_ns = 0
         self._timings: dict[str, float] = {}
 
@@ -86,12 +86,30 @@ class Life:
         terms = self.terms
         with span(f"{genai.CHAT} {terms.model}", kind=SpanKind.CLIENT, attributes=terms.attributes) as current:
             end, error = await self._see_through()
-            current.set_attribute(genai.END, end.state if end else REFUSED)
-            if error is not None:
-                current.set_attribute(genai.ERROR_TYPE, error.reason)
-            current.set_attribute(genai.INPUT_TOKENS, self._usage[0])
-            current.set_attribute(genai.OUTPUT_TOKENS, self._usage[1])
-        return self._account(end, error)
+            current.set_attributes(self._told(end, error))
+            self._note_phases()
+        account = self._account(end, error)
+        keep_if_odd(failed=error is not None, seconds=account.first_release_seconds or 0.0)
+        return account
+
+    def _told(self, end: End | None, error: ServiceError | None) -> Attributes:
+        told: dict[str, str | int] = {
+            genai.END: end.state if end else REFUSED,
+            genai.INPUT_TOKENS: self._usage[0],
+            genai.OUTPUT_TOKENS: self._usage[1],
+        }
+        return told if error is None else {**told, genai.ERROR_TYPE: error.reason}
+
+    def _note_phases(self) -> None:
+        """Of a request that was not chosen the neighbours tell nothing: what we waited for has to do."""
+        place = here()
+        if place is None or place.trace.sampled:
+            return
+        since = 0.0
+        for phase in ("screen", "accept", "first_release"):
+            if until := self._timings.get(phase):
+                place.note(phase, self._began_ns + int(since * 1e6), self._began_ns + int(until * 1e6))
+                since = until
 
     async def _see_through(self) -> tuple[End | None, ServiceError | None]:
         self._conversation = asyncio.create_task(self._converse())

@@ -12,10 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc
 
@@ -144,19 +140,6 @@ async def stream_to() -> AsyncIterator[Callable[..., Any]]:
 @pytest.fixture
 def item() -> Callable[[str], pb.Item]:
     return lambda name: pb.Item(screen=pb.Screen(request_id=name))
-
-
-@pytest.fixture
-def spans() -> Iterator[Callable[[], list[ReadableSpan]]]:
-    """What was traced during the test. The provider is the process's own: there can be only one."""
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider()
-        trace.set_tracer_provider(provider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield lambda: list(exporter.get_finished_spans())
-    exporter.shutdown()
 
 
 @pytest.fixture

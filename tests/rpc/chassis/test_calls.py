@@ -9,7 +9,7 @@ from strongroom.guard.v1 import guard_pb2_grpc
 
 from chassis.client import connect
 from chassis.errors import from_rpc_error
-from chassis.tracing import span, trace_id
+from chassis.tracing import begun, here, span
 
 
 async def refused(call):
@@ -112,14 +112,14 @@ async def _code(call):
 
 
 async def test_the_trace_goes_on_in_the_neighbour(guard, stub, spans):
-    with span("asking") as asking:
-        here = trace_id()
+    with span("asking", begun("")):
+        asking = here()
         await stub.CheckText(pb.CheckTextRequest())
     await stub.CheckText(pb.CheckTextRequest())
     inside, apart = (s for s in spans() if s.name == "strongroom.guard.v1.GuardService/CheckText")
-    assert f"{inside.context.trace_id:032x}" == here
-    assert inside.parent.span_id == asking.get_span_context().span_id
-    assert f"{apart.context.trace_id:032x}" != here and apart.parent is None
+    assert f"{inside.context.trace_id:032x}" == asking.trace.id
+    assert f"{inside.parent.span_id:016x}" == asking.span_id
+    assert f"{apart.context.trace_id:032x}" != asking.trace.id and apart.parent is None
     assert inside.attributes["rpc.grpc.status_code"] == 0
 
 

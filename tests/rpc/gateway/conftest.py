@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from strongroom.audit.v1 import audit_pb2, audit_pb2_grpc
 from strongroom.gateway.v1 import gateway_pb2_grpc
 from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
@@ -226,21 +222,6 @@ async def _until(holds, seconds: float = 5.0) -> None:  # type: ignore[no-untype
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def spans() -> Iterator[Callable[[], list[ReadableSpan]]]:
-    """Spans that ended so far, of this process."""
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        trace.set_tracer_provider(TracerProvider())
-        provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
-    exporter = InMemorySpanExporter()
-    processor = SimpleSpanProcessor(exporter)
-    provider.add_span_processor(processor)
-    yield lambda: list(exporter.get_finished_spans())
-    processor.shutdown()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class Waiting:
 
 
 def call(seconds, long_lived=False):
-    return Call("/a/B", {}, Waiting(seconds), long_lived)
+    return Call("/a/B", {}, Waiting(seconds), long_lived, from_outside=False)
 
 
 @pytest.mark.parametrize(("callers", "left"), [(5, 4.98), (0.5, 0.48), (None, 29.98), (0.01, -0.01)])
@@ -29,13 +29,21 @@ def test_20_milliseconds_are_kept_back_for_the_answer(callers, left):
 
 
 async def test_a_call_that_comes_too_late_is_not_begun():
+    async def proceed():
+        await asyncio.sleep(0)
+        raise AssertionError
+
     with pytest.raises(TimeoutError):
-        async with within_deadline(30)(call(0.01)):
-            await asyncio.sleep(0)
-            raise AssertionError
+        await within_deadline(30)(call(0.01), proceed)
 
 
 async def test_a_batch_stream_is_not_bound():
-    async with within_deadline(30)(call(None, long_lived=True)):
+    begun = asyncio.Event()
+
+    async def proceed():
         await asyncio.sleep(0)
         assert asyncio.current_task().cancelling() == 0
+        begun.set()
+
+    await within_deadline(30)(call(None, long_lived=True), proceed)
+    assert begun.is_set()

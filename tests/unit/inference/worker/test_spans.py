@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import Finish, StepOutput, Timing
@@ -20,19 +19,7 @@ from streams.worker import Claim, ClaimState
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-@pytest.fixture(scope="module")
-def exporter() -> InMemorySpanExporter:
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider()
-        trace.set_tracer_provider(provider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return exporter
-
-
-def test_a_request_leaves_queue_wait_prefill_and_decode(exporter: InMemorySpanExporter) -> None:
-    exporter.clear()
+def test_a_request_leaves_queue_wait_prefill_and_decode(spans: Callable[[], list[ReadableSpan]]) -> None:
     body = pb.JobBody(request_id="r", model="m", traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
     body.messages.add(role="user", content="canary")
     entry = Entry(work="w", entry_id="1-1", request_id="r", key_id="", sealed=b"")
@@ -58,11 +45,11 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(exporter: InMemorySpanEx
         )
     )
     record_generation(run)
-    spans = {span.name: span for span in exporter.get_finished_spans()}
-    assert list(spans) == ["queue wait", "prefill", "decode"]
-    assert {trace.format_trace_id(span.context.trace_id) for span in spans.values()} == {TRACE}
-    assert (spans["queue wait"].start_time, spans["queue wait"].end_time) == (1_000, 3_000)
-    assert spans["prefill"].end_time - spans["prefill"].start_time == 20
-    assert spans["decode"].attributes["gen_ai.usage.output_tokens"] == 1
-    assert spans["decode"].attributes["gen_ai.response.finish_reasons"] == "stop"
-    assert "canary" not in "".join(span.to_json() for span in spans.values())
+    found = {span.name: span for span in spans()}
+    assert list(found) == ["queue wait", "prefill", "decode"]
+    assert {trace.format_trace_id(span.context.trace_id) for span in found.values()} == {TRACE}
+    assert (found["queue wait"].start_time, found["queue wait"].end_time) == (1_000, 3_000)
+    assert found["prefill"].end_time - found["prefill"].start_time == 20
+    assert found["decode"].attributes["gen_ai.usage.output_tokens"] == 1
+    assert found["decode"].attributes["gen_ai.response.finish_reasons"] == "stop"
+    assert "canary" not in "".join(span.to_json() for span in found.values())
