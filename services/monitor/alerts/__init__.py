@@ -1,0 +1,1 @@
+"""Alerts: rules that hold, from pending over firing to resolved."""
