@@ -21,7 +21,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of the answer, already in the audit log."""
+    """A piece of the answer, already in the audit log. Of its two texts, the reasoning comes first."""
 
     text: str
     reasoning: str
@@ -55,6 +55,7 @@ class Answer:
     receipt: dict[str, Any]
     trace_id: str
     timings: dict[str, float]  # milliseconds
+    reasoning_unfinished: bool = False  # it ended within its reasoning: there is no text
 
     def as_released(self) -> dict[str, object]:
         """The answer as `verify_receipt` takes it."""
@@ -116,6 +117,7 @@ def answer_of(outcome: pb.Outcome, text: str, reasoning: str) -> Answer:
         receipt=receipt_of(outcome.receipt),
         trace_id=outcome.trace_id,
         timings=_members(outcome.timings),
+        reasoning_unfinished=outcome.reasoning_unfinished,
     )
 
 

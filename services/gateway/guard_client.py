@@ -14,6 +14,7 @@ from strongroom.guard.v1 import guard_pb2_grpc as rpc
 from chassis.client import connect
 from chassis.exchange import BatchStream
 from services.gateway.batches import before, envelope, failure
+from services.gateway.requests.channel import CONTENT, REASONING
 from services.gateway.requests.neighbours import FilterLost
 from services.gateway.requests.outcome import ALLOW, FLAG, REFUSE, Filtered, Finding, Screening
 from services.gateway.requests.question import Message
@@ -21,6 +22,8 @@ from services.gateway.requests.question import Message
 # A filter that cannot be had again: what is not checked is not released.
 _CANNOT_GO_ON = ("POLICY_UNKNOWN", "FILTER_CANNOT_RESUME")
 # Unspecified is the strict case.
+_CHANNELS = {CONTENT: pb.CHANNEL_CONTENT, REASONING: pb.CHANNEL_REASONING}
+_SIDES = {CONTENT: "answer", REASONING: "reasoning"}
 _VERDICTS = {pb.VERDICT_ALLOW: ALLOW, pb.VERDICT_FLAG: FLAG}
 
 
@@ -70,10 +73,11 @@ class GuardClient:
         last: bool,
         deadline: float,
         released: int | None = None,
+        channel: str = CONTENT,
     ) -> Filtered:
         work = pb.Filter(
             request_id=request_id,
-            channel=pb.CHANNEL_CONTENT,
+            channel=_CHANNELS[channel],
             policy_digest=policy_digest,
             n=n,
             text=text,
@@ -84,7 +88,7 @@ class GuardClient:
         reply = await self._ask(request_id, pb.Item(filter=work), deadline)
         filtered = reply.filtered
         return Filtered(
-            filtered.text, _findings(filtered.findings, "answer"), withheld=filtered.withheld, rule=filtered.rule
+            filtered.text, _findings(filtered.findings, _SIDES[channel]), withheld=filtered.withheld, rule=filtered.rule
         )
 
     async def policy(self, digest: bytes) -> bytes:

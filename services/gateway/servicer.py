@@ -48,12 +48,16 @@ class GatewayServicer(rpc.GatewayServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         async with self._asked(request.prompt, context) as life:
             text: list[str] = []
+            reasoning: list[str] = []
             while True:
                 event = await next_event(life)
                 if isinstance(event, Delta):
                     text.append(event.text)
+                    reasoning.append(event.reasoning)
                 elif isinstance(event, Outcome):
-                    return pb.GenerateResponse(outcome=_outcome(event), text="".join(text))
+                    return pb.GenerateResponse(
+                        outcome=_outcome(event), text="".join(text), reasoning="".join(reasoning)
+                    )
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
@@ -117,7 +121,7 @@ def _response(event: Started | Delta | Outcome) -> pb.StreamGenerateResponse:
         started = pb.Started(request_id=event.request_id, model=event.model, trace_id=event.trace_id)
         return pb.StreamGenerateResponse(started=started)
     if isinstance(event, Delta):
-        return pb.StreamGenerateResponse(delta=pb.Delta(text=event.text))
+        return pb.StreamGenerateResponse(delta=pb.Delta(text=event.text, reasoning=event.reasoning))
     return pb.StreamGenerateResponse(outcome=_outcome(event))
 
 
@@ -136,6 +140,7 @@ def _outcome(outcome: Outcome) -> pb.Outcome:
         receipt=_receipt(outcome.receipt),
         trace_id=outcome.trace_id,
         timings=pb.Timings(**{f"{name}_ms": value for name, value in outcome.timings_ms.items()}),
+        reasoning_unfinished=outcome.reasoning_unfinished,
     )
 
 

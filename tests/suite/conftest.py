@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -33,6 +34,7 @@ class Answer:
 
     request_id: str = ""
     pieces: list[str] = field(default_factory=list)
+    reasoning: str = ""
     outcome: pb.Outcome | None = None
     error: grpc.aio.AioRpcError | None = None
 
@@ -98,7 +100,7 @@ class Suite:
             assert time.monotonic() < until, f"{answer.error}\n{self.logs()}"
             await asyncio.sleep(0.1)
 
-    async def ask(self, text: str, seconds: float = 30.0, **sampling: float) -> Answer:
+    async def ask(self, text: str, seconds: float = 30.0, **sampling: Any) -> Answer:
         async with self.stream(text, seconds, **sampling) as (answer, events):
             async for _ in events:
                 pass
@@ -106,7 +108,7 @@ class Suite:
 
     @asynccontextmanager
     async def stream(
-        self, text: str, seconds: float = 30.0, system: str = "", **sampling: float
+        self, text: str, seconds: float = 30.0, system: str = "", **sampling: Any
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[str]]]:
         """An answer that fills while its pieces are iterated."""
         messages = [pb.Message(role="system", content=system)] if system else []
@@ -145,6 +147,7 @@ async def _pieces(call, answer: Answer) -> AsyncIterator[str]:  # type: ignore[n
                 answer.request_id = event.started.request_id
             elif event.HasField("delta"):
                 answer.pieces.append(event.delta.text)
+                answer.reasoning += event.delta.reasoning
                 yield event.delta.text
             else:
                 answer.outcome = event.outcome

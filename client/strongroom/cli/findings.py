@@ -34,6 +34,7 @@ def summary(answer: Answer, verification: Verification | None) -> str:
         verdict(answer),
         f"masked {masked}" if masked else "",
         f"{answer.input_tokens} + {answer.output_tokens} tokens",
+        unfinished(answer),
         f"{answer.timings.get('total_ms', 0):.0f} ms",
     ]
     receipt = receipt_line(answer.receipt_state, verification)
@@ -42,6 +43,11 @@ def summary(answer: Answer, verification: Verification | None) -> str:
 
 def verdict(answer: Answer) -> str:
     return answer.verdict + (f" ({answer.rule})" if answer.rule else "")
+
+
+def unfinished(answer: Answer) -> str:
+    """Why there is no text, where the model was still reasoning."""
+    return "ended within its reasoning: allow more tokens" if answer.reasoning_unfinished else ""
 
 
 def masked_types(answer: Answer) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from strongroom.cli.findings import receipt_line, summary, verdict
+from strongroom.cli.findings import receipt_line, summary, unfinished, verdict
 from strongroom.cli.flow import HANGING_COLUMNS, Flow
 from strongroom.cli.terminal import Paint, visible
 from strongroom.client import Answer, Piece, Question, Verification
@@ -201,7 +201,7 @@ def masked_lines(question: Question, answer: Answer) -> list[str]:
     own = [found for found in answer.findings if found["side"] == "prompt" and found["message_index"] == last]
     text = _without([_span(found) for found in own], question.messages[last].content)
     lines = [f"{_kind(found)} before the model saw it: {visible(_around(text, *_span(found)))}" for found in own]
-    lines += [f"{_kind(found)} in the answer" for found in answer.findings if found["side"] != "prompt"]
+    lines += [f"{_kind(found)} in the {found['side']}" for found in answer.findings if found["side"] != "prompt"]
     earlier = len(answer.findings) - len(lines)
     if len(lines) > MOST_FINDINGS:
         lines[MOST_FINDINGS:] = [f"masked {len(lines) - MOST_FINDINGS} more"]
@@ -234,6 +234,7 @@ def _measures(answer: Answer, kept: bool) -> str:
         f"{answer.input_tokens} + {answer.output_tokens} tokens" if answer.output_tokens else "",
         f"{total:.1f} s" + (f", first words after {first:.1f} s" if first and answer.output_tokens else ""),
         "stopped at the length limit" if answer.finish_reason == "LENGTH" else "",
+        unfinished(answer),
         "" if kept else "not kept in this chat",
     ]
     return "".join(f" · {fact}" for fact in facts if fact)

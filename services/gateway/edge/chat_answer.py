@@ -7,7 +7,7 @@ from typing import Any
 
 from services.gateway.edge.http_call import event
 from services.gateway.requests.neighbours import ServedModel
-from services.gateway.requests.outcome import Finding, Outcome, Started
+from services.gateway.requests.outcome import Delta, Finding, Outcome, Started
 
 FINISH_REASONS = {
     "STOP": "stop",
@@ -19,9 +19,11 @@ FINISH_REASONS = {
 KEEP_ALIVE, DONE = ": keep-alive\n\n", "data: [DONE]\n\n"
 
 
-def completion(outcome: Outcome, text: str, created: int) -> dict[str, Any]:
-    """A whole answer."""
+def completion(outcome: Outcome, text: str, reasoning: str, created: int) -> dict[str, Any]:
+    """A whole answer. `reasoning_content`, where there is any, is the name that DeepSeek gave it."""
     message = {"role": "assistant", "content": text, "refusal": None}
+    if reasoning:
+        message["reasoning_content"] = reasoning
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": FINISH_REASONS[outcome.finish_reason]}
     return {
         "id": _id(outcome.request_id),
@@ -50,8 +52,10 @@ class Chunks:
         ours = {"request_id": self._started.request_id, "trace_id": self._started.trace_id}
         return self._chunk({"role": "assistant", "content": "", "refusal": None}, strongroom=ours)
 
-    def content(self, text: str) -> str:
-        return self._chunk({"content": text})
+    def delta(self, delta: Delta) -> str:
+        """A chunk for each of its texts."""
+        reasoning = self._chunk({"reasoning_content": delta.reasoning}) if delta.reasoning else ""
+        return reasoning + (self._chunk({"content": delta.text}) if delta.text else "")
 
     def finish(self, outcome: Outcome) -> str:
         """The last chunk with a choice, the usage chunk where it was asked for, and the end."""
@@ -103,6 +107,7 @@ def _additions(outcome: Outcome) -> dict[str, Any]:
             "findings": [_finding(finding) for finding in outcome.findings],
         },
         "receipt": json.loads(outcome.receipt) if outcome.receipt else {},
+        "reasoning_unfinished": outcome.reasoning_unfinished,
     }
 
 

@@ -143,6 +143,8 @@ def _message(given: JsonObject) -> Message:
         content = ""
     for name, neutral in _NEUTRAL_IN_MESSAGE.items():
         given.only(name, neutral)
+    if role == "assistant":
+        given.text("reasoning_content")  # of an earlier answer: no model sees what it thought then
     given.close()
     return Message(_ROLES.get(role, role), text(content, where))
 

@@ -133,12 +133,15 @@ class Edge:
 
     async def _whole(self, call: HttpCall, life: Life) -> None:
         text: list[str] = []
+        reasoning: list[str] = []
         while True:
             heard = await next_event(life)
             if isinstance(heard, Delta):
                 text.append(heard.text)
+                reasoning.append(heard.reasoning)
             elif isinstance(heard, Outcome):
-                await call.answer(200, completion(heard, "".join(text), int(time.time())), call.request_id)
+                answer = completion(heard, "".join(text), "".join(reasoning), int(time.time()))
+                await call.answer(200, answer, call.request_id)
                 return
 
     async def _stream(self, call: HttpCall, request: ChatRequest, life: Life) -> None:
@@ -154,7 +157,7 @@ class Edge:
                 await _write(call, chunks, KEEP_ALIVE)
                 continue
             if isinstance(heard, Delta):
-                await _write(call, chunks, chunks.content(heard.text))
+                await _write(call, chunks, chunks.delta(heard))
             elif isinstance(heard, Outcome):
                 await _write(call, chunks, chunks.finish(heard), last=True)
                 return

@@ -9,10 +9,12 @@ from chassis import genai
 from chassis.tracing import span
 from services.gateway.requests import fields
 from services.gateway.requests.cadence import Cadence
+from services.gateway.requests.channel import CONTENT, REASONING, Channel
 from services.gateway.requests.endings import engine_error
 from services.gateway.requests.mailbox import Mailbox
 from services.gateway.requests.neighbours import Audit, FilterLost, Guard, Steps
 from services.gateway.requests.outcome import COMPLETED, WITHHELD, Delta, End, Filtered, Finding, Step
+from services.gateway.requests.reasoning import Parts, Split
 
 log = logging.getLogger(__name__)
 
@@ -34,32 +36,42 @@ class Answer:
         self._prompt_bound = prompt_bound
         self._request_id, self._policy, self._deadline = request_id, policy_digest, deadline
         self._guard, self._audit, self._mailbox = guard, audit, mailbox
-        self._waiting = ""  # generated, not filtered yet
-        self._filtered = ""  # generated and fed to the filter
-        self.released = ""  # authorised for release: in the journal, or on its way there
+        self._split = Split()
+        self._reasoning, self._content = Channel(REASONING), Channel(CONTENT)
         self.findings: tuple[Finding, ...] = ()
         self.rule = ""  # of a flag or of what withheld the rest
         self.usage = (0, 0)  # tokens in, tokens out
         self.admitted_ns = 0  # wall clock
         self.first_release: float | None = None  # monotonic clock
         self.releases = 0
-        self._pieces = 0
 
     @property
-    def generated(self) -> str:
-        return self._filtered + self._waiting
+    def generated(self) -> Parts:
+        held = self._split.held
+        return Parts(self._reasoning.generated + held.reasoning, self._content.generated + held.content)
+
+    @property
+    def released(self) -> Parts:
+        """Authorised for release: in the journal, or on its way there."""
+        return Parts(self._reasoning.released, self._content.released)
+
+    @property
+    def reasoning_unfinished(self) -> bool:
+        return self._split.unfinished
 
     async def relay(self, steps: Steps) -> End:
         """From the first step to the end of the answer. Raises what the worker failed with."""
         cadence, finish = Cadence(), ""
         while True:
-            for step in await steps.take(cadence.due_in(time.monotonic()) if self._waiting else None):
+            for step in await steps.take(cadence.due_in(time.monotonic()) if self._waits else None):
                 self._note(step)
                 cadence.gather(step.tokens)
                 finish = step.finish or finish
+                if finish:
+                    self._gather(self._split.finish())
                 if finish in ("FAILED", "CANCELLED", "EXPIRED"):
                     raise engine_error(finish, step.failure, self.usage[0], self._prompt_bound)
-            if not finish and (not self._waiting or cadence.due_in(time.monotonic()) > 0):
+            if not finish and (not self._waits or cadence.due_in(time.monotonic()) > 0):
                 continue
             if await self._release(last=bool(finish)):
                 return End(WITHHELD, self.rule, "WITHHELD")
@@ -67,34 +79,54 @@ class Answer:
                 return End(COMPLETED, finish_reason=finish)
             cadence.released(time.monotonic())
 
+    @property
+    def _waits(self) -> bool:
+        return bool(self._reasoning.waiting or self._content.waiting)
+
     def _note(self, step: Step) -> None:
-        self._waiting += step.text
+        self._gather(self._split.feed(step.text))
         self.admitted_ns = self.admitted_ns or step.admitted_ns
         self.usage = (step.input_tokens or self.usage[0], step.output_tokens or self.usage[1])
 
-    async def _release(self, last: bool) -> bool:
-        """Filters what waits, makes what may leave durable, then emits it. True when the filter cut the answer."""
-        text, self._waiting = self._waiting, ""
-        self._filtered += text
-        filtered = await self._ask_filter(text, last)
-        self._pieces += 1
-        self.findings += filtered.findings
-        self.rule = filtered.rule or self.rule
-        if filtered.text:
-            with span("release", attributes={genai.RELEASE_N: self.releases}):
-                # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
-                self.released += filtered.text
-                n, self.releases = self.releases, self.releases + 1
-                await self._audit.release(self._request_id, n, fields.release(filtered.text))
-            self.first_release = self.first_release or time.monotonic()
-            await self._mailbox.put(Delta(filtered.text))
-        return filtered.withheld
+    def _gather(self, parts: Parts) -> None:
+        self._reasoning.waiting += parts.reasoning
+        self._content.waiting += parts.content
 
-    async def _ask_filter(self, text: str, last: bool) -> Filtered:
+    async def _release(self, last: bool) -> bool:
+        """Filters what waits, makes what may leave durable, then emits it. True when a filter cut the answer."""
+        texts: dict[str, str] = {}
+        withheld = False
+        for channel, over in ((self._reasoning, last or self._split.reasoned), (self._content, last)):
+            if withheld or not channel.due(over):
+                continue
+            filtered = await self._filter(channel, over)
+            self.findings += filtered.findings
+            self.rule = filtered.rule or self.rule
+            withheld = filtered.withheld
+            if filtered.text:
+                texts[channel.name] = filtered.text
+        if texts:
+            await self._make_durable(texts)
+        return withheld
+
+    async def _make_durable(self, texts: dict[str, str]) -> None:
+        with span("release", attributes={genai.RELEASE_N: self.releases}):
+            # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
+            for channel in (self._reasoning, self._content):
+                channel.released += texts.get(channel.name, "")
+            n, self.releases = self.releases, self.releases + 1
+            await self._audit.release(self._request_id, n, fields.release(texts))
+        self.first_release = self.first_release or time.monotonic()
+        await self._mailbox.put(Delta(texts.get(CONTENT, ""), texts.get(REASONING, "")))
+
+    async def _filter(self, channel: Channel, last: bool) -> Filtered:
+        text, n = channel.take(), channel.pieces
+        channel.pieces, channel.closed = n + 1, last
+        piece = (self._request_id, self._policy, n)
         try:
-            return await self._guard.filter(self._request_id, self._policy, self._pieces, text, last, self._deadline)
+            return await self._guard.filter(*piece, text, last, self._deadline, channel=channel.name)
         except FilterLost:
             log.info("the filter of request %s was lost; feeding it again", self._request_id)
             return await self._guard.filter(
-                self._request_id, self._policy, self._pieces, self._filtered, last, self._deadline, len(self.released)
+                *piece, channel.filtered, last, self._deadline, len(channel.released), channel.name
             )

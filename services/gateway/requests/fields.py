@@ -6,7 +6,7 @@ so that the writer never grades its own work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rfc8785
@@ -80,9 +80,9 @@ def circumstances(sampling: Sampling, model: str, policy_digest: bytes, template
     return rfc8785.dumps(value)
 
 
-def release(text: str, channel: str = "content", choice: int = 0) -> bytes:
-    """The body of a RELEASE: the pieces that are about to be sent."""
-    return rfc8785.dumps([{"channel": channel, "choice": choice, "text": text}])
+def release(texts: Mapping[str, str], choice: int = 0) -> bytes:
+    """The body of a RELEASE: the pieces that are about to be sent, by their channel."""
+    return rfc8785.dumps([{"channel": channel, "choice": choice, "text": text} for channel, text in texts.items()])
 
 
 def _decimal(value: float | None) -> str | None:

@@ -42,6 +42,7 @@ from services.gateway.requests.outcome import (
     Started,
     stricter,
 )
+from services.gateway.requests.reasoning import Parts
 from services.gateway.requests.terms import Neighbours, Terms
 
 log = logging.getLogger(__name__)
@@ -262,11 +263,11 @@ class Life:
         }
 
     def _answer_fields(self, end: End) -> dict[str, bytes]:
-        generated = self._answer.generated if self._answer else ""
-        released = self._answer.released if self._answer else ""
+        generated = self._answer.generated if self._answer else Parts()
+        released = self._answer.released if self._answer else Parts()
         return {
-            "answer_generated": fields.answer(generated, end.finish_reason),
-            "answer_released": fields.answer(released, end.finish_reason),
+            "answer_generated": fields.answer(generated.content, end.finish_reason, generated.reasoning),
+            "answer_released": fields.answer(released.content, end.finish_reason, released.reasoning),
             "findings": fields.findings(self._findings),
         }
 
@@ -299,6 +300,7 @@ class Life:
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
             timings_ms=dict(self._timings),
+            reasoning_unfinished=bool(answer and answer.reasoning_unfinished),
         )
 
     def _verdict(self, *, withheld: bool) -> tuple[str, str]:
@@ -328,7 +330,7 @@ class Life:
             verdict=verdict if self._screening.policy_digest else "",
             rule=rule,
             releases=answer.releases if answer else 0,
-            released_bytes=len(answer.released.encode()) if answer else 0,
+            released_bytes=len("".join(answer.released).encode()) if answer else 0,
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
             seconds=time.monotonic() - self._began,

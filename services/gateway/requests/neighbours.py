@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.gateway.requests.channel import CONTENT
 from services.gateway.requests.outcome import Accepted, End, Filtered, Screening, Step
 from services.gateway.requests.question import Caller, Message, Sampling
 
@@ -55,8 +56,9 @@ class Guard(Protocol):
         last: bool,
         deadline: float,
         released: int | None = None,
+        channel: str = CONTENT,
     ) -> Filtered:
-        """The next piece of an answer; with `released`, the whole answer so far for a filter that was lost.
+        """The next piece of one channel; with `released`, all of it so far for a filter that was lost.
 
         Raises FilterLost."""
 

@@ -22,7 +22,7 @@ def stricter(one: str, other: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Where the guard found something; `side` is "prompt" or "answer"."""
+    """Where the guard found something; `side` is "prompt", "answer" or "reasoning"."""
 
     type: str
     start: int
@@ -100,9 +100,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of answer that is durable."""
+    """A piece of answer that is durable. Of the two, what is reasoning comes first."""
 
     text: str
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
+    reasoning_unfinished: bool = False  # it ended within the reasoning: there is no answer
 
 
 @dataclass(frozen=True, slots=True)

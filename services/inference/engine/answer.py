@@ -12,8 +12,11 @@ from services.inference.engine.stops import StopStrings
 class Answer:
     """A pure function of the token ids accepted so far, so another worker restores it by replaying them."""
 
-    def __init__(self, detokenizer: Detokenizer, sampling: Sampling, end_ids: frozenset[int]) -> None:
-        self._detokenizer = detokenizer
+    def __init__(
+        self, detokenizer: Detokenizer, sampling: Sampling, end_ids: frozenset[int], opening: str = ""
+    ) -> None:
+        """`opening` is what the prompt has begun of the answer: it leads the text, so that the text says it all."""
+        self._detokenizer, self._opening = detokenizer, opening
         self._stops = StopStrings(sampling.stop)
         self._max_tokens = sampling.max_tokens
         self._end_ids = end_ids
@@ -22,6 +25,10 @@ class Answer:
 
     def accept(self, token_id: int) -> str:
         """Text that this token lets out. A character still incomplete at the end is dropped."""
+        opening, self._opening = self._opening, ""
+        return opening + self._next(token_id)
+
+    def _next(self, token_id: int) -> str:
         self.tokens.append(token_id)
         if token_id in self._end_ids:
             self.finish = Finish.STOP

@@ -107,7 +107,7 @@ class TorchEngine:
         ids = self._render(work)
         if len(self._live) >= self._slots:
             raise EngineFull
-        answer = Answer(self._prompt.detokenizer(), work.sampling, self._end_ids)
+        answer = Answer(self._prompt.detokenizer(), work.sampling, self._end_ids, self._prompt.opening(ids))
         answer.replay(work.emitted)
         self._arrivals += 1
         timing = Timing(admitted_ns=self._clock_ns())

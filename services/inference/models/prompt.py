@@ -13,6 +13,9 @@ from services.inference.engine.detokenizer import Detokenizer, TokenBytes, byte_
 from services.inference.engine.protocol import Message, PromptRefused
 from services.inference.models.wheel import ModelUnavailable
 
+REASONING_MARKS = ("<think>", "</think>")
+_TAIL_TOKENS = 16  # enough for the mark and a line break behind it, also where each character is a token
+
 
 class Prompt:
     """The tokenizer of one model. Safe to call from any thread."""
@@ -24,9 +27,9 @@ class Prompt:
         self._lock = threading.Lock()
         added = {token_id: str(token.content) for token_id, token in tokenizer.added_tokens_decoder.items()}
         self._control = _control_strings(added.values())
-        self._silent = frozenset(tokenizer.all_special_ids) | {
-            token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
+        special = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        marks = {token_id for token_id, text in added.items() if text in REASONING_MARKS}  # text, whatever they are
+        self._silent = (frozenset(tokenizer.all_special_ids) | special) - marks
         self._token_bytes, self._strip = _token_bytes(tokenizer, added, self._silent)
 
     @property
@@ -40,6 +43,11 @@ class Prompt:
 
     def detokenizer(self) -> Detokenizer:
         return Detokenizer(self._token_bytes, strip_first_space=self._strip)
+
+    def opening(self, ids: Sequence[int]) -> str:
+        """What the template has begun of the answer: the mark of a model that it leaves inside its reasoning."""
+        tail = b"".join(map(self._token_bytes, ids[-_TAIL_TOKENS:])).decode(errors="replace")
+        return REASONING_MARKS[0] if tail.rstrip().endswith(REASONING_MARKS[0]) else ""
 
     def ids(self, messages: Sequence[Message]) -> list[int]:
         """The whole prompt, ready for the answer. Raises PromptRefused."""

@@ -68,6 +68,31 @@ async def test_a_stream_is_role_content_finish_usage_and_done(http):
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
+async def test_reasoning_comes_apart_from_the_answer_whole_and_streamed(door, http):
+    door.queue.script = [Step("<think>so it", 8), Step(" is</think>\n\nyes", 1, "STOP", "", 7, 9)]
+    [choice] = (await ask(http)).json()["choices"]
+    message = {"role": "assistant", "content": "yes", "refusal": None, "reasoning_content": "so it is"}
+    assert choice["message"] == message
+    chunks = [json.loads(chunk) for chunk in events((await ask(http, question(stream=True))).text)[:-1]]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[1:] == [
+        {"reasoning_content": "so it"}, {"reasoning_content": " is"}, {"content": "yes"}, {},
+    ]  # fmt: skip
+    again = question()
+    again["messages"] = [{"role": "user", "content": "why?"}, message, {"role": "user", "content": "sure?"}]
+    assert (await ask(http, again)).status_code == 200
+    screens = [item.screen for item in door.guard.items if item.HasField("screen")]
+    screened = [(message.role, message.content) for message in screens[-1].messages]
+    assert screened == [("user", "why?"), ("assistant", "yes"), ("user", "sure?")]
+
+
+async def test_an_answer_without_a_word_after_its_reasoning_says_why(door, http):
+    door.queue.script = [Step("<think>so it", 8, "LENGTH")]
+    answer = (await ask(http)).json()
+    assert (answer["choices"][0]["message"]["content"], answer["choices"][0]["finish_reason"]) == ("", "length")
+    assert answer["strongroom"]["reasoning_unfinished"] is True
+
+
 async def test_no_usage_chunk_comes_unasked(http):
     chunks = [json.loads(chunk) for chunk in events((await ask(http, question(stream=True))).text)[:-1]]
     assert all("usage" not in chunk and chunk["choices"] for chunk in chunks)
@@ -160,6 +185,11 @@ BAD = [
     (question(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0].type", 400),
     (question(messages=[{"role": "user", "content": "\ud800"}]), "messages[0].content", 400),
     (question(messages=[{"role": "user", "content": "x", "tool_calls": [{}]}]), "messages[0].tool_calls", 400),
+    (
+        question(messages=[{"role": "user", "content": "x", "reasoning_content": "y"}]),
+        "messages[0].reasoning_content",
+        400,
+    ),
     (question(messages=[{"role": "user", "content": "x"}] * 257), "messages", 400),
     (question(temperature="hot"), "temperature", 400),
     (question(temperature=9), "temperature", 400),

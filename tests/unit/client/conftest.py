@@ -98,6 +98,7 @@ class FakeStack:
     home: Path
     log: FakeLog = field(default_factory=FakeLog)
     text: tuple[str, ...] = ("The vault ", "is closed.")
+    reasoning: str = ""
     finish_reason: str = "STOP"
     failure: status_pb2.Status | None = None
     breaks_after: int | None = None  # pieces, then the failure
@@ -119,7 +120,8 @@ class FakeStack:
             "parameters": given,
         }
         text = "something else" if self.tampered else "".join(self.text)
-        receipt = self.log.receipt(request, {"content": text, "finish_reason": self.finish_reason})
+        answer = {"content": text, "finish_reason": self.finish_reason, "reasoning": self.reasoning}
+        receipt = self.log.receipt(request, answer)
         return pb.Outcome(
             request_id="r-1",
             model="tiny",
@@ -132,6 +134,7 @@ class FakeStack:
             receipt=pb.Receipt(state=pb.RECEIPT_STATE_DURABLE, document=json.dumps(receipt)),
             trace_id="ab" * 16,
             timings=pb.Timings(total_ms=12.5),
+            reasoning_unfinished=bool(self.reasoning and not any(self.text)),
         )
 
 
@@ -149,7 +152,9 @@ class _Gateway(rpc.GatewayServiceServicer):
 
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Any:
         self._admit(request, context)
-        return pb.GenerateResponse(outcome=self._stack.outcome(request.prompt), text="".join(self._stack.text))
+        stack = self._stack
+        outcome = stack.outcome(request.prompt)
+        return pb.GenerateResponse(outcome=outcome, text="".join(stack.text), reasoning=stack.reasoning)
 
     def StreamGenerate(self, request: pb.StreamGenerateRequest, context: Any) -> Any:
         self._admit(request, context)
@@ -158,6 +163,8 @@ class _Gateway(rpc.GatewayServiceServicer):
         yield pb.StreamGenerateResponse(started=pb.Started(request_id="r-1", model="tiny", trace_id="ab" * 16))
         if self._stack.waits:
             self._stack.left.wait()
+        if self._stack.reasoning:
+            yield pb.StreamGenerateResponse(delta=pb.Delta(reasoning=self._stack.reasoning))
         for number, piece in enumerate(self._stack.text):
             if number == self._stack.breaks_after and self._stack.failure:
                 context.abort_with_status(rpc_status.to_status(self._stack.failure))

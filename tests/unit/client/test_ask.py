@@ -45,6 +45,24 @@ def test_the_json_object_has_the_members_that_scripts_depend_on(stack: Any, caps
     assert verify_receipt("Is the vault closed?", released, answer["receipt"], stack.log.vkey)
 
 
+def test_reasoning_is_no_part_of_the_text_and_is_in_the_receipt(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.reasoning = "Vaults close at six."
+    assert main(["ask", "Is the vault closed?"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "The vault is closed.\n" and "verified offline" in printed.err
+    assert main(["ask", "Is the vault closed?", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reasoning"] == stack.reasoning
+
+
+def test_an_answer_that_ended_within_its_reasoning_says_what_to_do(
+    stack: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.reasoning, stack.text, stack.finish_reason = "Vaults close", (), "LENGTH"
+    assert main(["ask", "Is the vault closed?"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip() == "" and "ended within its reasoning: allow more tokens" in printed.err
+
+
 def test_a_receipt_that_does_not_hold_is_said_to_fail(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
     stack.tampered = True
     assert main(["ask", "Is the vault closed?"]) == 5

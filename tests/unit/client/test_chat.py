@@ -113,6 +113,19 @@ def turns(request: Any) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in request.prompt.messages]
 
 
+def test_reasoning_is_shown_before_the_answer_and_not_sent_again(stack: Any, terminal: Callable[..., Terminal]) -> None:
+    stack.reasoning = "Vaults close at six."
+    chat = terminal()
+    chat.type("Is the vault closed?\n")
+    chat.until("verified offline")
+    shown = chat.until("› ", 2)
+    assert shown.index("Vaults close at six.") < shown.index("The vault is closed.")
+    chat.type("Sure?\n")
+    chat.until("verified offline", 2)
+    said = [message.content for message in stack.asked[-1].prompt.messages]
+    assert said == ["Is the vault closed?", "The vault is closed.", "Sure?"]
+
+
 def test_at_a_pipe_answers_go_to_standard_output_and_each_turn_carries_those_before(stack: Any) -> None:
     ended = piped("Is it closed?\n\n//what?\n", "--system", "Short.")
     assert (ended.returncode, ended.stdout) == (0, "The vault is closed.\n" * 2)

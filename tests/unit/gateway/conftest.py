@@ -110,6 +110,7 @@ class MemoryGuard:
     filtering: Callable[[str, bool], Filtered] = lambda text, last: Filtered(text)
     lose_at: int = -1  # the piece at which the filter is found lost
     fed: list[tuple[int, str, int | None]] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
 
     def require(self) -> None:
         if self.away:
@@ -129,9 +130,11 @@ class MemoryGuard:
         last: bool,
         deadline: float,
         released: int | None = None,
+        channel: str = "content",
     ) -> Filtered:
         assert policy_digest == self.screening.policy_digest, "a filter is pinned to the bundle that screened"
         self.fed.append((n, text, released))
+        self.channels.append(channel)
         await asyncio.sleep(0)
         if n == self.lose_at and released is None:
             raise FilterLost

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from services.inference.engine.protocol import Failure, Message, Sampling, StepOutput, Work
 from services.inference.engine.torch_engine import TorchEngine
+from services.inference.models.prompt import Prompt
 
 FAMILIES = ["llama", "qwen2", "deepseek-v2", "deepseek-v3"]
 TEXTS = ["ab", "the quick brown fox", "x" * 150, "中文和 English", "0123456789 " * 9, "q"]
@@ -189,6 +192,21 @@ def test_short_prompts_do_not_wait_for_a_long_one(tiny_engine: Callable[..., Tor
     while engine.live():
         first += [output.request_id for output in engine.step() if output.token_ids]
     assert first[0] == "r0"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_an_answer_that_the_template_began_says_so_once_also_after_a_crash(
+    tiny_engine: Callable[..., TorchEngine], tiny_tokenizer: Any, cut: int
+) -> None:
+    engine, reasoning = tiny_engine("llama"), copy.deepcopy(tiny_tokenizer)
+    reasoning.chat_template += "{% if add_generation_prompt %}{{ '<think>' }}{% endif %}"
+    engine._prompt = Prompt(reasoning)
+    whole = finish(engine, [(0, work(0))])["r0"]
+    said = [output.text for output in whole]
+    assert "".join(said).startswith("<think>") and "".join(said).count("<think>") == 1
+    emitted = tuple(token for output in whole[:cut] for token in output.token_ids)
+    rest = finish(engine, [(0, dataclasses.replace(work(0), emitted=emitted))])["r0"]
+    assert [output.text for output in rest] == said[cut:]
 
 
 def test_model_info_says_what_runs(tiny_engine: Callable[..., TorchEngine]) -> None:

@@ -62,6 +62,23 @@ def test_a_system_message_is_in_the_prompt_and_replaces_the_models_own(tokenizer
     assert "named SmolLM" not in text
 
 
+def test_a_template_that_ends_in_the_reasoning_mark_begins_the_answer_with_it(models_home: Path) -> None:
+    """DeepSeek-R1's templates do: its answers have a closing mark only."""
+    reasoning = AutoTokenizer.from_pretrained(converted(models_home))
+    assert Prompt(reasoning).opening(Prompt(reasoning).ids([user("say <think>")])) == ""
+    reasoning.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+    prompt = Prompt(reasoning)
+    assert prompt.opening(prompt.ids([user("why?")])) == "<think>"
+
+
+def test_reasoning_marks_are_text_even_where_they_are_special_tokens(models_home: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(models_home))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>", "<tool>"]})
+    detokenizer = Prompt(tokenizer).detokenizer()
+    ids = tokenizer.encode("<think>so</think><tool>", add_special_tokens=False)
+    assert len(ids) == 4 and "".join(map(detokenizer.feed, ids)) == "<think>so</think>"
+
+
 def test_what_a_template_refuses_is_refused_without_its_text(tokenizer: Any) -> None:
     class Strict:
         """A template that quotes the message in its refusal."""
