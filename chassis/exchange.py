@@ -156,6 +156,7 @@ class BatchStream(Generic[I, R]):
     async def _write(self, call: Any) -> None:
         while True:
             await self._work.wait()
+            await asyncio.sleep(0)  # what is ready to run in this turn of the loop may have more for the message
             self._work.clear()
             while self._unsent:
                 batch, self._unsent = _first_batch(self._unsent)
@@ -207,6 +208,7 @@ async def answering(
     try:
         while not reader.done() or replies.unfinished or replies.ready:
             await replies.changed.wait()
+            await asyncio.sleep(0)  # as `_write`: one turn of the loop, no delay
             replies.changed.clear()
             while batch := replies.take():
                 yield pack(batch)
