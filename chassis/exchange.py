@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 import grpc
 
@@ -38,6 +38,7 @@ class _Item(Protocol):
 
 I = TypeVar("I", bound=_Item)  # noqa: E741
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class BatchStream(Generic[I, R]):
@@ -54,8 +55,8 @@ class BatchStream(Generic[I, R]):
         """`opened` makes the call, `pack` a message of items, `replies` takes a message's replies out."""
         self._name, self._opened, self._pack, self._replies = name, opened, pack, replies
         self._max_pending = max_pending
-        self._pending: dict[int, tuple[I, asyncio.Future[R]]] = {}  # in the order of their first sending
-        self._unsent: list[I] = []
+        self._pending: dict[int, _Pending[I, R]] = {}  # in the order of their first sending
+        self._unsent: list[_Pending[I, R]] = []
         self._work = asyncio.Event()
         self._next_id = 0
         self._trouble = ""  # as last logged: a neighbour that stays away is one line, not ten a second
@@ -74,11 +75,19 @@ class BatchStream(Generic[I, R]):
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
 
-    def send(self, item: I) -> asyncio.Future[R]:
-        """Queues the item and returns its reply to come; abandoning the reply does not take the item back."""
-        if item.ByteSize() > MAX_ITEM_BYTES:
+    @overload
+    def send(self, item: I) -> asyncio.Future[R]: ...
+
+    @overload
+    def send(self, item: I, read: Callable[[R], T]) -> asyncio.Future[T]: ...
+
+    def send(self, item: I, read: Callable[[R], Any] = lambda reply: reply) -> asyncio.Future[Any]:
+        """Queues the item and returns its reply to come, or what `read` makes of it or raises; abandoning that does
+        not take the item back."""
+        size = item.ByteSize()
+        if size > MAX_ITEM_BYTES:
             raise ResourceExhausted(
-                f"an item for {self._name} has {item.ByteSize()} bytes; at most {MAX_ITEM_BYTES}: send less text",
+                f"an item for {self._name} has {size} bytes; at most {MAX_ITEM_BYTES}: send less text",
                 reason=f"{self._name.upper()}_ITEM_TOO_LARGE",
             )
         if len(self._pending) >= self._max_pending:
@@ -89,11 +98,11 @@ class BatchStream(Generic[I, R]):
             )
         self._next_id += 1
         item.item_id = self._next_id
-        reply: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._pending[item.item_id] = (item, reply)
-        self._unsent.append(item)
+        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending[item.item_id] = _Pending(item, size, waiter, read)
+        self._unsent.append(self._pending[item.item_id])
         self._work.set()
-        return reply
+        return waiter
 
     def forget(self, item_id: int) -> None:
         """An item that nobody needs any more is not sent again."""
@@ -107,10 +116,8 @@ class BatchStream(Generic[I, R]):
             yield self
         finally:
             await _ended([task])
-            for _, reply in self._pending.values():
-                if not reply.done():
-                    reply.set_exception(Unavailable(f"the stream to {self._name} is closed", reason="SHUTTING_DOWN"))
-                    reply.exception()  # marks it as seen: nobody need wait for it
+            for pending in self._pending.values():
+                pending.fail(Unavailable(f"the stream to {self._name} is closed", reason="SHUTTING_DOWN"))
 
     async def _keep_open(self) -> None:
         while True:
@@ -140,7 +147,7 @@ class BatchStream(Generic[I, R]):
                 await call.read()  # raises the refusal
                 raise ConnectionError("the neighbour's handler is not `answering`")
             await call.write(self._pack(()))  # the hello: it names us
-            self._unsent = [item for item, _ in self._pending.values()]
+            self._unsent = list(self._pending.values())
             self._work.set()
             self._trouble = ""
             self.connected.set()
@@ -160,20 +167,41 @@ class BatchStream(Generic[I, R]):
             self._work.clear()
             while self._unsent:
                 batch, self._unsent = _first_batch(self._unsent)
-                await call.write(self._pack(batch))
+                await call.write(self._pack([pending.item for pending in batch]))
 
     async def _read(self, call: Any) -> None:
         while (message := await call.read()) is not grpc.aio.EOF:
             for reply in self._replies(message):
-                _, waiter = self._pending.pop(reply.item_id, (None, None))
-                if waiter is not None and not waiter.done():
-                    waiter.set_result(reply)
+                if pending := self._pending.pop(reply.item_id, None):
+                    pending.answer(reply)
 
 
-def _first_batch(items: list[I]) -> tuple[list[I], list[I]]:
+class _Pending(Generic[I, R]):
+    """An item without an answer yet, and who waits for one."""
+
+    __slots__ = ("_read", "_waiter", "item", "size")
+
+    def __init__(self, item: I, size: int, waiter: asyncio.Future[Any], read: Callable[[R], Any]) -> None:
+        self.item, self.size, self._waiter, self._read = item, size, waiter, read
+
+    def answer(self, reply: R) -> None:
+        if self._waiter.done():
+            return
+        try:
+            self._waiter.set_result(self._read(reply))
+        except Exception as error:  # an answer that is a refusal, for whoever asked
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        if not self._waiter.done():
+            self._waiter.set_exception(error)
+            self._waiter.exception()  # marks it as seen: nobody need wait for it
+
+
+def _first_batch(items: list[_Pending[I, R]]) -> tuple[list[_Pending[I, R]], list[_Pending[I, R]]]:
     size = count = 0
     for item in items[:MAX_BATCH_ITEMS]:
-        size += item.ByteSize()
+        size += item.size
         if count and size > MAX_BATCH_BYTES:
             break
         count += 1

@@ -127,6 +127,7 @@ def _end(end: pb.End, place: dict[str, Any]) -> End:
         finish_reason=end.finish_reason,
         usage={"input_tokens": end.input_tokens, "output_tokens": end.output_tokens},
         fields=_fields(end.fields),
+        releases=end.releases if end.HasField("releases") else None,
     )
 
 

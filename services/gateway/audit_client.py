@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from strongroom.audit.v1 import audit_pb2 as pb
@@ -24,6 +25,11 @@ from services.gateway.requests.rejections import Rejection
 log = logging.getLogger(__name__)
 
 MAX_PENDING = 16_384  # entries not yet durable; admission bounds the requests that make them
+_END_STATES = {
+    name.removeprefix("END_STATE_"): pb.EndState.Value(name)
+    for name in pb.EndState.keys()  # noqa: SIM118 - no dict
+}
+T = TypeVar("T")
 _ENDED = ("RECORD_ENDED", "NOT_THIS_BOOT", "RECORD_UNKNOWN")
 
 
@@ -53,7 +59,7 @@ class AuditClient:
     def require(self) -> None:
         self._stream.require_connected()
 
-    async def accept(
+    def accept(
         self,
         request_id: str,
         party: Party,
@@ -63,7 +69,7 @@ class AuditClient:
         job_digest: bytes,
         idempotency_key: str,
         fields: Mapping[str, bytes],
-    ) -> Accepted:
+    ) -> asyncio.Future[Accepted]:
         accept = pb.Accept(
             party=_party(party),
             model=model,
@@ -73,11 +79,9 @@ class AuditClient:
             fields=_fields(fields),
         )
         accept.deadline_time.FromMilliseconds(deadline_ms)
-        reply = await self._append(request_id, accept=accept)
-        accepted = reply.accepted
-        return Accepted(tuple(accepted.tickets), accepted.log_origin, accepted.expire_time.ToMilliseconds())
+        return self._append(request_id, _accepted, accept=accept)
 
-    async def refuse(
+    def refuse(
         self,
         request_id: str,
         party: Party,
@@ -86,7 +90,7 @@ class AuditClient:
         rule: str,
         idempotency_key: str,
         fields: Mapping[str, bytes],
-    ) -> str:
+    ) -> asyncio.Future[str]:
         refuse = pb.Refuse(
             party=_party(party),
             model=model,
@@ -95,21 +99,24 @@ class AuditClient:
             idempotency_key=idempotency_key,
             fields=_fields(fields),
         )
-        return (await self._append(request_id, refuse=refuse)).receipt
+        return self._append(request_id, _receipt, refuse=refuse)
 
-    async def release(self, request_id: str, n: int, content: bytes) -> None:
-        await self._append(request_id, release=pb.Release(n=n, content=content))
+    def release(self, request_id: str, n: int, content: bytes) -> asyncio.Future[None]:
+        return self._append(request_id, _durable, release=pb.Release(n=n, content=content))
 
-    async def end(self, request_id: str, end: End, usage: tuple[int, int], fields: Mapping[str, bytes]) -> str:
+    def end(
+        self, request_id: str, end: End, usage: tuple[int, int], releases: int | None, fields: Mapping[str, bytes]
+    ) -> asyncio.Future[str]:
         entry = pb.End(
-            state=pb.EndState.Value(f"END_STATE_{end.state}"),
+            state=_END_STATES[end.state],
+            releases=releases,
             reason=end.reason,
             finish_reason=end.finish_reason,
             input_tokens=usage[0],
             output_tokens=usage[1],
             fields=_fields(fields),
         )
-        return (await self._append(request_id, end=entry)).receipt
+        return self._append(request_id, _receipt, end=entry)
 
     def reject(self, rejection: Rejection) -> None:
         """Sends a REJECTED entry; nobody waits for it, and the stream keeps it until it is durable."""
@@ -120,7 +127,7 @@ class AuditClient:
             field=rejection.field,
             count=rejection.count,
         )
-        self._send(new_request_id(), reject=reject)
+        self._append(new_request_id(), lambda reply: None, reject=reject)
 
     async def know_policy(self, digest: bytes) -> None:
         """Records the bundle's text at its first use by this boot; audit keeps one copy."""
@@ -142,20 +149,31 @@ class AuditClient:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
 
-    async def _append(self, request_id: str, **entry: Any) -> pb.AppendReply:
-        reply = await self._send(request_id, **entry)
-        if reply.status.code:
-            raise _refusal(reply.status)
-        return reply
-
-    def _send(self, request_id: str, **entry: Any) -> Awaitable[pb.AppendReply]:
+    def _append(self, request_id: str, read: Callable[[pb.AppendReply], T], **entry: Any) -> asyncio.Future[T]:
+        """Sends the entry now: entries of one request arrive in the order of these calls."""
         item = pb.AppendItem(record_id=request_id, sequence=self._sequence, **entry)
-        reply = self._stream.send(envelope(item, None))
+        answer = self._stream.send(envelope(item, None), read)
         self._sequence += 1  # only now: an item that the stream did not take leaves no gap
-        return reply
+        return answer
 
     def _pack(self, items: Sequence[pb.AppendItem]) -> pb.AppendRequest:
         return pb.AppendRequest(boot_id=self._boot, items=items)
+
+
+def _accepted(reply: pb.AppendReply) -> Accepted:
+    _durable(reply)
+    accepted = reply.accepted
+    return Accepted(tuple(accepted.tickets), accepted.log_origin, accepted.expire_time.ToMilliseconds())
+
+
+def _receipt(reply: pb.AppendReply) -> str:
+    _durable(reply)
+    return reply.receipt
+
+
+def _durable(reply: pb.AppendReply) -> None:
+    if reply.status.code:
+        raise _refusal(reply.status)
 
 
 def _refusal(status: pb.ItemStatus) -> Exception:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import TypeVar
 from zlib import crc32
 
 from strongroom.guard.v1 import guard_pb2 as pb
@@ -13,11 +14,13 @@ from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
 from chassis.client import connect
 from chassis.exchange import BatchStream
-from services.gateway.batches import before, envelope, failure
+from services.gateway.batches import envelope, failure
 from services.gateway.requests.channel import CONTENT, REASONING
 from services.gateway.requests.neighbours import FilterLost
 from services.gateway.requests.outcome import ALLOW, FLAG, REFUSE, Filtered, Finding, Screening
 from services.gateway.requests.question import Message
+
+T = TypeVar("T")
 
 # A filter that cannot be had again: what is not checked is not released.
 _CANNOT_GO_ON = ("POLICY_UNKNOWN", "FILTER_CANNOT_RESUME")
@@ -53,16 +56,7 @@ class GuardClient:
 
     async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening:
         screen = pb.Screen(request_id=request_id, messages=[_message(message) for message in messages])
-        reply = await self._ask(request_id, pb.Item(screen=screen), deadline)
-        screened = reply.screened
-        return Screening(
-            verdict=_VERDICTS.get(screened.verdict, REFUSE),
-            policy_digest=screened.policy_digest,
-            rule=screened.rule,
-            refusal_text=screened.refusal_text,
-            messages=tuple(Message(message.role, message.content) for message in screened.messages),
-            findings=_findings(screened.findings, "prompt"),
-        )
+        return await self._ask(request_id, pb.Item(screen=screen), deadline, _screening)
 
     async def filter(
         self,
@@ -85,11 +79,7 @@ class GuardClient:
             rebuild=released is not None,
             released_chars=released or 0,
         )
-        reply = await self._ask(request_id, pb.Item(filter=work), deadline)
-        filtered = reply.filtered
-        return Filtered(
-            filtered.text, _findings(filtered.findings, _SIDES[channel]), withheld=filtered.withheld, rule=filtered.rule
-        )
+        return await self._ask(request_id, pb.Item(filter=work), deadline, partial(_filtered, _SIDES[channel]))
 
     async def policy(self, digest: bytes) -> bytes:
         """The text of a policy bundle, from whichever replica has it."""
@@ -97,20 +87,15 @@ class GuardClient:
         reply = await (connected or list(self._stubs))[0].GetPolicy(pb.GetPolicyRequest(policy_digest=digest))
         return bytes(reply.document)
 
-    async def _ask(self, request_id: str, item: pb.Item, deadline: float) -> pb.ItemReply:
+    async def _ask(self, request_id: str, item: pb.Item, deadline: float, read: Callable[[pb.ItemReply], T]) -> T:
+        """Whoever asks stops waiting at the request's deadline by itself; the guard is told it."""
         stream = self._stream_of(request_id)
-        reply: asyncio.Future[Any] = stream.send(envelope(item, deadline))
+        answer = stream.send(envelope(item, deadline), read)
         try:
-            answer: pb.ItemReply = await before(deadline, reply)
-        finally:
+            return await answer
+        except asyncio.CancelledError:
             stream.forget(item.item_id)  # nobody waits for it any more
-        if answer.status.code:
-            if answer.status.reason == "FILTER_LOST":
-                raise FilterLost
-            if answer.status.reason in _CANNOT_GO_ON:
-                return pb.ItemReply(filtered=pb.Filtered(withheld=True, rule=answer.status.reason))
-            raise failure(answer.status)
-        return answer
+            raise
 
     def _stream_of(self, request_id: str) -> BatchStream[pb.Item, pb.ItemReply]:
         """A request stays with one replica, which has its filter; the others are asked while that one is away."""
@@ -121,6 +106,31 @@ class GuardClient:
 
 def _pack(items: Sequence[pb.Item]) -> pb.ExchangeRequest:
     return pb.ExchangeRequest(items=items)
+
+
+def _screening(reply: pb.ItemReply) -> Screening:
+    if reply.status.code:
+        raise failure(reply.status)
+    screened = reply.screened
+    return Screening(
+        verdict=_VERDICTS.get(screened.verdict, REFUSE),
+        policy_digest=screened.policy_digest,
+        rule=screened.rule,
+        refusal_text=screened.refusal_text,
+        messages=tuple(Message(message.role, message.content) for message in screened.messages),
+        findings=_findings(screened.findings, "prompt"),
+    )
+
+
+def _filtered(side: str, reply: pb.ItemReply) -> Filtered:
+    if reply.status.code:
+        if reply.status.reason == "FILTER_LOST":
+            raise FilterLost
+        if reply.status.reason in _CANNOT_GO_ON:
+            return Filtered("", withheld=True, rule=reply.status.reason)
+        raise failure(reply.status)
+    filtered = reply.filtered
+    return Filtered(filtered.text, _findings(filtered.findings, side), withheld=filtered.withheld, rule=filtered.rule)
 
 
 def _message(message: Message) -> pb.Message:

@@ -105,6 +105,7 @@ class End:
     finish_reason: str = ""
     usage: Mapping[str, int] = field(default_factory=dict)
     fields: Mapping[str, bytes] = field(default_factory=dict)
+    releases: int | None = None  # that it must follow; None: any number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,6 +234,8 @@ class Recorder:
 
     def _end(self, item: End) -> tuple[Entry, Answer]:
         record = self._opened_by(item)
+        if item.releases not in (None, record.releases):
+            raise AppendRefused(Refusal.RELEASE_OUT_OF_ORDER, detail=f"the record has {record.releases} releases")
         index = self.scribe.next_leaf
         header = {"end": item.end, "reason": item.reason, "finish_reason": item.finish_reason, "usage": item.usage}
         leaves = {**record.leaves, **leaves_of(record.seed, item.fields)}

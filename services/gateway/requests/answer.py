@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
@@ -44,6 +45,7 @@ class Answer:
         self.admitted_ns = 0  # wall clock
         self.first_release: float | None = None  # monotonic clock
         self.releases = 0
+        self._parting: tuple[Delta, asyncio.Future[None]] | None = None  # the last release, on its way
 
     @property
     def generated(self) -> Parts:
@@ -60,7 +62,8 @@ class Answer:
         return self._split.unfinished
 
     async def relay(self, steps: Steps) -> End:
-        """From the first step to the end of the answer. Raises what the worker failed with."""
+        """From the first step to the end of the answer; its last text still waits for `part`. Raises what the worker
+        failed with."""
         cadence, finish = Cadence(), ""
         while True:
             for step in await steps.take(cadence.due_in(time.monotonic()) if self._waits else None):
@@ -106,18 +109,33 @@ class Answer:
             if filtered.text:
                 texts[channel.name] = filtered.text
         if texts:
-            await self._make_durable(texts)
+            await self._make_durable(texts, last or withheld)
         return withheld
 
-    async def _make_durable(self, texts: dict[str, str]) -> None:
-        with span("release", attributes={genai.RELEASE_N: self.releases}):
-            # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
-            for channel in (self._reasoning, self._content):
-                channel.released += texts.get(channel.name, "")
-            n, self.releases = self.releases, self.releases + 1
-            await self._audit.release(self._request_id, n, fields.release(texts))
+    async def _make_durable(self, texts: dict[str, str], last: bool) -> None:
+        # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
+        for channel in (self._reasoning, self._content):
+            channel.released += texts.get(channel.name, "")
+        n, self.releases = self.releases, self.releases + 1
+        durable = self._audit.release(self._request_id, n, fields.release(texts))
+        delta = Delta(texts.get(CONTENT, ""), texts.get(REASONING, ""))
+        if last:
+            self._parting = delta, durable
+            return
+        with span("release", attributes={genai.RELEASE_N: n}):
+            await durable
+        await self._emit(delta)
+
+    async def part(self) -> None:
+        """Emits the last text once it is durable: its RELEASE and the END travel together. Raises what audit says."""
+        if self._parting is not None:
+            delta, durable = self._parting
+            await durable
+            await self._emit(delta)
+
+    async def _emit(self, delta: Delta) -> None:
         self.first_release = self.first_release or time.monotonic()
-        await self._mailbox.put(Delta(texts.get(CONTENT, ""), texts.get(REASONING, "")))
+        await self._mailbox.put(delta)
 
     async def _filter(self, channel: Channel, last: bool) -> Filtered:
         text, n = channel.take(), channel.pieces

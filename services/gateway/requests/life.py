@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from typing import Any
 
 from opentelemetry.trace import SpanKind
 
@@ -56,8 +57,8 @@ class Life:
         self._guard, self._audit, self._queue = neighbours.guard, neighbours.audit, neighbours.queue
         self._party = Party(terms.caller, terms.question.subject)
         self._mailbox = Mailbox()
-        self._conversation: asyncio.Task[End | None] | None = None
-        self._accepting: asyncio.Task[Accepted] | None = None
+        self._talking: asyncio.Task[Any] | None = None  # while there is a conversation that can be cancelled
+        self._accepting: asyncio.Future[Accepted] | None = None
         self._leaving: End | None = None  # why the conversation was cancelled
         self._screening = Screening(ALLOW, b"")
         self._answer: Answer | None = None
@@ -76,10 +77,10 @@ class Life:
 
     def cancel(self, why: End) -> bool:
         """Ends the request early; False when it was over already."""
-        if self._leaving is not None or self._conversation is None or self._conversation.done():
+        if self._leaving is not None or self._talking is None:
             return False
         self._leaving = why
-        self._conversation.cancel()
+        self._talking.cancel()
         return True
 
     async def run(self) -> Account:
@@ -113,8 +114,7 @@ class Life:
                 since = until
 
     async def _see_through(self) -> tuple[End | None, ServiceError | None]:
-        self._conversation = asyncio.create_task(self._converse())
-        end, error = await self._outcome(self._conversation)
+        end, error = await self._outcome()
         if self._accepting is not None:
             await self._close(self._accepting, end, error)
         elif error is not None:
@@ -122,14 +122,19 @@ class Life:
         self._queue.forget(self.terms.request_id)
         return end, error
 
-    async def _outcome(self, conversation: asyncio.Task[End | None]) -> tuple[End | None, ServiceError | None]:
+    async def _outcome(self) -> tuple[End | None, ServiceError | None]:
         """How the conversation ended: by itself, or with which error. No end: there is no record to close."""
+        task = self._talking = asyncio.current_task()
+        assert task is not None, "a life runs in a task of its own"
         try:
             async with asyncio.timeout_at(self.terms.deadline):
-                return await conversation, None
+                end = await self._converse()
+                self._talking = None  # from here on nothing can be cancelled any more
+                return end, None
         except TimeoutError:
             return End(EXPIRED), DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
         except asyncio.CancelledError:
+            task.uncancel()
             end = self._leaving or End(FAILED, "GATEWAY_STOPPING")
             return end, error_of(end)
         except RecordEnded:
@@ -139,6 +144,8 @@ class Life:
         except Exception:
             log.exception("request %s failed", self.terms.request_id)
             return End(FAILED, "INTERNAL"), Internal("internal error")
+        finally:
+            self._talking = None
 
     async def _converse(self) -> End | None:
         screening = await self._guard.screen(self.terms.request_id, self.terms.question.messages, self.terms.deadline)
@@ -190,17 +197,15 @@ class Life:
             "findings": fields.findings(screening.findings),
         }
         # Once it is on its way it may become durable, whatever happens to us: `_close` waits for it.
-        self._accepting = asyncio.create_task(
-            self._audit.accept(
-                terms.request_id,
-                self._party,
-                terms.model,
-                terms.trace_id,
-                terms.deadline_ms,
-                hashlib.sha256(job.body).digest(),
-                terms.question.idempotency_key,
-                content,
-            )
+        self._accepting = self._audit.accept(
+            terms.request_id,
+            self._party,
+            terms.model,
+            terms.trace_id,
+            terms.deadline_ms,
+            hashlib.sha256(job.body).digest(),
+            terms.question.idempotency_key,
+            content,
         )
         accepted = await asyncio.shield(self._accepting)
         self._time("accept")
@@ -224,8 +229,8 @@ class Life:
             await self._queue.cancel(terms.request_id)
         return end
 
-    async def _close(self, accepting: asyncio.Task[Accepted], end: End | None, error: ServiceError | None) -> None:
-        """Writes the END of a request whose ACCEPTED was sent, then emits the last event."""
+    async def _close(self, accepting: asyncio.Future[Accepted], end: End | None, error: ServiceError | None) -> None:
+        """Writes the END of a request whose ACCEPTED was sent, then emits the last events."""
         if error is not None:
             self._mailbox.push(Broken(error))  # the caller need not wait for the END of what failed
         try:
@@ -239,7 +244,7 @@ class Life:
         if end is None:
             return
         try:
-            receipt = await self._audit.end(self.terms.request_id, end, self._usage, self._answer_fields(end))
+            receipt = await self._end(end, whole=error is None)
         except (RecordEnded, ServiceError):
             log.warning("audit did not take the END of request %s", self.terms.request_id)
             if error is None:
@@ -248,6 +253,19 @@ class Life:
             return
         if error is None:
             self._mailbox.push(self._result(end.finish_reason, receipt))
+
+    async def _end(self, end: End, *, whole: bool) -> str:
+        """The END, and before its receipt the last text. A whole answer's END holds only behind all its releases."""
+        releases = self._answer.releases if self._answer and whole else None
+        ended = self._audit.end(self.terms.request_id, end, self._usage, releases, self._answer_fields(end))
+        if self._answer and whole:
+            try:
+                await self._answer.part()
+            except ServiceError as refused:  # so the END was refused too: the record ends as what it is
+                failed = End(FAILED, refused.reason)
+                await self._audit.end(self.terms.request_id, failed, self._usage, None, self._answer_fields(failed))
+                raise
+        return await ended
 
     def _request_fields(self) -> dict[str, bytes]:
         terms = self.terms

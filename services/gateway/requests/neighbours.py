@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,12 +65,13 @@ class Guard(Protocol):
 
 
 class Audit(Protocol):
-    """Makes entries durable; each call returns when its entry is."""
+    """Makes entries durable. Each call sends its entry at once; what it returns is done when that is durable, and
+    waiting for it may be given up: the entry stays on its way."""
 
     def require(self) -> None:
         """Raises Unavailable while audit is away."""
 
-    async def accept(
+    def accept(
         self,
         request_id: str,
         party: Party,
@@ -79,9 +81,9 @@ class Audit(Protocol):
         job_digest: bytes,
         idempotency_key: str,
         fields: Mapping[str, bytes],
-    ) -> Accepted: ...
+    ) -> asyncio.Future[Accepted]: ...
 
-    async def refuse(
+    def refuse(
         self,
         request_id: str,
         party: Party,
@@ -90,14 +92,16 @@ class Audit(Protocol):
         rule: str,
         idempotency_key: str,
         fields: Mapping[str, bytes],
-    ) -> str:
-        """Returns the receipt."""
+    ) -> asyncio.Future[str]:
+        """The receipt."""
 
-    async def release(self, request_id: str, n: int, content: bytes) -> None:
-        """Raises RecordEnded."""
+    def release(self, request_id: str, n: int, content: bytes) -> asyncio.Future[None]:
+        """Or RecordEnded."""
 
-    async def end(self, request_id: str, end: End, usage: tuple[int, int], fields: Mapping[str, bytes]) -> str:
-        """Returns the receipt. Raises RecordEnded."""
+    def end(
+        self, request_id: str, end: End, usage: tuple[int, int], releases: int | None, fields: Mapping[str, bytes]
+    ) -> asyncio.Future[str]:
+        """The receipt, or RecordEnded. `releases`: how many it must follow; None: however many there are."""
 
     async def know_policy(self, digest: bytes) -> None:
         """Makes sure that the log holds the text of this policy bundle."""

@@ -139,6 +139,7 @@ def test_refused_and_rejected_are_records_of_one_entry(audit_log, gateway) -> No
         (lambda g: g.end("ended"), Refusal.RECORD_ENDED),
         (lambda g: g.accept("ended"), Refusal.RECORD_EXISTS),
         (lambda g: g.release("open", 1), Refusal.RELEASE_OUT_OF_ORDER),
+        (lambda g: g.end("open", releases=1), Refusal.RELEASE_OUT_OF_ORDER),
         (lambda g: g.accept("new", deadline_ms=0), Refusal.INVALID_ITEM),
         (lambda g: g.accept("new", tenant=""), Refusal.INVALID_ITEM),
         (lambda g: g.accept("new", job_digests=(b"short",)), Refusal.INVALID_ITEM),

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,8 @@ class MemoryAudit:
     journal: list[tuple[str, str, object]] = field(default_factory=list)
     policies: set[bytes] = field(default_factory=set)
     reaped: set[str] = field(default_factory=set)
+    refuses_releases: bool = False
+    sent: list[str] = field(default_factory=list)  # kinds, whether durable or not
 
     def kinds(self, request_id: str) -> list[str]:
         return [kind for kind, record, _ in self.journal if record == request_id]
@@ -46,7 +49,21 @@ class MemoryAudit:
         if self.away:
             raise Unavailable("audit is away", reason="AUDIT_UNAVAILABLE")
 
-    async def accept(
+    def accept(self, *given: Any) -> asyncio.Future[Accepted]:
+        return asyncio.ensure_future(self._accept(*given))
+
+    def refuse(self, *given: Any) -> asyncio.Future[str]:
+        return asyncio.ensure_future(self._refuse(*given))
+
+    def release(self, *given: Any) -> asyncio.Future[None]:
+        self.sent.append("RELEASE")
+        return asyncio.ensure_future(self._release(*given))
+
+    def end(self, *given: Any) -> asyncio.Future[str]:
+        self.sent.append("END")
+        return asyncio.ensure_future(self._end(*given))
+
+    async def _accept(
         self,
         request_id: str,
         party: Party,
@@ -63,7 +80,7 @@ class MemoryAudit:
         self.journal.append(("ACCEPTED", request_id, job_digest))
         return Accepted((b"ticket",), "dev.test/log", deadline_ms)
 
-    async def refuse(
+    async def _refuse(
         self,
         request_id: str,
         party: Party,
@@ -79,19 +96,25 @@ class MemoryAudit:
         self.journal.append(("REFUSED", request_id, dict(fields)))
         return "receipt"
 
-    async def release(self, request_id: str, n: int, content: bytes) -> None:
+    async def _release(self, request_id: str, n: int, content: bytes) -> None:
         await self.gate.opened.wait()
         if request_id in self.reaped:
             raise RecordEnded
+        if self.refuses_releases:
+            raise Unavailable("not now", reason="AUDIT_UNAVAILABLE")
         assert self.kinds(request_id) == ["ACCEPTED"] + ["RELEASE"] * n, "releases count up after ACCEPTED"
         self.journal.append(("RELEASE", request_id, content))
 
-    async def end(self, request_id: str, end: End, usage: tuple[int, int], fields: Mapping[str, bytes]) -> str:
+    async def _end(
+        self, request_id: str, end: End, usage: tuple[int, int], releases: int | None, fields: Mapping[str, bytes]
+    ) -> str:
         assert set(fields) == {"answer_generated", "answer_released", "findings"}
         await self.gate.opened.wait()
         if request_id in self.reaped:
             raise RecordEnded
         assert self.kinds(request_id)[:1] == ["ACCEPTED"] and "END" not in self.kinds(request_id), "exactly one END"
+        if releases not in (None, self.kinds(request_id).count("RELEASE")):
+            raise Unavailable("not all its releases are durable", reason="RELEASE_OUT_OF_ORDER")
         self.journal.append(("END", request_id, (end, dict(fields))))
         return "receipt"
 

@@ -212,6 +212,33 @@ async def test_a_record_that_audit_ended_ends_the_stream(bench):
     assert bench.audit.kinds("0190-test") == ["ACCEPTED"]
 
 
+async def test_the_last_release_and_the_end_travel_together(bench):
+    bench.queue.script = [Step("Hello world", 2, "STOP", "", 7, 2)]
+    life = bench.life(seconds=60)
+    task = asyncio.create_task(life.run())
+    assert isinstance(await life.next_event(), Started)
+    bench.audit.gate.opened.clear()
+    async with asyncio.timeout(5):
+        while "END" not in bench.audit.sent:
+            await asyncio.sleep(0)
+    assert bench.audit.kinds(life.terms.request_id)[-1] != "END", "nothing is durable yet"
+    bench.audit.gate.opened.set()
+    events = await bench.events(life)
+    await task
+    assert text(events) == "Hello world" and bench.audit.kinds(life.terms.request_id)[-1] == "END"
+
+
+async def test_an_answer_whose_last_release_is_refused_does_not_end_as_complete(bench):
+    """Fails if `_end` sends the END of a whole answer without the number of its releases."""
+    bench.queue.script = [Step("Hello world", 2, "STOP", "", 7, 2)]
+    bench.audit.refuses_releases = True
+    life, events = await run(bench)
+    assert text(events) == "" and isinstance(events[-1], Broken)
+    [end] = [detail for kind, _, detail in bench.audit.journal if kind == "END"]
+    assert (end[0].state, end[0].reason) == ("FAILED", "AUDIT_UNAVAILABLE")
+    assert "RELEASE" not in bench.audit.kinds(life.terms.request_id)
+
+
 async def test_a_caller_who_does_not_read_holds_its_own_request_only(bench):
     bench.queue.script = [Step(f"{n} ", 8) for n in range(500)]
     life = bench.life(seconds=0.5)
