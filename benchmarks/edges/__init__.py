@@ -1,0 +1,1 @@
+"""Our HTTP edge beside two well-known gateways, under the same load."""
