@@ -10,10 +10,10 @@ AsyncClient has the same words, awaited.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -38,6 +38,7 @@ from strongroom.failures import (
     from_rpc_error,
 )
 from strongroom.gateway.v1 import gateway_pb2 as pb
+from strongroom.interrupts import InterruptsHeld
 from strongroom.location import Location, NotConfigured
 from strongroom.question import Message, Question
 from strongroom.retry import OFF, Attempts, Retry
@@ -124,7 +125,8 @@ class Client:
 
     def close(self) -> None:
         """Ends every call that still runs."""
-        self._channel.close()
+        with InterruptsHeld():
+            self._channel.close()
 
     def __enter__(self) -> Client:
         return self
@@ -141,20 +143,27 @@ class Client:
         attempts = Attempts(self._retry, call.seconds)
         while True:
             try:
-                method = self._unary[call.method.name]
-                return call.read(method(call.request, timeout=attempts.left(), metadata=self._metadata))
+                return call.read(self._reply(call.method.name, call.request, attempts.left()))
             except grpc.RpcError as error:
                 failure = from_rpc_error(error)
             time.sleep(attempts.pause_after(failure, call.may_repeat(failure)))
 
+    def _reply(self, name: str, request: Any, left: float) -> Any:
+        with InterruptsHeld():
+            reply = self._unary[name].future(request, timeout=left, metadata=self._metadata)
+        with InterruptsHeld(reply.cancel):
+            return reply.result()
+
 
 class Stream:
-    """The events of one answer, for one reader. Leaving it early, by `close`, `with` or dropping it, cancels."""
+    """The events of one answer, for one reader. Leaving it early by `close`, `with`, dropping it or Ctrl-C cancels."""
 
     def __init__(self, send: Callable[[float], Any], attempts: Attempts) -> None:
-        self._closed = threading.Event()  # close may come from any thread
+        self._closed = False
+        self._closing = SimpleQueue[None]()  # from any thread; an Event's lock could be left taken by an interrupt
         self._reading, self._attempts, self._send = Reading(), attempts, send
-        self._call = send(attempts.left())
+        with InterruptsHeld():
+            self._call = send(attempts.left())
 
     @property
     def request_id(self) -> str:
@@ -170,11 +179,12 @@ class Stream:
         return self
 
     def __next__(self) -> Event:
-        while not self._closed.is_set():
+        while not self._closed:
             try:
-                response: pb.StreamGenerateResponse = next(self._call)
+                with InterruptsHeld(self.close):
+                    response: pb.StreamGenerateResponse = next(self._call)
             except StopIteration:
-                self._closed.set()
+                self._closed = True
                 raise self._reading.cut_short() from None
             except grpc.RpcError as error:
                 self._again(self._reading.naming(from_rpc_error(error)))
@@ -188,8 +198,10 @@ class Stream:
 
     def close(self) -> None:
         """Cancels the request unless it is over. A reader in another thread sees the stream end."""
-        self._closed.set()
-        self._call.cancel()
+        self._closed = True
+        self._closing.put(None)
+        with InterruptsHeld():
+            self._call.cancel()
 
     def __enter__(self) -> Stream:
         return self
@@ -201,25 +213,29 @@ class Stream:
 
     def __del__(self) -> None:
         with suppress(AttributeError):  # it was never sent
-            self.close()
+            if not self._closed:  # in here, Ctrl-C would be lost
+                self.close()
 
     def _again(self, failure: CallFailed) -> None:
-        if self._closed.is_set():
+        if self._closed:
             return
         try:
             pause = self._attempts.pause_after(failure, safe=self._reading.started is None)
         except CallFailed:
-            self._closed.set()
+            self._closed = True
             raise
-        if not self._closed.wait(pause):
+        with suppress(Empty):
+            self._closing.get(timeout=pause)
+            return
+        with InterruptsHeld():
             self._call = self._send(self._attempts.left())
-        if self._closed.is_set():  # closed while it was sent
-            self._call.cancel()
+            if self._closed:  # closed while it was sent
+                self._call.cancel()
 
     def _finish(self) -> None:
         """Reads the status behind the last event: a call left before it looks cancelled to the gateway."""
-        self._closed.set()
-        with suppress(grpc.RpcError):
+        self._closed = True
+        with suppress(grpc.RpcError), InterruptsHeld(self._call.cancel):
             for _ in self._call:
                 pass
 

@@ -15,6 +15,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,22 @@ class Terminal:
             while select.select([self._ours], [], [], 1.0)[0] and self._read():
                 pass
         return self.shown[-6000:]
+
+    def at_its_prompt(self, times: int) -> None:
+        """Until it waits for a line: a Ctrl-C after the prompt is drawn and before that is seen at the next key only."""
+        self.until("› ", times)
+        deadline = time.monotonic() + SECONDS
+        while self._cooked() or not self._sleeps():
+            assert time.monotonic() < deadline, f"no line is read:\n{self._threads()}"
+            time.sleep(0.01)
+
+    def _cooked(self) -> bool:
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ICANON)
+
+    def _sleeps(self) -> bool:
+        """The main thread, by what the kernel says of it."""
+        stat = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/stat").read_text()
+        return stat.rpartition(") ")[2].startswith("S")
 
     def ended(self) -> int:
         while self._read():
@@ -204,8 +221,7 @@ def test_ctrl_c_cancels_the_answer_and_not_the_chat(stack: Any, terminal: Callab
     chat.until("stopped · not kept in this chat")
     assert stack.left.wait(10)
     stack.waits = False
-    chat.until("› ", times=2)
-    time.sleep(0.5)  # the prompt is drawn a moment before its line is read
+    chat.at_its_prompt(times=2)
     chat.type("half a question\x03")
     chat.until("Ctrl-D or /quit leaves")
     chat.type("Again?\n")
