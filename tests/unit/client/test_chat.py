@@ -78,7 +78,7 @@ class Terminal:
         return self.shown[-6000:]
 
     def at_its_prompt(self, times: int) -> None:
-        """Until it waits for a line: a Ctrl-C after the prompt is drawn and before that is seen at the next key only."""
+        """Until it waits for a line: a Ctrl-C after the prompt is drawn and before is seen at the next key only."""
         self.until("› ", times)
         deadline = time.monotonic() + SECONDS
         while self._cooked() or not self._sleeps():
