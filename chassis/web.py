@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from chassis.connections import IDLE_SECONDS, MAX_HEAD_BYTES, BoundedConnection, Limits
+from chassis.connections import IDLE_SECONDS, BoundedConnection, Limits, refusal
 from chassis.server import CannotBind
 
 DRAIN_SECONDS = 5  # what open responses get on the way out
@@ -42,12 +42,14 @@ async def serving_http(
         reason = not_ready()
         return JSONResponse({"ready": not reason, "reason": reason}, status_code=503 if reason else 200)
 
-    app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes])
+    app = Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes],
+        exception_handlers={404: _no_such_route, 405: _other_method},
+    )
     config = uvicorn.Config(
         app,
         http=partial(BoundedConnection, limits=limits),  # type: ignore[arg-type]
         ws="none",
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         log_config=None,
@@ -64,6 +66,16 @@ async def serving_http(
     finally:
         server.should_exit = True
         await task
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    return JSONResponse(refusal("there is no such route on this port", "ROUTE_NOT_FOUND"), status_code=404)
+
+
+async def _other_method(request: Request, error: Exception) -> Response:
+    allowed = getattr(error, "headers", None) or {}
+    said = refusal(f"this route takes {allowed.get('Allow', 'another method')} only", "HTTP_METHOD_NOT_ALLOWED")
+    return JSONResponse(said, status_code=405, headers=allowed)
 
 
 def _listener(address: str) -> socket.socket:

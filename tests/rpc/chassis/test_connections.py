@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 
 import pytest
 from starlette.routing import Route
@@ -11,6 +13,9 @@ from chassis.connections import MAX_HEAD_BYTES, Limits
 from chassis.web import serving_http
 
 PATIENCE = 10  # of a test for what has to happen much sooner
+
+
+ONE = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 class Endless:
@@ -34,15 +39,33 @@ class Endless:
         self.ended.set()
 
 
+class Listener:
+    """Takes what comes, and says nothing."""
+
+    def __init__(self):
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.ended.set()
+
+
 @pytest.fixture
 async def endless():
     return Endless()
 
 
 @pytest.fixture
-async def port(endless):
+async def listener():
+    return Listener()
+
+
+@pytest.fixture
+async def port(endless, listener):
+    routes = [Route("/endless", endless), Route("/listener", listener)]
     limits = Limits(connections=3, head_seconds=0.3, stalled_seconds=0.3)
-    async with serving_http("127.0.0.1:0", lambda: "", [Route("/endless", endless)], limits) as port:
+    async with serving_http("127.0.0.1:0", lambda: "", routes, limits) as port:
         yield port
 
 
@@ -96,9 +119,100 @@ async def test_a_connection_between_requests_is_kept(port):
     writer.close()
 
 
-async def test_a_head_above_its_bound_is_refused(port):
-    reader, _ = await ask(port, b"GET /healthz HTTP/1.1\r\nx: " + b"y" * (2 * MAX_HEAD_BYTES))
-    assert (await rest(reader))[:12] in (b"HTTP/1.1 400", b"")
+BIG = b"y" * (2 * MAX_HEAD_BYTES)
+CHUNKED = b"POST /listener HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\nx: " + BIG,
+        b"GET /healthz HTTP/1.1\r\n" + b"x: y\r\n" * MAX_HEAD_BYTES,
+        b"GET /healthz HTTP/1.1\r\n" + b"x: 3456789\r\n" * (MAX_HEAD_BYTES // 8) + b"\r\n",  # whole, in one piece
+        b"GET /healthz?" + BIG,
+        b"\r\n" * MAX_HEAD_BYTES,
+    ],
+    ids=["one-field", "fields", "whole", "path", "blank-lines"],
+)
+async def test_a_head_above_its_bound_is_refused(port, sent):
+    reader, _ = await ask(port, sent)
+    answer = await rest(reader)
+    assert answer == b"" or (answer.startswith(b"HTTP/1.1 431") and b"HEAD_TOO_LARGE" in answer)
+
+
+@pytest.mark.parametrize(
+    ("begun", "again"), [(b"1;x=", b"y"), (b"0\r\nx: ", b"y"), (b"0\r\n", b"x: y\r\n"), (b"", b"0")]
+)
+async def test_what_stands_between_the_pieces_of_a_body_is_bounded_too(port, listener, begun, again):
+    """Fails if `data_received` does not count what the parser says nothing about."""
+    _, writer = await ask(port, CHUNKED + b"1\r\na\r\n" + begun)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(64):
+            writer.write(again * 4096)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+    assert listener.ended.is_set()
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\ncontent-length: " + b"9" * 40 + b"\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    ],
+    ids=lambda sent: sent[:24].decode("latin-1"),
+)  # fmt: skip
+async def test_what_is_not_http_is_told_so_and_hung_up_on(port, sent):
+    reader, _ = await ask(port, sent)
+    answer = await rest(reader)
+    assert (
+        answer.startswith(b"HTTP/1.1 400")
+        and json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "MALFORMED_HTTP"
+    )
+
+
+@pytest.mark.parametrize("behind", [ONE * 50, b"\x00\x01"], ids=["requests", "nonsense"])
+async def test_an_answer_that_is_due_is_given_whatever_comes_behind_its_request(port, behind):
+    reader, _ = await ask(port, ONE + behind)
+    answer = await rest(reader)
+    assert answer.count(b"HTTP/1.1 ") == 1 and answer.endswith(b'{"alive":true}')
+
+
+async def test_a_flood_of_requests_behind_one_is_hung_up_on(port):
+    reader, _ = await ask(port, ONE * 20_000)
+    assert (await rest(reader)).count(b"HTTP/1.1 ") <= 1
+    reader, writer = await ask(port)
+    assert b"200" in await head(reader)
+    writer.close()
+
+
+async def test_a_caller_who_sent_two_requests_at_once_and_left_is_known_to_have_left(port, endless):
+    """Fails if `on_message_begin` lets a second request in before the first is answered."""
+    _, writer = await ask(port, b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n" * 2)
+    await asyncio.sleep(0.05)
+    writer.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        await endless.ended.wait()
+
+
+async def test_an_offer_to_speak_another_protocol_is_passed_over(port):
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    reader, writer = await ask(port, b"POST /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n" + offer + b"\r\nhi")
+    assert (await head(reader)).startswith(b"HTTP/1.1 405")
+    writer.close()
+
+
+@pytest.mark.parametrize(("asked", "status"), [(b"GET /nothing", 404), (b"DELETE /healthz", 405), (b"GET //", 404)])
+async def test_what_a_port_does_not_serve_is_an_error_of_one_shape(port, asked, status):
+    reader, _ = await ask(port, asked + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    answer = await rest(reader)
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert {"message", "type", "param", "code"} == json.loads(answer.partition(b"\r\n\r\n")[2])["error"].keys()
 
 
 async def test_connections_above_the_bound_are_told_so_and_room_is_found_again(port):
@@ -106,7 +220,8 @@ async def test_connections_above_the_bound_are_told_so_and_room_is_found_again(p
     for reader, _ in held:
         await head(reader)
     reader, _ = await ask(port, b"")
-    assert (await rest(reader)).startswith(b"HTTP/1.1 503")
+    full = await rest(reader)
+    assert full.startswith(b"HTTP/1.1 503") and b"TOO_MANY_CONNECTIONS" in full
     for _, writer in held:
         writer.close()
         await writer.wait_closed()
