@@ -26,7 +26,7 @@ from services.inference.engine.protocol import (
 )
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.torch_runner import ModelRunner
-from services.inference.engine.torch_sampling import choose
+from services.inference.engine.torch_sampling import choose_each
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.prompt import Prompt
 
@@ -168,6 +168,8 @@ class TorchEngine:
         self._computed += count
         try:
             logits = self._runner.prefill(sequence, count)
+            last = count == sequence.pending
+            token = self._choose([sequence], logits[None])[0] if last else None
         except Exception as error:  # whatever it is, it is this request's alone
             return [self._fail(sequence, _reason(error))]
         ended = self._clock_ns()
@@ -175,11 +177,11 @@ class TorchEngine:
         sequence.cached += count
         self._prompt_tokens += count
         self._useful += count
-        if sequence.pending:
+        if not last:
             return []
         sequence.mark(prefill_finished_ns=ended)
         self._order.promote(sequence)
-        return [self._extend(sequence, logits)]
+        return [self._extend(sequence, token)]
 
     # Decode
 
@@ -195,28 +197,33 @@ class TorchEngine:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
         self._computed += len(rows)
         try:
-            logits = self._runner.decode(rows)
+            tokens = self._choose(rows, self._runner.decode(rows))
         except Exception as error:
-            if len(rows) == 1:
-                return [self._fail(rows[0], _reason(error))]
-            middle = len(rows) // 2
-            # The later half first: rows that leave it move none of the earlier half out of its slots.
-            return self._decode_rows(rows[middle:]) + self._decode_rows(rows[:middle])
-        self._useful += len(rows)
-        for sequence in rows:
-            sequence.cached += 1
-        return [self._extend(sequence, row) for sequence, row in zip(rows, logits, strict=True)]
+            reason = _reason(error)
+        else:
+            self._useful += len(rows)
+            for sequence in rows:
+                sequence.cached += 1
+            return [self._extend(sequence, token) for sequence, token in zip(rows, tokens, strict=True)]
+        # Outside the except: the error held the failed pass's tensors, and with them the memory that it lacked.
+        if len(rows) == 1:
+            return [self._fail(rows[0], reason)]
+        middle = len(rows) // 2
+        # The later half first: rows that leave it move none of the earlier half out of its slots.
+        return self._decode_rows(rows[middle:]) + self._decode_rows(rows[:middle])
+
+    def _choose(self, rows: Rows[Sequence], logits: Tensor) -> list[int | None]:
+        return choose_each(logits, [(row.work.sampling, len(row.answer.tokens)) for row in rows])
 
     # One request
 
-    def _extend(self, sequence: Sequence, logits: Tensor) -> StepOutput:
-        """Choose the next token; the request leaves at once if it was the last."""
-        if not bool(torch.isfinite(logits.max())):  # max passes NaN on
+    def _extend(self, sequence: Sequence, token: int | None) -> StepOutput:
+        """Take the next token, None where there was no number to choose by. The last one frees the slot at once."""
+        if token is None:
             if sequence.slot >= 0:
                 self._cache.clear(sequence.slot)  # a masked NaN would still poison the slot's next request
             return self._fail(sequence, Failure.NOT_FINITE)
         answer = sequence.answer
-        token = choose(logits, sequence.work.sampling, len(answer.tokens))
         text = answer.accept(token)
         self._output_tokens += 1
         if not sequence.timing.first_token_ns:

@@ -18,7 +18,7 @@ from services.inference.engine.torch_linear import replace_linears
 from services.inference.engine.torch_runner import ModelRunner
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.convert import Progress
-from services.inference.models.device import available_cores, available_memory
+from services.inference.models.device import available_cores, free_memory
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 
@@ -35,7 +35,13 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         device_map=settings.device_map,
         hub=settings.hub,
     )
-    return assemble(load(source, home, progress), settings)
+    try:
+        return assemble(load(source, home, progress), settings)
+    except torch.OutOfMemoryError as full:
+        raise ModelUnavailable(
+            "the GPU's memory does not hold this model and its KV cache: free it, take a smaller model or dtype, "
+            "or lower slots, context_tokens or kv_memory_share"
+        ) from full
 
 
 def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
@@ -45,14 +51,16 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     attention, token_bytes = _attention(loaded)
     context = _context(loaded, settings)
     arena = -(-context // attention.view_tokens) * attention.view_tokens  # whole views
-    slots = _slots(settings, arena * token_bytes, loaded)
+    slots = _slots(settings, {device: arena * taken for device, taken in token_bytes.items()})
     cache = SlotCache(loaded.model.config.num_hidden_layers, slots, arena)
     runner = ModelRunner(loaded.model, cache, attention, context=arena)
+    if loaded.device.type != "cpu":
+        runner.warm_up(slots)
     info = _info(loaded, attention, context)
     log.info(
         "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d MiB KV at most",
         *(info.name, info.dtype, info.device, info.device_reason, info.attention, info.attention_reason),
-        *(slots, context, slots * arena * token_bytes >> 20),
+        *(slots, context, slots * arena * sum(token_bytes.values()) >> 20),
     )
     return TorchEngine(
         runner=runner,
@@ -66,8 +74,8 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     )
 
 
-def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, int]:
-    """One token through the model shows the cache's layout; with it attention is chosen. Also the warm-up."""
+def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device, int]]:
+    """One token through the model shows the cache's layout; with it attention is chosen."""
     sdpa = AttentionChoice(implementation="sdpa", name="sdpa", reason="probe", view_tokens=1)
     loaded.model.set_attn_implementation("sdpa")
     probe = SlotCache(loaded.model.config.num_hidden_layers, 1, 8)
@@ -89,16 +97,18 @@ def _context(loaded: LoadedModel, settings: EngineSettings) -> int:
     return min(settings.context_tokens or known, known)
 
 
-def _slots(settings: EngineSettings, slot_bytes: int, loaded: LoadedModel) -> int:
-    on_gpu = loaded.device.type == "cuda"
-    free = torch.cuda.mem_get_info()[0] if on_gpu else available_memory()
-    fitting = int(free * settings.kv_memory_share) // slot_bytes
-    if fitting < 1:
-        raise ModelUnavailable(
-            f"one request of full context needs {slot_bytes >> 20} MiB of KV cache, of {free >> 20} MiB free: "
-            "lower context_tokens or take a smaller model"
-        )
-    return min(settings.slots, fitting)
+def _slots(settings: EngineSettings, slot_bytes: dict[torch.device, int]) -> int:
+    """As many as are asked for, at most what fits everywhere the cache lies."""
+    slots = settings.slots
+    for device, needed in slot_bytes.items():
+        free = free_memory(device)
+        slots = min(slots, int(free * settings.kv_memory_share) // needed)
+        if slots < 1:
+            raise ModelUnavailable(
+                f"one request of full context needs {needed >> 20} MiB of KV cache on {device}, of {free >> 20} MiB "
+                "free: lower context_tokens or take a smaller model"
+            )
+    return slots
 
 
 def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> ModelInfo:

@@ -23,16 +23,23 @@ class ModelRunner:
         self._attention = attention
         self._context = context
         self._device = model.device
+        self._vocabulary = model.get_input_embeddings().num_embeddings
         self._keep: dict[str, int] = {}
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
             self._keep = {"logits_to_keep": 1}
 
     def prefill(self, sequence: Sequence, count: int) -> Tensor:
-        """The next `count` pending tokens of one request; logits after the last of them, [vocabulary]."""
+        """The next `count` pending tokens of one request; logits after the last of them, [vocabulary].
+
+        Done when it returns, on a GPU too: the prefill budget learns from how long it took.
+        """
         start = sequence.cached
         positions = torch.arange(start, start + count).unsqueeze(0)
         ids = [sequence.ids(start, start + count)]
-        return self.forward(ids, positions, slot=sequence.slot, tokens=start + count)[0]
+        logits = self.forward(ids, positions, slot=sequence.slot, tokens=start + count)[0]
+        if logits.device.type != "cpu":
+            torch.accelerator.synchronize(logits.device)
+        return logits
 
     def decode(self, sequences: Rows[Sequence]) -> Tensor:
         """The one pending token of each; they lie in neighbouring slots. [rows, vocabulary]."""
@@ -41,9 +48,18 @@ class ModelRunner:
         longest = max(sequence.length for sequence in sequences)
         return self.forward(ids, positions, slot=sequences[0].slot, tokens=longest)
 
+    def warm_up(self, rows: int) -> None:
+        """For a GPU: the cache takes its memory now, and kernels are loaded before the first request needs them."""
+        self.forward([[0] * 8], torch.arange(8).unsqueeze(0), slot=0, tokens=8)
+        for count in (1, rows):
+            self.forward([[0]] * count, torch.zeros(count, 1, dtype=torch.long), slot=0, tokens=1)
+        torch.accelerator.synchronize(self._device)
+
     @torch.inference_mode()
     def forward(self, ids: list[list[int]], positions: Tensor, *, slot: int, tokens: int) -> Tensor:
         """`tokens`: length of the longest row, the new ones included. Logits after each row's last token."""
+        if max(map(max, ids)) >= self._vocabulary:
+            raise IndexError("a token id beyond the embedding")  # on a GPU it would end the process, not the request
         view = min(-(-tokens // self._attention.view_tokens) * self._attention.view_tokens, self._context)
         start = int(positions[0, 0])
         positions = positions.to(self._device)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence as Rows
 
 import torch
 from torch import Tensor
 
 from services.inference.engine.protocol import Sampling
 
-_NUCLEUS = 256  # candidates looked at first; nearly every nucleus is smaller
+_TOP = 256  # candidates looked at first; nearly every nucleus is smaller
+_BLOCK = 64  # rows at once: what a GPU needs beside the logits stays below 100 MB at 130,000 tokens of vocabulary
+
+Wanted = tuple[Sampling, int]  # how to choose, and at which position of the answer
 
 
 def uniform(seed: int, position: int) -> float:
@@ -18,38 +23,98 @@ def uniform(seed: int, position: int) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
+def choose_each(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
+    """A token for each row of fp32 logits; None for a row that is not finite. No row knows of the others."""
+    if logits.device.type == "cpu":
+        return [
+            choose(row, *asked) if bool(torch.isfinite(row.max())) else None  # max passes NaN on
+            for row, asked in zip(logits, wanted, strict=True)
+        ]
+    blocks = range(0, len(wanted), _BLOCK)
+    return [
+        token
+        for first in blocks
+        for token in _choose_block(logits[first : first + _BLOCK], wanted[first : first + _BLOCK])
+    ]
+
+
 def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
     """`logits` is one row in fp32. Order as elsewhere in the field: temperature, top_k, top_p."""
-    if sampling.temperature == 0.0 or sampling.top_k == 1:
+    if _greedy(sampling):
         return int(logits.argmax())
-    values, ids, total = _candidates(logits, sampling)
-    weights = values.double().exp()
-    mass = weights.cumsum(0)
+    total = 0.0 if sampling.top_k else float(_weights(logits, logits.max(), sampling.temperature).sum())
+    top = _in_order(*logits.topk(min(_TOP, len(logits))))
+    token = _draw(*top, total, sampling, position, whole=len(logits) <= _TOP)
+    return _choose_from_all(logits, sampling, position) if token is None else token
+
+
+def _choose_block(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
+    """Waits for the device a few times in all, not a few times a row, unless a row must be sorted whole.
+
+    The draw is made on the CPU or in double: another order of addition moves a border between two tokens by 1e-15.
+    """
+    peaks, best = logits.max(-1)
+    chosen = [token if math.isfinite(peak) else None for peak, token in zip(peaks.tolist(), best.tolist())]
+    drawn = [n for n, (sampling, _) in enumerate(wanted) if chosen[n] is not None and not _greedy(sampling)]
+    if not drawn:
+        return chosen
+    heat = torch.tensor([[sampling.temperature or 1.0] for sampling, _ in wanted], dtype=torch.float64)
+    totals = _weights(logits, peaks[:, None], heat.to(logits.device)).sum(-1).tolist()
+    values, ids = (found.cpu() for found in logits.topk(min(_TOP, logits.shape[-1])))
+    values, ids = _in_order(values, ids)
+    whole = logits.shape[-1] <= _TOP
+    for n in drawn:
+        token = _draw(values[n], ids[n], totals[n], *wanted[n], whole=whole)
+        chosen[n] = _choose_from_all(logits[n], *wanted[n]) if token is None else token
+    return chosen
+
+
+def _choose_from_all(logits: Tensor, sampling: Sampling, position: int) -> int:
+    """Where many tokens are about equally likely: sorts the row, on the device where it lies."""
+    every = logits.sort(descending=True, stable=True)
+    token = _draw(*every, 0.0, sampling, position, whole=True)
+    assert token is not None
+    return token
+
+
+def _greedy(sampling: Sampling) -> bool:
+    return sampling.temperature == 0.0 or sampling.top_k == 1
+
+
+def _weights(logits: Tensor, peak: Tensor, temperature: Tensor | float) -> Tensor:
+    """Probabilities before they are normalised, the top at 1: no overflow, however small the temperature."""
+    return (logits - peak).double().div_(temperature).exp_()
+
+
+def _in_order(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """From the top down, equals by id: a device lists them as it likes."""
+    by_id = ids.argsort(dim=-1)
+    values, ids = values.gather(-1, by_id), ids.gather(-1, by_id)
+    order = values.argsort(dim=-1, descending=True, stable=True)
+    return values.gather(-1, order), ids.gather(-1, order)
+
+
+def _draw(values: Tensor, ids: Tensor, total: float, sampling: Sampling, position: int, *, whole: bool) -> int | None:
+    """From a row's top logits. `total` is the mass of all; None: the choice may lie beyond these.
+
+    `whole`: nothing lies beyond. Otherwise equals of the last may be missing, so they are left out.
+    """
+    if not whole:
+        values = values[: int((values > values[-1]).sum())]
+    if 0 < sampling.top_k <= len(values):
+        values = values[: int((values >= values[sampling.top_k - 1]).sum())]  # equals of the last one stay
+        whole = True
+    if not whole and (sampling.top_k or not len(values)):
+        return None
+    mass = _weights(values, values[0], sampling.temperature).cumsum(0)
+    bound = float(mass[-1]) if whole else total
     if sampling.top_p < 1.0:
-        kept = int((mass < sampling.top_p * total).sum()) + 1
-        mass = mass[:kept]
-    target = uniform(sampling.seed, position) * float(mass[-1])
-    return int(ids[min(int((mass <= target).sum()), len(mass) - 1)])
-
-
-def _candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, float]:
-    """Scaled logits from the top down, ties by id, their ids, and the mass that top_p is a share of."""
-    scaled = (logits - logits.max()) / sampling.temperature  # top at 0: no overflow, however small the temperature
-    if 0 < sampling.top_k < len(logits):
-        floor = scaled.topk(sampling.top_k).values[-1]  # ties with the last one stay, whoever is listed first
-        values, ids = _descending(scaled, floor)
-        return values, ids, float(values.double().exp().sum())
-    total = float(scaled.exp().sum(dtype=torch.float64))
-    if sampling.top_p < 1.0 and len(logits) > _NUCLEUS:
-        floor = scaled.topk(_NUCLEUS).values[-1]
-        values, ids = _descending(scaled, floor)
-        if float(values.double().exp().sum()) >= sampling.top_p * total:
-            return values, ids, total
-    values, ids = _descending(scaled, scaled.min())
-    return values, ids, total
-
-
-def _descending(scaled: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    ids = (scaled >= floor).nonzero().squeeze(1)
-    order = scaled[ids].argsort(descending=True, stable=True)
-    return scaled[ids][order], ids[order]
+        kept = int((mass < sampling.top_p * bound).sum()) + 1
+        if kept > len(mass) and not whole:
+            return None
+        mass, whole = mass[:kept], True
+        bound = float(mass[-1])
+    place = int((mass <= uniform(sampling.seed, position) * bound).sum())
+    if place >= len(mass) and not whole:
+        return None
+    return int(ids[min(place, len(mass) - 1)])

@@ -63,7 +63,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         if rows == 1:
             seen[0, :, window.start : window.start + queries] = new[0]
         else:  # decode: one position a row
-            seen[torch.arange(rows, device=store.device), :, window.positions[:, 0]] = new[:, :, 0]
+            places = window.positions[:, 0].to(store.device)  # a model on several GPUs has layers elsewhere
+            seen[torch.arange(rows, device=store.device), :, places] = new[:, :, 0]
         return seen
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -107,9 +108,12 @@ class SlotCache(Cache):
         for store in self._stores():
             store[slot].zero_()
 
-    def token_bytes(self) -> int:
-        """Bytes that one token takes over all layers; needs one forward pass before."""
-        return sum(store.shape[1] * store.shape[3] * store.itemsize for store in self._stores())
+    def token_bytes(self) -> dict[torch.device, int]:
+        """Bytes that one token takes over all layers, by where they lie; needs one forward pass before."""
+        taken: dict[torch.device, int] = {}
+        for store in self._stores():
+            taken[store.device] = taken.get(store.device, 0) + store.shape[1] * store.shape[3] * store.itemsize
+        return taken
 
     def same_sizes(self) -> bool:
         return all(

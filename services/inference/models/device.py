@@ -58,6 +58,11 @@ def available_memory(root: Path = _CGROUP) -> int:
     return max(free, 0)
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes free where `device` keeps its tensors: a GPU's own memory, else what the container has left."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
+
+
 def _quota(root: Path) -> float | None:
     try:
         allowed, period = (root / "cpu.max").read_text().split()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from services.inference.engine.protocol import ImpossibleSampling, Sampling
-from services.inference.engine.torch_sampling import choose, uniform
+from services.inference.engine.torch_sampling import _choose_block, choose, choose_each, uniform
 
 
 def row(seed: int, size: int = 400) -> torch.Tensor:
@@ -50,6 +50,38 @@ def test_the_same_seed_and_position_give_the_same_number_below_one(seed: int, po
 @given(seed=st.integers(0, 1000), temperature=st.floats(1e-38, 100))
 def test_any_temperature_gives_a_token(seed: int, temperature: float) -> None:
     assert 0 <= choose(row(seed), Sampling(temperature=temperature, seed=seed, top_p=0.9), 0) < 400
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.builds(
+                Sampling,
+                temperature=st.sampled_from([0.0, 1e-38, 0.3, 1.0, 3.0]),
+                top_p=st.sampled_from([1.0, 0.9, 0.999, 0.01]),
+                top_k=st.sampled_from([0, 1, 7, 300]),
+                seed=st.integers(0, 2**64 - 1),
+            ),
+            st.integers(0, 100_000),
+        ),
+        min_size=1,
+        max_size=9,
+    ),
+    size=st.sampled_from([40, 256, 257, 3000]),
+    spread=st.sampled_from([0.0, 0.5, 4.0]),
+    ties=st.booleans(),
+)
+def test_rows_chosen_together_as_on_a_gpu_are_those_chosen_one_by_one(
+    asked: list[tuple[Sampling, int]], size: int, spread: float, ties: bool
+) -> None:
+    logits = torch.stack([row(n, size) for n in range(len(asked))]) * spread / 3
+    if ties:
+        logits = logits.round()
+    expected: list[int | None] = [choose(one, *wanted) for one, wanted in zip(logits, asked)]
+    assert choose_each(logits, asked) == _choose_block(logits, asked) == expected
+    logits[0, 3], expected[0] = float("nan"), None
+    assert choose_each(logits, asked) == _choose_block(logits, asked) == expected
 
 
 def test_greedy_takes_the_first_of_equals() -> None:

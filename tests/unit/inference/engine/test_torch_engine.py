@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -86,14 +87,13 @@ def test_invariant_11_logits_have_the_same_bits_in_any_batch_and_any_chunking(
     def logits(chunk: int, mates: list[Work]) -> list[torch.Tensor]:
         engine = tiny_engine(family, prefill_tokens=chunk)
         seen: list[torch.Tensor] = []
-        extend = engine._extend
+        choose = engine._choose
 
-        def spy(sequence: Any, row: torch.Tensor) -> StepOutput:
-            if sequence.work.request_id == "r2":
-                seen.append(row.clone())
-            return extend(sequence, row)
+        def spy(rows: Any, logits: torch.Tensor) -> list[int | None]:
+            seen.extend(row.clone() for sequence, row in zip(rows, logits) if sequence.work.request_id == "r2")
+            return choose(rows, logits)
 
-        engine._extend = spy  # type: ignore[method-assign, assignment]
+        engine._choose = spy  # type: ignore[method-assign, assignment]
         finish(engine, [(0, work(2)), *((number, mate) for number, mate in enumerate(mates))])
         return seen
 
@@ -157,6 +157,35 @@ def test_a_request_that_breaks_the_forward_pass_fails_alone(tiny_engine: Callabl
     for name in ("r0", "r2", "r3"):
         assert tokens(outputs[name]) == expected[name][:7]
     assert engine.capacity().free_slots == 4
+
+
+def test_the_halves_of_a_failed_pass_run_without_what_it_held(tiny_engine: Callable[..., TorchEngine]) -> None:
+    """Fails if they run inside the `except`: the error's traceback keeps the memory that the pass lacked."""
+    engine = tiny_engine("llama")
+    held: list[weakref.ref[torch.Tensor]] = []
+    still_there: list[int] = []
+
+    def work_in_memory(module: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+        still_there.append(sum(reference() is not None for reference in held))
+        if len(keywords["input_ids"]) > 1:
+            scratch = torch.zeros(len(keywords["input_ids"]))
+            held.append(weakref.ref(scratch))
+            raise torch.OutOfMemoryError
+
+    handle = engine._runner._model.register_forward_pre_hook(work_in_memory, with_kwargs=True)
+    outputs = finish(engine, [(0, work(number)) for number in range(4)])
+    handle.remove()
+    assert held and not any(still_there)
+    assert all(got[-1].failure is None for got in outputs.values())
+
+
+def test_a_token_id_that_the_model_does_not_have_ends_its_own_request(tiny_engine: Callable[..., TorchEngine]) -> None:
+    engine = tiny_engine("llama")
+    expected = alone(engine, work(0))
+    lost = dataclasses.replace(work(1), emitted=(259,))
+    outputs = finish(engine, [(0, work(0)), (0, lost)])
+    assert outputs["r1"][-1].failure is Failure.ENGINE_ERROR
+    assert tokens(outputs["r0"]) == expected
 
 
 def test_a_prompt_that_breaks_prefill_fails_and_the_engine_goes_on(tiny_engine: Callable[..., TorchEngine]) -> None:
