@@ -51,8 +51,11 @@ lint: setup ## ruff, mypy, import rules, buf
 	@$(BIN)/lint-imports
 	@cd protos && ../$(BIN)/buf lint
 
-gpu-check: setup ## run the tests that need CUDA; without a GPU they are skipped, and say so
-	@$(BIN)/python -m pytest -m gpu -rs
+# `make gpu-check PYTHON=python3` sets nothing up: it takes the torch that a GPU machine has, whatever its Python.
+# It needs torch, transformers, psutil and pytest there; gguf and the model wheel for the default model's test.
+GIVEN := $(filter command,$(origin PYTHON))
+gpu-check: $(if $(GIVEN),,setup) ## run the tests that need CUDA (see docs/performance.md); without a GPU they are skipped
+	@$(if $(GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu -rs -p no:cacheprovider tests/gpu
 
 lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \

@@ -1,23 +1,125 @@
-"""What tests of all layers see of a process's spans."""
+"""For tests of all layers: a process's spans, and models: tiny random ones, and the real default one, converted once.
+
+Packages are imported where they are used: a test that needs none of them runs where they are not installed.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from chassis.sampling import Sampler, Tracing
-from chassis.span_export import into
-from chassis.tracing import send_spans_to
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception(m.content) }}"
+    "{% endif %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+)
+SHAPE: dict[str, Any] = {
+    "vocab_size": 259,
+    "hidden_size": 96,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 1024,
+    "eos_token_id": 257,
+    "pad_token_id": 258,
+    "initializer_range": 0.5,  # so that argmax is decided by the context, not by one favourite token
+}
+LATENT_SHAPE = SHAPE | {
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 16,
+    "moe_intermediate_size": 32,
+    "n_shared_experts": 1,
+    "n_routed_experts": 4,
+    "kv_lora_rank": 32,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 32,
+    "qk_nope_head_dim": 32,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 1,
+    "initializer_range": 0.1,
+}
 
 
 @pytest.fixture
 def spans() -> Iterator[Callable[[], list[ReadableSpan]]]:
     """The spans of this process that ended so far, all requests chosen."""
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from chassis.sampling import Sampler, Tracing
+    from chassis.span_export import into
+    from chassis.tracing import send_spans_to
+
     exporter = InMemorySpanExporter()
     send_spans_to(into(SimpleSpanProcessor(exporter), "test"), Sampler(Tracing(share=1.0)))
     yield lambda: list(exporter.get_finished_spans())
     send_spans_to(None)
+
+
+@pytest.fixture(scope="session")
+def models_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with the default model; STRONGROOM_TEST_MODELS keeps it between runs."""
+    from services.inference.models.convert import converted
+
+    kept = os.environ.get("STRONGROOM_TEST_MODELS")
+    home = Path(kept) if kept else tmp_path_factory.mktemp("home")
+    converted(home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """Byte-level, one token a byte, and three special ones."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from services.inference.engine.detokenizer import byte_alphabet
+
+    backend = Tokenizer(models.BPE(vocab=byte_alphabet(), merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True) for text in ("<|turn|>", "<|end|>", "<|pad|>")])
+    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend, eos_token="<|end|>", pad_token="<|pad|>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[[str], Any]:
+    """The plain transformers model of a family, on CPU in fp32: the reference. It is shared: copy it to change it."""
+    made: dict[str, Any] = {}
+
+    def get(family: str) -> Any:
+        if family not in made:
+            made[family] = _tiny(family).eval().requires_grad_(False)
+        return made[family]
+
+    return get
+
+
+def _tiny(family: str) -> Any:
+    import torch
+    import transformers as hf
+
+    torch.manual_seed(0)
+    if family == "llama":
+        return hf.LlamaForCausalLM(hf.LlamaConfig(**SHAPE))
+    if family == "qwen2":
+        return hf.Qwen2ForCausalLM(hf.Qwen2Config(**SHAPE))
+    if family == "deepseek-v2":
+        return hf.DeepseekV2ForCausalLM(hf.DeepseekV2Config(q_lora_rank=None, **LATENT_SHAPE))
+    return hf.DeepseekV3ForCausalLM(hf.DeepseekV3Config(q_lora_rank=48, **LATENT_SHAPE))
