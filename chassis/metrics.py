@@ -21,7 +21,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 OTHER = "other"
 MAX_INITIAL_SERIES = 64
-UNITS = {"seconds": "s", "bytes": "B", "tokens": "tokens", "usage": "tokens"}
+UNITS = {"seconds": "s", "bytes": "B", "tokens": "tokens", "usage": "tokens", "celsius": "°C", "watts": "W"}
 
 M = TypeVar("M", bound=MetricWrapperBase)
 Amounts = Mapping[str, float]
@@ -130,18 +130,19 @@ class Metrics:
         names = self._describe(name, "histogram", meaning, *labels)
         return Labelled(Histogram(name, meaning, names, buckets=buckets, registry=self.registry), labels)
 
-    def counted(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+    def counted(self, name: str, meaning: str, read: Callable[[], float | None]) -> None:
         """A counter that the service keeps itself."""
         self._describe(name, "counter", meaning)
-        self._read(lambda: CounterMetricFamily(name, meaning, labels=[]), lambda: [([], read())])
+        self._read(lambda: CounterMetricFamily(name, meaning, labels=[]), _unless_unknown(read))
 
     def counted_by(self, name: str, meaning: str, label: Label, read: Callable[[], Amounts]) -> None:
         names = self._describe(name, "counter", meaning, label)
         self._read(lambda: CounterMetricFamily(name, meaning, labels=names), _folding(label, read))
 
-    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+    def gauge(self, name: str, meaning: str, read: Callable[[], float | None]) -> None:
+        """None is not known: there is no sample then."""
         self._describe(name, "gauge", meaning)
-        self._read(lambda: GaugeMetricFamily(name, meaning, labels=[]), lambda: [([], read())])
+        self._read(lambda: GaugeMetricFamily(name, meaning, labels=[]), _unless_unknown(read))
 
     def gauge_by(self, name: str, meaning: str, label: Label, read: Callable[[], Amounts]) -> None:
         names = self._describe(name, "gauge", meaning, label)
@@ -166,6 +167,14 @@ class Metrics:
             return Response(encode(self.registry), headers={"content-type": media_type})
 
         return Route("/metrics", metrics)
+
+
+def _unless_unknown(read: Callable[[], float | None]) -> Callable[[], Iterable[tuple[list[str], float]]]:
+    def amounts() -> Iterable[tuple[list[str], float]]:
+        amount = read()
+        return [] if amount is None else [([], amount)]
+
+    return amounts
 
 
 def _folding(label: Label, read: Callable[[], Amounts]) -> Callable[[], Iterable[tuple[list[str], float]]]:

@@ -14,6 +14,7 @@ from stack.redis_server import NAME as REDIS
 from stack.redis_server import find_redis_server, write_config
 
 WORKER_PORTS = 20  # worker k ≥ 1 has base + 20 + 2k and the port above
+WATCHED_WORKERS = "STRONGROOM_MONITOR_WORKERS"
 WORKER_VARIABLE = "STRONGROOM_INFERENCE_WORKER"
 
 # Stopped group by group: whoever uses another goes first, so that nothing is cut off in the middle of its work.
@@ -23,8 +24,10 @@ STOP_ORDER = (("gateway",), ("inference",), ("guard", "monitor"), ("audit",), (R
 def plans(stack: Stack) -> list[Plan]:
     """Everything, the most needed first."""
     own_redis = [] if stack.options.redis_url else [_redis(stack)]
-    services = [_service(stack, name) for name in ("audit", "guard", "gateway", "monitor")]
-    return [*own_redis, *services, *(_worker(stack, number) for number in range(stack.options.workers))]
+    services = [_service(stack, name) for name in ("audit", "guard", "gateway")]
+    monitor = _service(stack, "monitor", {WATCHED_WORKERS: str(stack.options.workers)})
+    workers = [_worker(stack, number) for number in range(stack.options.workers)]
+    return [*own_redis, *services, monitor, *workers]
 
 
 def stop_groups(names: Iterable[str]) -> list[list[str]]:
@@ -39,9 +42,9 @@ def service_of(process: str) -> str:
     return process.partition("-")[0]
 
 
-def _service(stack: Stack, name: str) -> Plan:
+def _service(stack: Stack, name: str, extra: dict[str, str] | None = None) -> Plan:
     port = stack.options.port_base + PORT_OFFSETS[name]
-    return _python(stack, name, f"services.{name}", port, port + HTTP_OFFSET)
+    return _python(stack, name, f"services.{name}", port, port + HTTP_OFFSET, extra)
 
 
 def _worker(stack: Stack, number: int) -> Plan:

@@ -16,8 +16,10 @@ from services.inference.worker.worker import Worker
 from streams.keys import CLASSES
 
 PRIORITY = Label("priority", CLASSES)
-EVENT = Label("event", room=64)
-REASON = Label("reason", room=32)
+# Words for what an alert goes by: the first event of its kind must be a rise.
+FORGED = ("ticket", "ticket_forged", "broken_seal", "unknown_key", "not_a_job", "replay")
+EVENT = Label("event", ("ended_stop", "ended_length", *(f"refused_{reason}" for reason in FORGED)), room=64)
+REASON = Label("reason", ("OUT_OF_MEMORY", "ENGINE_ERROR", "POISON", "TOKEN_LOG_UNREADABLE"), room=32)
 MODEL_LABELS = ("model", "engine", "dtype", "device", "attention")
 
 OPERATION = Label(genai.label(genai.OPERATION), (genai.CHAT,))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 
 import grpc
 
-from chassis.identity import load_credentials
+from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
 from chassis.start import run
 from chassis.web import serving_http
@@ -15,33 +16,41 @@ from services.monitor.pages import page_routes
 from services.monitor.servicer import ALLOWED, MonitorServicer, TraceReceiver
 from services.monitor.settings import MonitorSettings
 from services.monitor.traces.store import TraceStore
+from services.monitor.watching import watching_stack
 
 log = logging.getLogger(__name__)
+WATCH_SECONDS = 3_600.0  # how long a watch lasts whose caller sets no deadline
 REFLECTED = ["strongroom.monitor.v1.MonitorService", "opentelemetry.proto.collector.trace.v1.TraceService"]
 
 
 async def main(settings: MonitorSettings) -> None:
     """The monitor exports no spans of its own: each export would be a call that makes a span to export."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every scrape
+    known, token = load_credentials(settings.keys_folder), service_token(settings.keys_folder, "monitor")
     store, health, metrics = TraceStore(settings.bounds), Health(), MonitorMetrics()
     receiver = TraceReceiver(store)
     metrics.watch(receiver, store)
-
-    def register(server: grpc.aio.Server) -> None:
-        MonitorServicer(store).register(server)
-        receiver.register(server)
-
     address, pages = settings.address("monitor"), settings.http_address("monitor")
-    async with (
-        serving(
+    async with AsyncExitStack() as opened:
+        watching = await opened.enter_async_context(watching_stack(settings, token, metrics))
+        servicer = MonitorServicer(store, watching.definition, watching.watch, watching.feed)
+
+        def register(server: grpc.aio.Server) -> None:
+            servicer.register(server)
+            receiver.register(server)
+
+        serves = serving(
             address,
             register,
-            known=load_credentials(settings.keys_folder),
+            known=known,
             allowed=ALLOWED,
             health=health,
             reflected=REFLECTED if settings.reflection else [],
-        ),
-        serving_http(pages, lambda: health.reason, [metrics.route(), *page_routes(store)]),
-    ):
+            default_deadline_seconds=WATCH_SECONDS,
+        )
+        await opened.enter_async_context(serves)
+        routes = [metrics.route(), *page_routes(store)]
+        await opened.enter_async_context(serving_http(pages, lambda: health.reason, routes))
         await health.ready()
         log.info("monitor listens on %s (gRPC, OTLP) and http://%s", address, pages)
         await until_signalled()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -13,11 +15,16 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otl
 from strongroom.monitor.v1 import monitor_pb2 as pb
 from strongroom.monitor.v1 import monitor_pb2_grpc
 
-from chassis.failures import InvalidArgument, NotFound
+from chassis.boundary import draining
+from chassis.failures import InvalidArgument, NotFound, ResourceExhausted
 from chassis.identity import current_principal
 from services.monitor import otlp
+from services.monitor.alerts.feed import MAX_WATCHERS, AlertFeed, News, TooManyWatchers
+from services.monitor.definition.rules import Definition
 from services.monitor.traces.span import Span
 from services.monitor.traces.store import Trace, TraceStore
+from services.monitor.translation import alert_message, status_message
+from services.monitor.watch import Watch
 
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -25,15 +32,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 MAX_SPANS_A_BATCH = 5_000  # exporters send 512
 MAX_PAGE = 200
 DEFAULT_PAGE = 20
+RETRY_SECONDS = 30.0
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _REPORTERS = frozenset(f"service:{name}" for name in ("gateway", "guard", "inference", "audit", "monitor"))
 # Traces show every caller's requests, so a credential that may read the log is wanted.
 _READERS = frozenset({"role:reviewer"})
+_OPERATORS = frozenset({"role:operator", "role:reviewer"})
 ALLOWED = {
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export": _REPORTERS,
     "/strongroom.monitor.v1.MonitorService/GetTrace": _READERS,
     "/strongroom.monitor.v1.MonitorService/ListTraces": _READERS,
+    # Rates, states and addresses of processes, and nothing about any one request.
+    "/strongroom.monitor.v1.MonitorService/GetStatus": _OPERATORS,
+    "/strongroom.monitor.v1.MonitorService/WatchAlerts": _OPERATORS,
 }
 
 
@@ -78,10 +90,10 @@ class TraceReceiver(otlp_grpc.TraceServiceServicer):
 
 
 class MonitorServicer(monitor_pb2_grpc.MonitorServiceServicer):
-    """Traces by id, and the recent ones."""
+    """Traces by id, and the recent ones; how the stack stands, and its alerts."""
 
-    def __init__(self, store: TraceStore) -> None:
-        self._store = store
+    def __init__(self, store: TraceStore, definition: Definition, watch: Watch, feed: AlertFeed) -> None:
+        self._store, self._definition, self._watch, self._feed = store, definition, watch, feed
 
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
         if not WELL_FORMED.fullmatch(request.id):
@@ -108,8 +120,42 @@ class MonitorServicer(monitor_pb2_grpc.MonitorServiceServicer):
         traces = self._store.newest(request.page_size or DEFAULT_PAGE)
         return pb.ListTracesResponse(traces=[_summary(trace) for trace in traces])
 
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        return status_message(self._watch.status(), self._definition, self._watch.figures)
+
+    async def WatchAlerts(
+        self, request: pb.WatchAlertsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchAlertsResponse]:
+        """What a reader has not taken yet is merged by its watcher, alert by alert."""
+        drained = asyncio.create_task(draining().wait())
+        try:
+            with self._feed.watching() as watcher:
+                async for news in _until(drained, watcher.news):
+                    alerts = [alert_message(alert) for alert in news.alerts]
+                    yield pb.WatchAlertsResponse(alerts=alerts, complete=news.complete)
+        except TooManyWatchers:
+            raise ResourceExhausted(
+                f"{MAX_WATCHERS} calls watch already: close one, or ask GetStatus now and then",
+                reason="TOO_MANY_WATCHERS",
+                retry_after_seconds=RETRY_SECONDS,
+            ) from None
+        finally:
+            drained.cancel()
+
     def register(self, server: grpc.aio.Server) -> None:
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, server)
+
+
+async def _until(end: asyncio.Task[Any], ask: Callable[[], Awaitable[News]]) -> AsyncIterator[News]:
+    """One answer after the other, until the end comes first."""
+    while not end.done():
+        asked = asyncio.ensure_future(ask())
+        try:
+            await asyncio.wait((asked, end), return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                yield asked.result()
+        finally:
+            asked.cancel()
 
 
 def _span(span: Span) -> pb.Span:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -19,9 +19,18 @@ from chassis.client import connect
 from chassis.identity import Principal, digest
 from chassis.server import serving
 from chassis.web import serving_http
+from services.monitor.alerts.board import AlertBoard
+from services.monitor.alerts.feed import AlertFeed
+from services.monitor.definition.loading import shipped
+from services.monitor.machine.gpus import Gpus
+from services.monitor.machine.kernel import Kernel
+from services.monitor.machine.machine import Machine
 from services.monitor.pages import page_routes
+from services.monitor.scraping.scraper import ScrapeLimits, Scraper, http_client
 from services.monitor.servicer import ALLOWED, MonitorServicer, TraceReceiver
 from services.monitor.traces.store import Bounds, TraceStore
+from services.monitor.watch import Own, Watch
+from services.monitor.windows.windows import Sample, Target, WindowBounds, Windows
 
 KNOWN = {
     digest(f"token-{name}"): Principal("service", name)
@@ -29,7 +38,22 @@ KNOWN = {
 }
 KNOWN[digest("key-caller")] = Principal("person", "dev", "development", frozenset({"caller"}))
 KNOWN[digest("key-reviewer")] = Principal("person", "rev", "compliance", frozenset({"reviewer"}))
+KNOWN[digest("key-operator")] = Principal("person", "op", "operations", frozenset({"operator"}))
 KNOWN[digest("key-none")] = Principal("person", "guest", "development")
+
+
+@dataclass
+class Round:
+    """What the next round is to see of the machine, and when it is."""
+
+    at: float = 1_790_000_000.0
+    memory: float = 0.3  # in use, of all
+
+    def samples(self) -> list[Sample]:
+        return [
+            Sample("strongroom_monitor_memory_used_bytes", (), self.memory * 1e9),
+            Sample("strongroom_monitor_memory_limit_bytes", (), 1e9),
+        ]
 
 
 @dataclass(frozen=True)
@@ -37,6 +61,15 @@ class Monitor:
     store: TraceStore
     port: int
     http_port: int
+    watch: Watch
+    next_round: Round = field(default_factory=Round)
+
+    async def rounds(self, seconds: float, memory: float) -> None:
+        """Rounds of two seconds in which so much of the memory is in use."""
+        self.next_round.memory = memory
+        for _ in range(int(seconds / 2)):
+            self.next_round.at += 2
+            await self.watch.round()
 
     @property
     def address(self) -> str:
@@ -50,16 +83,28 @@ class Monitor:
 @pytest.fixture
 async def monitor() -> AsyncIterator[Monitor]:
     store = TraceStore(Bounds(traces=100, bytes=1 << 20, spans_per_trace=50, quiet_seconds=0.0))
+    definition, next_round = shipped(), Round()
+    windows = Windows(definition.selections, WindowBounds(definition.window_seconds))
+    away = Target("strongroom-guard", "127.0.0.1:1")
+    own = Own(Target("strongroom-monitor", "127.0.0.1:7414"), next_round.samples)
+    board = AlertBoard(definition.rules)
+    feed = AlertFeed(lambda: board.firing)
 
-    def register(server: grpc.aio.Server) -> None:
-        MonitorServicer(store).register(server)
-        TraceReceiver(store).register(server)
+    async with http_client() as client:
+        scraper = Scraper([away], windows, ScrapeLimits(starting_seconds=1e6), client, next_round.at)
+        machine = Machine(Kernel(), Gpus())
+        watch = Watch(definition, windows, scraper, machine, board, own, 2.0, lambda: next_round.at)
+        watch.tell(feed.publish)
 
-    async with (
-        serving("127.0.0.1:0", register, known=KNOWN, allowed=ALLOWED, grace_seconds=1) as port,
-        serving_http("127.0.0.1:0", lambda: "", page_routes(store)) as http_port,
-    ):
-        yield Monitor(store, port, http_port)
+        def register(server: grpc.aio.Server) -> None:
+            MonitorServicer(store, definition, watch, feed).register(server)
+            TraceReceiver(store).register(server)
+
+        async with (
+            serving("127.0.0.1:0", register, known=KNOWN, allowed=ALLOWED, grace_seconds=1) as port,
+            serving_http("127.0.0.1:0", lambda: "", page_routes(store)) as http_port,
+        ):
+            yield Monitor(store, port, http_port, watch, next_round)
 
 
 @pytest.fixture

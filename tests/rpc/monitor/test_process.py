@@ -15,6 +15,8 @@ def environment(tmp_path, **more):
     keys = tmp_path / "keys"
     keys.mkdir()
     (keys / "credentials.json").write_text(json.dumps({"credentials": []}))
+    (keys / "service-monitor").write_text("service-monitor-token\n")
+    (keys / "service-monitor").chmod(0o600)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
     return {**kept, "STRONGROOM_HOME": str(tmp_path), **more}
 

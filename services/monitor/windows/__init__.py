@@ -1,0 +1,1 @@
+"""Short windows of what was scraped, within bounds."""
