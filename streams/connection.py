@@ -56,6 +56,6 @@ def blocking_client(url: str) -> Connection:
 
 def out_of_service(error: Exception) -> bool:
     """Whether the error means that Redis takes no work now, and may later."""
-    # A pipeline puts its own words before Redis' answer.
-    answer = str(error).rpartition("caused error: ")[2]
+    # A pipeline puts its own words before Redis' answer, which it quotes.
+    answer = str(error).rpartition("caused error: ")[2].lstrip("('\"")
     return isinstance(error, AWAY) or (isinstance(error, ResponseError) and answer.startswith(NOT_NOW))

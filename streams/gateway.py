@@ -1,7 +1,7 @@
 """The gateway's half: submits jobs, cancels them, and hands each request the items of its answer.
 
-Three tasks, owned by `JobQueue.running`: the reader of this boot's reply stream, the keeper of its lease, and after
-every time that Redis was away, the one that puts back what a restarted Redis may have lost.
+Three tasks, owned by `JobQueue.running`: the reader of this boot's reply stream, which after every time that Redis was
+away puts back what a restarted Redis may have lost; the keeper of its lease; and the submitter.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class JobQueue:
         self._models: dict[str, None] = {}  # seen on workers, the most recent last
         self._depths: dict[str, Depth] = {}
         self._owed_cancels: deque[str] = deque(maxlen=CANCELS_KEPT)
+        self._unsubmitted: list[tuple[SealedJob, asyncio.Future[Any]]] = []
+        self._submitted = asyncio.Event()
         self._last_entry = "0-0"
         self._available = False
         self._stopping = False
@@ -108,8 +110,11 @@ class JobQueue:
             raise QueueUnavailable
         reply = Reply(self._keys, sealed.request_id)
         self._live[sealed.request_id] = _Live(sealed, reply)
+        added: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._unsubmitted.append((sealed, added))
+        self._submitted.set()
         try:
-            answer = await self._add(sealed, self._bound, [])
+            answer = await added
         except Exception as error:
             self._live.pop(sealed.request_id, None)
             if not out_of_service(error):
@@ -148,13 +153,14 @@ class JobQueue:
     async def running(self) -> AsyncIterator[JobQueue]:
         """Reads replies and keeps the lease while open. Redis may be away at the start."""
         await self._keep_lease_once()
-        works = {"reply reader": self._read(), "gateway lease": self._keep_lease()}
+        works = {"reply reader": self._read(), "gateway lease": self._keep_lease(), "submitter": self._submit_waiting()}
         tasks = [essential(asyncio.create_task(work, name=name)) for name, work in works.items()]
         try:
             yield self
         finally:
             self._stopping = True
-            tasks[1].cancel()
+            for task in tasks[1:]:
+                task.cancel()
             await self._wake_reader()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
@@ -174,12 +180,24 @@ class JobQueue:
         await self._redis.aclose()
         await self._reading.aclose()
 
-    async def _add(self, job: SealedJob, bound: int, token_log: list[bytes]) -> Any:
-        return await scripts.submit.run(
-            self._redis,
-            [job.work],
-            [job.request_id, job.key_id, job.sealed, job.deadline_ms, job.kept_until_ms, bound, *token_log],
-        )
+    async def _submit_waiting(self) -> None:
+        """One round trip for all jobs that wait; a lone one goes alone."""
+        while True:
+            await self._submitted.wait()
+            self._submitted.clear()
+            waiting, self._unsubmitted = self._unsubmitted, []
+            try:
+                answers = await scripts.submit.run_each(
+                    self._redis, [_addition(job, self._bound, []) for job, _ in waiting]
+                )
+            except Exception as error:
+                for _, added in waiting:
+                    if not added.done():
+                        added.set_exception(error)
+                continue
+            for (_, added), answer in zip(waiting, answers, strict=True):
+                if not added.done():
+                    added.set_result(answer)
 
     # The reader
 
@@ -236,7 +254,7 @@ class JobQueue:
             if live.reply.complete or not self._available:
                 continue
             try:
-                answer = await self._add(live.job, 0, live.reply.token_log())
+                answer = await scripts.submit.run(self._redis, *_addition(live.job, 0, live.reply.token_log()))
             except (RedisError, OSError) as error:
                 self._lost_redis(error)
                 return
@@ -279,3 +297,9 @@ class JobQueue:
             del self._models[model]
         streams = [work for model in self._models for work in keys.work_streams(model).values()]
         self._depths = dict(zip(streams, await look(self._redis, streams), strict=True))
+
+
+def _addition(job: SealedJob, bound: int, token_log: list[bytes]) -> scripts.Call:
+    return [job.work], [
+        job.request_id, job.key_id, job.sealed, job.deadline_ms, job.kept_until_ms, bound, *token_log,
+    ]  # fmt: skip

@@ -8,9 +8,9 @@ compared, never delivered twice, and an answer that comes back different ends ra
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from strongroom.inference.v1 import inference_pb2 as pb
@@ -31,9 +31,11 @@ class Reply:
         self.odd: Counter[str] = Counter()  # items not delivered, by reason
         self._keys = queue_keys
         self._ciphers: dict[tuple[str, int], Cipher] = {}
-        self._seen: list[bytes] = []  # digest of each delivered item
-        self._runs: list[tuple[int, tuple[int, ...]]] = []  # epoch and tokens of each delivered item
+        self._seen: list[_Seen] = []  # what a caller could notice of each delivered item
+        self._epochs: list[int] = []  # under which each was made
         self._arrived: list[pb.StepDelta] = []
+        self._tokens = 0  # of what has arrived and was not taken
+        self._wanted = 1  # tokens for which the waiting one is woken
         self._changed = asyncio.Event()
         self._lost: ReplyLost | None = None
         self.complete = False  # the last item has arrived, or none can
@@ -45,19 +47,26 @@ class Reply:
 
     def token_log(self) -> list[bytes]:
         """What a token log that holds these items looks like, byte for byte."""
-        ciphers = {epoch: self._keys.cipher(self.request_id, epoch, TOKENS) for epoch, _ in self._runs}
-        return [seal_run(ciphers[epoch], epoch, n, token_ids) for n, (epoch, token_ids) in enumerate(self._runs)]
+        ciphers = {epoch: self._keys.cipher(self.request_id, epoch, TOKENS) for epoch in set(self._epochs)}
+        return [
+            seal_run(ciphers[epoch], epoch, n, seen.token_ids)
+            for n, (epoch, seen) in enumerate(zip(self._epochs, self._seen, strict=True))
+        ]
 
-    async def next(self) -> list[pb.StepDelta]:
-        """Everything that arrived since the last call, at least one; empty after the last. Safe to cancel."""
-        while not self._arrived:
-            if self._lost:
-                raise self._lost
-            if self.complete:
-                return []
+    async def next(self, tokens: int = 1) -> list[pb.StepDelta]:
+        """Everything that arrived since the last call: at least so many tokens, or what comes before the end; empty
+        after the last. Safe to cancel: what has arrived stays for `taken` or the next call."""
+        self._wanted = tokens
+        while not (self.complete or (self._arrived and self._tokens >= tokens)):
             self._changed.clear()
             await self._changed.wait()
-        arrived, self._arrived = self._arrived, []
+        if self._lost and not self._arrived:
+            raise self._lost
+        return self.taken()
+
+    def taken(self) -> list[pb.StepDelta]:
+        """Everything that arrived since the last call, if only nothing."""
+        arrived, self._arrived, self._tokens = self._arrived, [], 0
         return arrived
 
     async def __aiter__(self) -> AsyncIterator[pb.StepDelta]:
@@ -93,7 +102,7 @@ class Reply:
         return delta
 
     def _repeated(self, n: int, delta: pb.StepDelta) -> None:
-        if self._seen[n] == _digest(delta):
+        if self._seen[n] == _seen(delta):
             self.odd["REPEATED"] += 1
         elif delta.finish in _DECIDED and not delta.token_ids:
             self._end_with(delta)
@@ -101,13 +110,15 @@ class Reply:
             self._give_up("REPLY_DIVERGED")
 
     def _deliver(self, epoch: int, delta: pb.StepDelta) -> None:
-        self._runs.append((epoch, tuple(delta.token_ids)))
-        self._seen.append(_digest(delta))
+        self._epochs.append(epoch)
+        self._seen.append(_seen(delta))
         if delta.finish:
             self._end_with(delta)
             return
         self._arrived.append(delta)
-        self._changed.set()
+        self._tokens += len(self._seen[-1].token_ids)
+        if self._tokens >= self._wanted:
+            self._changed.set()
 
     def _end_with(self, delta: pb.StepDelta) -> None:
         self._arrived.append(delta)
@@ -121,7 +132,14 @@ class Reply:
         self._changed.set()
 
 
-def _digest(delta: pb.StepDelta) -> bytes:
-    """Of what a caller could notice; times and counts of prompt tokens may differ between claims."""
-    known = pb.StepDelta(token_ids=delta.token_ids, text=delta.text, finish=delta.finish, failure=delta.failure)
-    return hashlib.blake2b(known.SerializeToString(deterministic=True), digest_size=8).digest()
+class _Seen(NamedTuple):
+    """Times and counts of prompt tokens may differ between claims; these may not."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish: int
+    failure: str
+
+
+def _seen(delta: pb.StepDelta) -> _Seen:
+    return _Seen(tuple(delta.token_ids), delta.text, delta.finish, delta.failure)

@@ -15,6 +15,7 @@ JOB, STEP, TOKENS = "job", "step", "tokens"  # purposes
 JOB_EPOCH = JOB_N = 0  # a job is sealed once, before any claim
 
 KEY_BYTES = 32
+_EIGHT = (8).to_bytes(4, "big")
 _KEY_ID_INFO = b"strongroom queue key id v1"
 
 
@@ -44,7 +45,8 @@ class Cipher:
     def __init__(self, key_id: str, key: bytes, request_id: str, epoch: int, purpose: str) -> None:
         self.key_id = key_id
         self._aead = AESGCM(key)
-        self._context = _length_prefixed(request_id.encode(), epoch.to_bytes(8, "big"), purpose.encode())
+        # Associated data: everything that places an item, each part behind its length; n follows, always 8 bytes.
+        self._context = _length_prefixed(request_id.encode(), epoch.to_bytes(8, "big"), purpose.encode()) + _EIGHT
 
     def seal(self, n: int, plaintext: bytes) -> bytes:
         return self._aead.encrypt(_nonce(n), plaintext, self._bound(n))
@@ -56,7 +58,7 @@ class Cipher:
             raise BrokenSeal from None
 
     def _bound(self, n: int) -> bytes:
-        return self._context + _length_prefixed(n.to_bytes(8, "big"))
+        return self._context + n.to_bytes(8, "big")
 
 
 class QueueKeys:

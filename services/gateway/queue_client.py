@@ -115,12 +115,15 @@ class _Steps:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
 
-    async def take(self, seconds: float | None) -> list[Step]:
-        try:
-            async with asyncio.timeout(seconds):
-                deltas = await self._reply.next()
-        except TimeoutError:
-            return []
+    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
+        if seconds is None:
+            deltas = await self._reply.next(tokens)
+        else:
+            try:
+                async with asyncio.timeout(seconds):
+                    deltas = await self._reply.next(tokens)
+            except TimeoutError:
+                return [_step(delta) for delta in self._reply.taken()]
         if not deltas:  # nothing follows its last item: whoever asks for more would ask for ever
             raise ReplyLost("REPLY_ENDED")
         return [_step(delta) for delta in deltas]

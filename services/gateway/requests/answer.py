@@ -66,7 +66,7 @@ class Answer:
         failed with."""
         cadence, finish = Cadence(), ""
         while True:
-            for step in await steps.take(cadence.due_in(time.monotonic()) if self._waits else None):
+            for step in await steps.take(*self._until_due(cadence)):
                 self._note(step)
                 cadence.gather(step.tokens)
                 finish = step.finish or finish
@@ -81,6 +81,12 @@ class Answer:
             if finish:
                 return End(COMPLETED, finish_reason=finish)
             cadence.released(time.monotonic())
+
+    def _until_due(self, cadence: Cadence) -> tuple[int, float | None]:
+        """Tokens and seconds after which a look is worth while. With nothing to release only tokens are."""
+        now = time.monotonic()
+        due = cadence.due_in(now)
+        return cadence.lacking(now), due if due > 0 or self._waits else None
 
     @property
     def _waits(self) -> bool:

@@ -23,6 +23,10 @@ class Cadence:
             return 0.0
         return self._released_at + SECONDS - now
 
+    def lacking(self, now: float) -> int:
+        """Tokens that are still to come before their number makes a release due."""
+        return 1 if self.due_in(now) <= 0 else TOKENS - self._tokens
+
     def released(self, now: float) -> None:
         """Starts the count again."""
         self._released_at, self._tokens = now, 0

@@ -121,8 +121,9 @@ class Job:
 class Steps(Protocol):
     """What the workers did for one request."""
 
-    async def take(self, seconds: float | None) -> list[Step]:
-        """All steps that wait, at least one; after `seconds` without any, none. None waits for ever.
+    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
+        """All steps that wait, as soon as they hold so many tokens or the end; after `seconds` what there is, perhaps
+        none. None waits for ever.
 
         Raises Unavailable when the rest of the answer is lost."""
 

@@ -156,7 +156,7 @@ class ScriptedQueue:
 class _Script:
     steps: list[Step]
 
-    async def take(self, seconds: float | None) -> list[Step]:
+    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
         if self.steps:
             return [self.steps.pop(0)]
         await asyncio.sleep(3600 if seconds is None else seconds)

@@ -203,7 +203,7 @@ class ScriptedSteps:
 
     steps: list[Step]
 
-    async def take(self, seconds: float | None) -> list[Step]:
+    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
         await asyncio.sleep(0)
         if self.steps:
             return [self.steps.pop(0)]

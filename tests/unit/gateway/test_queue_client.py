@@ -12,7 +12,7 @@ from services.gateway.queue_client import _step, _Steps
 class EndedReply:
     """A reply of which nothing more comes."""
 
-    async def next(self) -> list[pb.StepDelta]:
+    async def next(self, tokens=1) -> list[pb.StepDelta]:
         return []
 
 
@@ -23,4 +23,4 @@ def test_a_finish_that_only_a_newer_worker_knows_is_a_failure_and_no_silence():
 
 async def test_asking_on_after_the_last_item_ends_instead_of_spinning():
     with pytest.raises(Unavailable):
-        await _Steps(EndedReply()).take(None)  # type: ignore[arg-type]
+        await _Steps(EndedReply()).take(1, None)  # type: ignore[arg-type]
