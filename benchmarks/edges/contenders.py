@@ -36,8 +36,13 @@ class Contender:
 
 
 def request(headers: dict[str, str], **more: object) -> bytes:
+    """What all are asked."""
+    return chat_completion(PROMPT, headers, **more)
+
+
+def chat_completion(prompt: str, headers: dict[str, str], **more: object) -> bytes:
     """A chat completion as it goes over the wire."""
-    body = json.dumps({"messages": [{"role": "user", "content": PROMPT}], **more}).encode()
+    body = json.dumps({"messages": [{"role": "user", "content": prompt}], **more}).encode()
     fields = {"host": "127.0.0.1", "content-type": "application/json", "content-length": str(len(body)), **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"POST /v1/chat/completions HTTP/1.1\r\n{lines}\r\n".encode() + body

@@ -76,6 +76,36 @@ async def load(port: int, request: bytes, expected: bytes, callers: int, seconds
     return tally
 
 
+class Line(asyncio.Protocol):
+    """One kept-alive connection that somebody else paces: an answer a question."""
+
+    @classmethod
+    async def open(cls, port: int) -> Line:
+        _, line = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
+        return line
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport, self._received = transport, b""
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._answer is not None and message_end(self._received) is not None:
+            self._answer.set_result(self._received)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError("the connection ended before the answer"))
+
+    async def ask(self, request: bytes) -> bytes:
+        self._received, self._answer = b"", asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answer
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 def ask_once(port: int, request: bytes) -> bytes:
     """What one request is answered with; nothing where nobody listens yet."""
     received = b""
