@@ -1,68 +1,60 @@
-"""The sealed parts of an answer: the step item that goes to the gateway, and the token run that outlives the worker."""
+"""The sealed parts of an answer: step items, each sealed once for the gateway and for the log that outlives the worker.
+
+A frame of one item is what travels and what is kept: frames put one behind the other are one frame of all their items,
+and the list of a request's own frames is its token log.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
-from strongroom.inference.v1.inference_pb2 import StepDelta, StepFrame, StepItem, TokenRun
+from strongroom.inference.v1.inference_pb2 import StepDelta, StepFrame, StepItem
 
-from streams.seal import STEP, TOKENS, BrokenSeal, Cipher, QueueKeys
-
-_EPOCH_BYTES, _KEY_ID_BYTES = 8, 8  # in clear before each sealed run; its n is its position in the log
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item in both its forms. It is sealed once and kept until the request ends, in case Redis loses its tail."""
-
-    frame: bytes  # a StepFrame of this one item
-    run: bytes
+from streams.seal import STEP, BrokenSeal, Cipher, QueueKeys
 
 
 class ItemSealer:
     """Seals the items of one claim of one request."""
 
     def __init__(self, queue_keys: QueueKeys, request_id: str, epoch: int) -> None:
-        self._request_id, self._epoch = request_id, epoch
-        self._step = queue_keys.cipher(request_id, epoch, STEP)
-        self._tokens = queue_keys.cipher(request_id, epoch, TOKENS)
+        self._cipher = queue_keys.cipher(request_id, epoch, STEP)
+        self._frame = StepFrame()
+        self._item = self._frame.items.add(request_id=request_id, epoch=epoch, key_id=self._cipher.key_id)
 
-    def seal(self, n: int, delta: StepDelta) -> Item:
-        item = StepItem(
-            request_id=self._request_id,
-            epoch=self._epoch,
-            n=n,
-            key_id=self._step.key_id,
-            sealed=self._step.seal(n, delta.SerializeToString()),
-        )
-        return Item(
-            StepFrame(items=[item]).SerializeToString(), seal_run(self._tokens, self._epoch, n, delta.token_ids)
-        )
+    def seal(self, n: int, delta: StepDelta) -> bytes:
+        """A frame of this item alone."""
+        self._item.n, self._item.sealed = n, self._cipher.seal(n, delta.SerializeToString())
+        return self._frame.SerializeToString()
 
 
-def seal_run(cipher: Cipher, epoch: int, n: int, token_ids: Sequence[int]) -> bytes:
-    """The same bytes from the worker and from a gateway that puts back what it saw."""
-    run = TokenRun(n=n, token_ids=token_ids).SerializeToString(deterministic=True)
-    return epoch.to_bytes(_EPOCH_BYTES, "big") + cipher.key_id.encode() + cipher.seal(n, run)
+class ItemOpener:
+    """Opens the items of one request, whoever claimed it. Raises SealError for what is not its own."""
 
+    def __init__(self, queue_keys: QueueKeys, request_id: str) -> None:
+        self._keys, self._request_id = queue_keys, request_id
+        self._ciphers: dict[tuple[str, int], Cipher] = {}
 
-def open_runs(queue_keys: QueueKeys, request_id: str, runs: Sequence[bytes]) -> tuple[int, ...]:
-    """The tokens of a token log. Raises SealError when one run does not open in its place."""
-    ciphers: dict[bytes, Cipher] = {}
-    token_ids: list[int] = []
-    for n, run in enumerate(runs):
-        clear, sealed = run[: _EPOCH_BYTES + _KEY_ID_BYTES], run[_EPOCH_BYTES + _KEY_ID_BYTES :]
-        if clear not in ciphers:
-            ciphers[clear] = _run_cipher(queue_keys, request_id, clear)
+    def open(self, item: StepItem) -> StepDelta:
+        named = (item.key_id, item.epoch)
+        cipher = self._ciphers.get(named) or self._keys.cipher(self._request_id, item.epoch, STEP, under=item.key_id)
         try:
-            token_ids.extend(TokenRun.FromString(ciphers[clear].open(n, sealed)).token_ids)
+            delta = StepDelta.FromString(cipher.open(item.n, item.sealed))
         except DecodeError:
             raise BrokenSeal from None
+        self._ciphers[named] = cipher  # only now: forged epochs must not fill memory
+        return delta
+
+
+def open_log(queue_keys: QueueKeys, request_id: str, frames: Sequence[bytes]) -> tuple[int, ...]:
+    """The tokens of a token log. Raises SealError when one frame does not open in its place."""
+    opener, token_ids = ItemOpener(queue_keys, request_id), list[int]()
+    for n, frame in enumerate(frames):
+        try:
+            [item] = StepFrame.FromString(frame).items
+        except (DecodeError, ValueError):
+            raise BrokenSeal from None
+        if item.n != n:
+            raise BrokenSeal
+        token_ids.extend(opener.open(item).token_ids)
     return tuple(token_ids)
-
-
-def _run_cipher(queue_keys: QueueKeys, request_id: str, clear: bytes) -> Cipher:
-    key_id = clear[_EPOCH_BYTES:].decode("ascii", "replace")
-    return queue_keys.cipher(request_id, int.from_bytes(clear[:_EPOCH_BYTES], "big"), TOKENS, under=key_id)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 # Prefixes of keys about one request, one gateway boot or one seat; the scripts get them from here too.
 QUEUED = "sr:queued:"  # {request} → stream entry id: the job is in, or was; refuses a second copy
 CLAIM = "sr:claim:"  # {request} → hash: epoch, work, entry, until (ms), owner
-TOKENS = "sr:tok:"  # {request} → list: one sealed token run an item, position = n
+TOKENS = "sr:tok:"  # {request} → list: one frame an item, position = n
 ENDED = "sr:ended:"  # {request} → epoch that ended it; refuses a replay until the ticket is void
 CANCELLED = "sr:cancel:"  # {request} → 1: nobody waits
 GATEWAY = "sr:gateway:"  # {gateway boot} → 1: its lease

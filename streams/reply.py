@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams.failures import ReplyLost
-from streams.items import seal_run
-from streams.seal import STEP, TOKENS, BrokenSeal, Cipher, QueueKeys, SealError
+from streams.items import ItemOpener
+from streams.seal import QueueKeys, SealError
 
 # An end that no engine computed: a later claim may put it where an earlier one had put a token.
 _DECIDED = (pb.FINISH_FAILED, pb.FINISH_CANCELLED, pb.FINISH_EXPIRED)
@@ -29,10 +28,9 @@ class Reply:
     def __init__(self, queue_keys: QueueKeys, request_id: str) -> None:
         self.request_id = request_id
         self.odd: Counter[str] = Counter()  # items not delivered, by reason
-        self._keys = queue_keys
-        self._ciphers: dict[tuple[str, int], Cipher] = {}
+        self._opener = ItemOpener(queue_keys, request_id)
         self._seen: list[_Seen] = []  # what a caller could notice of each delivered item
-        self._epochs: list[int] = []  # under which each was made
+        self._sealed: list[tuple[int, str, bytes]] = []  # epoch, key id and ciphertext of each
         self._arrived: list[pb.StepDelta] = []
         self._tokens = 0  # of what has arrived and was not taken
         self._wanted = 1  # tokens for which the waiting one is woken
@@ -47,11 +45,11 @@ class Reply:
 
     def token_log(self) -> list[bytes]:
         """What a token log that holds these items looks like, byte for byte."""
-        ciphers = {epoch: self._keys.cipher(self.request_id, epoch, TOKENS) for epoch in set(self._epochs)}
-        return [
-            seal_run(ciphers[epoch], epoch, n, seen.token_ids)
-            for n, (epoch, seen) in enumerate(zip(self._epochs, self._seen, strict=True))
-        ]
+        frames = []
+        for n, (epoch, key_id, sealed) in enumerate(self._sealed):
+            item = pb.StepItem(request_id=self.request_id, epoch=epoch, n=n, key_id=key_id, sealed=sealed)
+            frames.append(pb.StepFrame(items=[item]).SerializeToString())
+        return frames
 
     async def next(self, tokens: int = 1) -> list[pb.StepDelta]:
         """Everything that arrived since the last call: at least so many tokens, or what comes before the end; empty
@@ -80,7 +78,7 @@ class Reply:
             self.odd["AFTER_END"] += 1
             return
         try:
-            delta = self._opened(item)
+            delta = self._opener.open(item)
         except SealError as error:
             self.odd[error.reason] += 1
             return
@@ -89,17 +87,7 @@ class Reply:
         elif item.n > self.items:
             self._give_up("REPLY_GAP")
         else:
-            self._deliver(item.epoch, delta)
-
-    def _opened(self, item: pb.StepItem) -> pb.StepDelta:
-        named = (item.key_id, item.epoch)
-        cipher = self._ciphers.get(named) or self._keys.cipher(self.request_id, item.epoch, STEP, under=item.key_id)
-        try:
-            delta = pb.StepDelta.FromString(cipher.open(item.n, item.sealed))
-        except DecodeError:
-            raise BrokenSeal from None
-        self._ciphers[named] = cipher  # only now: forged epochs must not fill memory
-        return delta
+            self._deliver(item, delta)
 
     def _repeated(self, n: int, delta: pb.StepDelta) -> None:
         if self._seen[n] == _seen(delta):
@@ -109,8 +97,8 @@ class Reply:
         else:
             self._give_up("REPLY_DIVERGED")
 
-    def _deliver(self, epoch: int, delta: pb.StepDelta) -> None:
-        self._epochs.append(epoch)
+    def _deliver(self, item: pb.StepItem, delta: pb.StepDelta) -> None:
+        self._sealed.append((item.epoch, item.key_id, item.sealed))
         self._seen.append(_seen(delta))
         if delta.finish:
             self._end_with(delta)

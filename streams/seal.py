@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-JOB, STEP, TOKENS = "job", "step", "tokens"  # purposes
+JOB, STEP = "job", "step"  # purposes
 JOB_EPOCH = JOB_N = 0  # a job is sealed once, before any claim
 
 KEY_BYTES = 32

@@ -14,7 +14,6 @@ from strongroom.inference.v1.inference_pb2 import Worker
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client
 from streams.depths import Depth, look
-from streams.items import Item
 from streams.jobs import Entry, OpenedJob
 
 LINGER_MS = 60_000  # an ended request's claim and token log, for a call whose answer got lost
@@ -38,7 +37,7 @@ class Claim:
     epoch: int = 0
     deliveries: int = 0
     cancelled: bool = False
-    runs: tuple[bytes, ...] = ()  # the token log so far
+    log: tuple[bytes, ...] = ()  # the token log so far
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +48,7 @@ class Advance:
     epoch: int
     gateway: str
     first: int  # number of the first item
-    items: Sequence[Item] = ()
+    items: Sequence[bytes] = ()  # frames of one item each
     last: bool = False  # the last item is the end
 
 
@@ -169,8 +168,7 @@ class WorkQueue:
         for advance in advances:
             arguments += (advance.request_id, advance.epoch, advance.first, int(advance.last), advance.gateway)
             arguments.append(len(advance.items))
-            for item in advance.items:
-                arguments += (item.frame, item.run)
+            arguments += advance.items
         return _report(await scripts.publish.run(self._redis, [], arguments))
 
     async def renew(self, held: Iterable[Held]) -> set[str]:
@@ -230,7 +228,7 @@ def _claim(answer: Sequence[Any]) -> Claim:
         epoch=int(answer[1]),
         deliveries=int(answer[2]),
         cancelled=bool(answer[3]),
-        runs=tuple(answer[4:]),
+        log=tuple(answer[4:]),
     )
 
 

@@ -1,6 +1,6 @@
 -- Makes a delivered entry this worker's, under a new epoch. KEYS: work stream.
 -- ARGV: request, entry, seat, worker boot, kept until ms.
--- Answers {'claimed', epoch, deliveries, cancelled, token runs…} · {'ended'} · {'replay'} · {'lost'}.
+-- Answers {'claimed', epoch, deliveries, cancelled, frames…} · {'ended'} · {'replay'} · {'lost'}.
 local work, request, entry = KEYS[1], ARGV[1], ARGV[2]
 local claim = '${CLAIM}' .. request
 
@@ -24,5 +24,5 @@ redis.call('HSET', claim, 'epoch', name, 'entry', entry, 'work', work, 'owner', 
 redis.call('PEXPIREAT', claim, ARGV[5])
 
 local answer = {'claimed', name, pending[1][4], redis.call('EXISTS', '${CANCELLED}' .. request)}
-for _, run in ipairs(redis.call('LRANGE', '${TOKENS}' .. request, 0, -1)) do answer[#answer + 1] = run end
+for _, frame in ipairs(redis.call('LRANGE', '${TOKENS}' .. request, 0, -1)) do answer[#answer + 1] = frame end
 return answer

@@ -1,7 +1,7 @@
 -- Appends one step of one worker: to each gateway's reply stream and to each request's token log, or to neither.
 -- ARGV: number of requests, ms that an ended request's claim and token log linger, ms that an unled gateway's stream
 -- is kept; then for each request: id, epoch, number of its first item, 1 if its last item is the end,
--- gateway boot, count, and count × (frame of the one item, sealed token run).
+-- gateway boot, count, and count frames of one item each.
 -- Answers what went wrong, flat: request, what, at. Nothing is left out silently:
 --   stale   another claim, or none, holds the request: nothing of it was written
 --   gap     the token log ends at `at`, before the first item: nothing was written, send again from there
@@ -19,7 +19,7 @@ local function led(gateway)
   return leases[gateway]
 end
 
-local function append(request, gateway, log, at, from, count, kept_until)
+local function append(gateway, log, at, from, count)
   local frame = frames[gateway]
   if not frame then
     frame = {}
@@ -27,13 +27,14 @@ local function append(request, gateway, log, at, from, count, kept_until)
   end
   for item = from, count - 1 do
     -- Frames of one item each, put one behind the other, are one frame of all items: repeated fields concatenate.
-    frame[#frame + 1] = ARGV[at + 2 * item]
-    redis.call('RPUSH', log, ARGV[at + 2 * item + 1])
+    frame[#frame + 1] = ARGV[at + item]
+    redis.call('RPUSH', log, ARGV[at + item])
   end
-  redis.call('PEXPIREAT', log, kept_until)
 end
 
-local function finish(request, claim, work, entry, epoch, kept_until)
+local function finish(request, claim, epoch)
+  local held = redis.call('HMGET', claim, 'work', 'entry', 'until')
+  local work, entry, kept_until = held[1], held[2], held[3]
   redis.call('SET', '${ENDED}' .. request, epoch, 'PXAT', kept_until)
   redis.call('XACK', work, '${GROUP}', entry)
   redis.call('XDEL', work, entry)
@@ -47,8 +48,7 @@ for _ = 1, tonumber(ARGV[1]) do
   local request, epoch, first, last, gateway = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4]
   local count = tonumber(ARGV[at + 5])
   local claim, log = '${CLAIM}' .. request, '${TOKENS}' .. request
-  local held = redis.call('HMGET', claim, 'epoch', 'work', 'entry', 'until')
-  if held[1] ~= epoch then
+  if redis.call('HGET', claim, 'epoch') ~= epoch then
     tell(request, 'stale', 0)
   else
     local length = redis.call('LLEN', log)
@@ -57,15 +57,16 @@ for _ = 1, tonumber(ARGV[1]) do
     else
       -- Items below `length` were written by a call whose answer got lost.
       local from = length - first
-      if from < count then append(request, gateway, log, at + 6, from, count, held[4]) end
-      if last == '1' then finish(request, claim, held[2], held[3], epoch, held[4]) end
+      if from < count then append(gateway, log, at + 6, from, count) end
+      if length == 0 and count > 0 then redis.call('PEXPIREAT', log, redis.call('HGET', claim, 'until')) end
+      if last == '1' then finish(request, claim, epoch) end
     end
     if last ~= '1' then
       if redis.call('EXISTS', '${CANCELLED}' .. request) == 1 then tell(request, 'cancel', 0) end
       if not led(gateway) then tell(request, 'orphan', 0) end
     end
   end
-  at = at + 6 + 2 * count
+  at = at + 6 + count
 end
 
 for _, gateway in ipairs(gateways) do

@@ -1,5 +1,5 @@
 -- Adds a job once. KEYS: work stream. ARGV: request, key id, sealed job, deadline ms, kept until ms, bound (0 = none),
--- then the sealed token runs that the gateway has seen (when it puts back what a restarted Redis lost).
+-- then the frames that the gateway has seen (when it puts back what a restarted Redis lost).
 -- Answers {'added', entry} · {'known'} · {'full', length}.
 local request = ARGV[1]
 if redis.call('EXISTS', '${ENDED}' .. request) == 1 then return {'known'} end

@@ -13,7 +13,7 @@ from services.inference.worker.run import Run
 from services.inference.worker.runs import Runs
 from services.inference.worker.turns import Turns
 from streams.connection import out_of_service
-from streams.items import ItemSealer, open_runs
+from streams.items import ItemSealer, open_log
 from streams.jobs import Entry, NotAJob, OpenedJob, open_job
 from streams.keys import CLASSES
 from streams.seal import QueueKeys, SealError
@@ -122,7 +122,7 @@ class Intake:
         sealer = ItemSealer(self._keys, job.body.request_id, claim.epoch)
         admitted_ns = int(self._clock() * 1e9)
         try:
-            emitted = open_runs(self._keys, job.body.request_id, claim.runs)
+            emitted = open_log(self._keys, job.body.request_id, claim.log)
         except SealError:
             run = Run(job, claim, sealer, (), admitted_ns=admitted_ns)
             self._runs.finish_unstarted(run, pb.FINISH_FAILED, "TOKEN_LOG_UNREADABLE")

@@ -7,7 +7,7 @@ import time
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import StepOutput, Timing
-from streams.items import Item, ItemSealer
+from streams.items import ItemSealer
 from streams.jobs import OpenedJob
 from streams.worker import Advance, Claim, Held
 
@@ -34,8 +34,8 @@ class Run:
         self.finish: pb.Finish.ValueType = pb.FINISH_UNSPECIFIED
         self.failure = ""
         self._sealer = sealer
-        self._base = len(claim.runs)  # number of our first item
-        self._items: list[Item] = []
+        self._base = len(claim.log)  # number of our first item
+        self._items: list[bytes] = []
         self._written = 0  # of our items, how many are known to be in Redis
 
     @property

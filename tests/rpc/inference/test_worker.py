@@ -195,7 +195,7 @@ async def test_a_token_log_that_does_not_open_ends_the_request(
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job())
         before = ItemSealer(queue_keys, "r-1", epoch=1).seal(0, pb.StepDelta(token_ids=[0], text="one"))
-        reply.feed(pb.StepFrame.FromString(before.frame).items[0])
+        reply.feed(pb.StepFrame.FromString(before).items[0])
         with shared_redis.client() as redis:
             redis.rpush(keys.TOKENS + "r-1", b"garbage")
         async with worker(redis_url):

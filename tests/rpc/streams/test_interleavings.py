@@ -53,7 +53,7 @@ class History:
         if claim.state is ClaimState.CLAIMED:
             assert all(claim.epoch > earlier for earlier in self.epochs)
             self.epochs.append(claim.epoch)
-            self.claims[seat], self.next[seat] = claim, len(claim.runs)
+            self.claims[seat], self.next[seat] = claim, len(claim.log)
 
     async def publish(self, seat: int, count: int, times: int = 1) -> None:
         if seat not in self.claims:

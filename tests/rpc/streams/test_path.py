@@ -26,7 +26,7 @@ async def test_a_job_is_claimed_answered_and_leaves_nothing_waiting(redis_url, s
         reply = await queue.submit(make_job(text="hello"))
         [job] = await worker.ready()
         claim = await worker.claim(job)
-        assert (claim.state, claim.deliveries, claim.runs) == (ClaimState.CLAIMED, 1, ())
+        assert (claim.state, claim.deliveries, claim.log) == (ClaimState.CLAIMED, 1, ())
         report = await worker.queue.publish([worker.advance(job, claim, WORDS, last=True)])
         assert not (report.stale or report.gaps or report.cancelled or report.orphaned)
         assert await words(reply) == WORDS
@@ -145,7 +145,7 @@ async def test_invariant_1_an_ended_ticket_is_refused(redis_url, shared_redis, g
 async def test_invariant_3_nothing_of_a_prompt_or_an_answer_is_in_clear_in_redis(
     redis_url, shared_redis, gateway, seated, make_job
 ):
-    """Fails if `seal_job`, `ItemSealer.seal` or `seal_run` writes the plaintext."""
+    """Fails if `seal_job` or `ItemSealer.seal` writes the plaintext."""
     worker = await seated(redis_url)
     async with gateway(redis_url) as queue:
         await queue.submit(make_job(text="canary-prompt 13800138000"))
@@ -207,7 +207,7 @@ async def test_a_restarted_worker_takes_what_its_predecessor_held(redis_url, gat
         after = await seated(redis_url, boot="boot-1")
         [taken] = after.opened(await after.queue.predecessors(10))
         new = await after.claim(taken)
-        assert (new.deliveries, len(new.runs)) == (2, 2)
+        assert (new.deliveries, len(new.log)) == (2, 2)
         late = await before.queue.publish([before.advance(job, old, ["late"], first=2)])
         assert late.stale == {"r-1"}
         await after.queue.publish([after.advance(taken, new, WORDS[2:], first=2, last=True)])
@@ -265,7 +265,7 @@ async def test_a_forged_step_frame_reaches_nobody(redis_url, shared_redis, gatew
         [job] = await worker.ready()
         claim = await worker.claim(job)
         forger = type(worker)(worker.queue, QueueKeys(b"f" * 32), b"")
-        forged = forger.advance(job, claim, ["forged"]).items[0].frame
+        forged = forger.advance(job, claim, ["forged"]).items[0]
         with shared_redis.client() as redis:
             redis.xadd(keys.OUT + "gateway-boot", {keys.FRAME_FIELD: forged})
             redis.xadd(keys.OUT + "gateway-boot", {keys.FRAME_FIELD: b"\xff\xff"})

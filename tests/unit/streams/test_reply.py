@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams.failures import ReplyLost
-from streams.items import Item, ItemSealer, open_runs
+from streams.items import ItemSealer, open_log
 from streams.reply import Reply
 from streams.seal import QueueKeys
 
@@ -17,14 +17,14 @@ ANSWER = [pb.StepDelta(token_ids=[n], text=f"w{n} ", output_tokens=n + 1) for n 
 ANSWER[-1].finish = pb.FINISH_STOP
 
 
-def items(epoch: int, deltas: list[pb.StepDelta] = ANSWER, keys: QueueKeys = KEYS) -> list[Item]:
+def items(epoch: int, deltas: list[pb.StepDelta] = ANSWER, keys: QueueKeys = KEYS) -> list[bytes]:
     sealer = ItemSealer(keys, "r", epoch)
     return [sealer.seal(n, delta) for n, delta in enumerate(deltas)]
 
 
-def feed(reply: Reply, *sent: Item) -> None:
+def feed(reply: Reply, *sent: bytes) -> None:
     for item in sent:
-        for step_item in pb.StepFrame.FromString(item.frame).items:
+        for step_item in pb.StepFrame.FromString(item).items:
             reply.feed(step_item)
 
 
@@ -82,7 +82,7 @@ async def test_an_end_that_was_decided_may_replace_a_token_that_redis_lost() -> 
 async def test_forged_items_are_counted_and_change_nothing() -> None:
     reply = Reply(KEYS, "r")
     feed(reply, *items(1, keys=QueueKeys(b"f" * 32)))
-    forged = pb.StepFrame.FromString(items(1)[0].frame).items[0]
+    forged = pb.StepFrame.FromString(items(1)[0]).items[0]
     forged.n = 5
     reply.feed(forged)
     feed(reply, *items(1))
@@ -95,5 +95,5 @@ async def test_the_token_log_can_be_put_back_byte_for_byte() -> None:
     reply = Reply(KEYS, "r")
     feed(reply, *first[:2], *second[2:4])
     log = reply.token_log()
-    assert log == [first[0].run, first[1].run, second[2].run, second[3].run]
-    assert open_runs(KEYS, "r", log) == (0, 1, 2, 3)
+    assert log == [first[0], first[1], second[2], second[3]]
+    assert open_log(KEYS, "r", log) == (0, 1, 2, 3)

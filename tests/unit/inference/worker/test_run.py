@@ -21,7 +21,7 @@ EPOCH = 7
 def claimed(written_before: int = 0) -> Run:
     entry = Entry(work="sr:work:m:interactive:0", entry_id="1-1", request_id="r", key_id="", sealed=b"")
     job = OpenedJob(entry=entry, body=pb.JobBody(request_id="r", gateway_boot_id="g"), queued_ns=0, kept_until_ms=0)
-    claim = Claim(state=ClaimState.CLAIMED, epoch=EPOCH, deliveries=1, runs=(b"",) * written_before)
+    claim = Claim(state=ClaimState.CLAIMED, epoch=EPOCH, deliveries=1, log=(b"",) * written_before)
     run = Run(job, claim, ItemSealer(KEYS, "r", EPOCH), (0,) * written_before, admitted_ns=1_000_000_000)
     run.posted_ns = 100
     return run
@@ -37,7 +37,7 @@ def output(n: int, *, admitted_ns: int = 100, **more: object) -> StepOutput:
 
 def opened(advance: Advance) -> list[pb.StepDelta]:
     """As the gateway reads it; fails if an item is not sealed under its own number."""
-    items = [item for sent in advance.items for item in pb.StepFrame.FromString(sent.frame).items]
+    items = [item for sent in advance.items for item in pb.StepFrame.FromString(sent).items]
     assert [item.n for item in items] == list(range(advance.first, advance.first + len(items)))
     cipher = KEYS.cipher("r", EPOCH, STEP)
     return [pb.StepDelta.FromString(cipher.open(item.n, item.sealed)) for item in items]
