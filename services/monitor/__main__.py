@@ -12,7 +12,9 @@ from chassis.server import Health, serving, until_signalled
 from chassis.start import run
 from chassis.web import serving_http
 from services.monitor.metrics import MonitorMetrics
-from services.monitor.pages import page_routes
+from services.monitor.page.live import Streams
+from services.monitor.page.routes import page_routes
+from services.monitor.page.site import Site, Stack
 from services.monitor.servicer import ALLOWED, MonitorServicer, TraceReceiver
 from services.monitor.settings import MonitorSettings
 from services.monitor.traces.store import TraceStore
@@ -49,8 +51,11 @@ async def main(settings: MonitorSettings) -> None:
             default_deadline_seconds=WATCH_SECONDS,
         )
         await opened.enter_async_context(serves)
-        routes = [metrics.route(), *page_routes(store)]
+        stack = Stack(home=str(settings.home), development=settings.mode == "development", insecure=settings.insecure)
+        site, streams = Site(stack, watching.definition, watching.watch.status, store), Streams()
+        routes = [metrics.route(), *page_routes(site, streams)]
         await opened.enter_async_context(serving_http(pages, lambda: health.reason, routes))
+        opened.callback(streams.stop)
         await health.ready()
         log.info("monitor listens on %s (gRPC, OTLP) and http://%s", address, pages)
         await until_signalled()
