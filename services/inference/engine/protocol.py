@@ -54,6 +54,7 @@ class Work:
     messages: tuple[Message, ...]
     sampling: Sampling
     emitted: tuple[int, ...] = ()
+    rank: int = 0  # of its class, 0 the most urgent: whose prompt goes first, and nothing else
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

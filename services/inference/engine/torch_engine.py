@@ -155,10 +155,11 @@ class TorchEngine:
             spent_ns = max(self._clock_ns() - started, 1)
 
     def _next_to_prefill(self) -> Sequence:
-        """The oldest and the one nearest to its first token take turns: no one starves, short prompts stay quick."""
+        """The oldest and, of the most urgent class, the one nearest to its first token take turns: no one starves,
+        short prompts stay quick."""
         waiting = self._order.prefilling
         if self._steps % 2:
-            return min(waiting, key=lambda sequence: (sequence.pending, sequence.arrival))
+            return min(waiting, key=lambda sequence: (sequence.work.rank, sequence.pending, sequence.arrival))
         return min(waiting, key=lambda sequence: sequence.arrival)
 
     def _prefill_chunk(self, sequence: Sequence, count: int) -> list[StepOutput]:

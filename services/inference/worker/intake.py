@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -13,6 +13,7 @@ from services.inference.worker.run import Run
 from services.inference.worker.runs import Runs
 from services.inference.worker.turns import Turns
 from streams.connection import out_of_service
+from streams.depths import Depth
 from streams.items import ItemSealer, open_log
 from streams.jobs import Entry, NotAJob, OpenedJob, open_job
 from streams.keys import CLASSES
@@ -69,6 +70,10 @@ class Intake:
         except Exception as error:
             self._lost(error)
 
+    def note(self, depths: Mapping[str, Depth]) -> None:
+        """How long each class has kept somebody waiting, for whose turn it is."""
+        self._turns.note({priority: depth.oldest_seconds for priority, depth in depths.items()})
+
     async def _claim_next(self) -> None:
         if not self.connected:
             await self._connect()
@@ -81,6 +86,7 @@ class Intake:
 
     async def _connect(self) -> None:
         await self._queue.open()
+        self.note(await self._queue.depths())
         self._takeover_from = time.monotonic() + (0 if self._first else self._lease_ms / 1000)
         self.connected = True
         if self._first:  # what this seat's last process held; fencing makes it safe should it still live

@@ -25,6 +25,7 @@ from services.inference.engine.protocol import (
 from services.inference.worker.observer import Observer
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
+from streams.keys import CLASSES
 
 log = logging.getLogger(__name__)
 
@@ -215,4 +216,5 @@ def _work(run: Run) -> Work:
             stop=tuple(sampling.stop),
         ),
         emitted=run.emitted,
+        rank=CLASSES.index(body.priority) if body.priority in CLASSES else len(CLASSES),
     )

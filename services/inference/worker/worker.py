@@ -202,6 +202,7 @@ class Worker:
 
     async def _look_for_demand(self) -> None:
         depths = await self._queue.depths()
+        self._intake.note(depths)
         self.demand.sample(self.runs.running, self.runs.slots, depths)
 
     async def _hear_cancels(self) -> None:

@@ -223,6 +223,20 @@ def test_short_prompts_do_not_wait_for_a_long_one(tiny_engine: Callable[..., Tor
     assert first[0] == "r0"
 
 
+def test_an_urgent_prompt_passes_those_of_lesser_classes_and_stops_none(
+    tiny_engine: Callable[..., TorchEngine],
+) -> None:
+    engine = tiny_engine("llama", prefill_tokens=16)
+    for number in (0, 1):
+        engine.admit(dataclasses.replace(work(number, text="x" * 200, max_tokens=1), rank=2))
+    engine.admit(work(2, text="y" * 400, max_tokens=40))
+    ended: list[str] = []
+    while engine.live():
+        ended += [output.request_id for output in engine.step() if len(output.token_ids) and output.output_tokens == 1]
+    assert ended.index("r2") < ended.index("r1")
+    assert sorted(ended) == ["r0", "r1", "r2"]
+
+
 @pytest.mark.parametrize("cut", [0, 1, 3])
 def test_an_answer_that_the_template_began_says_so_once_also_after_a_crash(
     tiny_engine: Callable[..., TorchEngine], tiny_tokenizer: Any, cut: int
