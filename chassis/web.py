@@ -46,6 +46,7 @@ async def serving_http(
         routes=[Route("/healthz", healthz), Route("/readyz", readyz), *routes],
         exception_handlers={404: _no_such_route, 405: _other_method},
     )
+    app.router.redirect_slashes = False  # a path that is not served is not guessed at
     config = uvicorn.Config(
         app,
         http=partial(BoundedConnection, limits=limits),  # type: ignore[arg-type]

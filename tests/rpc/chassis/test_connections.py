@@ -207,7 +207,9 @@ async def test_an_offer_to_speak_another_protocol_is_passed_over(port):
     writer.close()
 
 
-@pytest.mark.parametrize(("asked", "status"), [(b"GET /nothing", 404), (b"DELETE /healthz", 405), (b"GET //", 404)])
+@pytest.mark.parametrize(
+    ("asked", "status"), [(b"GET /nothing", 404), (b"DELETE /healthz", 405), (b"GET /healthz/", 404)]
+)
 async def test_what_a_port_does_not_serve_is_an_error_of_one_shape(port, asked, status):
     reader, _ = await ask(port, asked + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     answer = await rest(reader)
