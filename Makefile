@@ -31,7 +31,7 @@ define pip_install
   echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
 endef
 
-.PHONY: help setup up test lint gpu-check lock clean
+.PHONY: help setup up test lint gpu-check soak-edge lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ lint: setup ## ruff, mypy, import rules, buf
 GIVEN := $(filter command,$(origin PYTHON))
 gpu-check: $(if $(GIVEN),,setup) ## run the tests that need CUDA (see docs/performance.md); without a GPU they are skipped
 	@$(if $(GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu -rs -p no:cacheprovider tests/gpu
+
+soak-edge: setup ## the HTTP edge among hostile callers for MINUTES=8; SEED=… makes the same attacks again
+	@$(BIN)/python -W ignore -m benchmarks.soak_edge --minutes $(or $(MINUTES),8) $(if $(SEED),--seed $(SEED))
 
 lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \

@@ -64,7 +64,7 @@ async def test_whatever_is_sent_is_answered_as_documented(port, key, unharmed):
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(play(port, attack) for attack in batch))
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(attacks(key), min_size=4, max_size=8))
     def check(batch):
         asyncio.run_coroutine_threadsafe(play_all(batch), loop).result()
