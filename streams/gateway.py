@@ -185,7 +185,8 @@ class JobQueue:
         while True:
             await self._submitted.wait()
             self._submitted.clear()
-            waiting, self._unsubmitted = self._unsubmitted, []
+            waiting = [(job, added) for job, added in self._unsubmitted if not added.done()]  # nobody left meanwhile
+            self._unsubmitted.clear()
             try:
                 answers = await scripts.submit.run_each(
                     self._redis, [_addition(job, self._bound, []) for job, _ in waiting]
