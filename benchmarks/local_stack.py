@@ -69,9 +69,9 @@ def _cpu_seconds(pid: int) -> float:
 
 def _free_base() -> int:
     """A base whose whole range of ports is free now; processes that look at the same time begin in different places."""
-    bases = range(20000, 32700, 100)  # below the ports that Linux gives to connections
+    bases: list[int] = list(range(20000, 32700, 100))  # below the ports that Linux gives to connections
     first = os.getpid() % len(bases)
-    for base in [*bases[first:], *bases[:first]]:
+    for base in bases[first:] + bases[:first]:
         if all(_free(base + offset) for offset in range(40)):
             return base
     raise RuntimeError("no free range of 40 ports between 20000 and 32700")
