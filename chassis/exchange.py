@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 import grpc
 
 from chassis.boundary import draining
+from chassis.departures import Departures
 from chassis.failures import ResourceExhausted, ServiceError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class BatchStream(Generic[I, R]):
         """`opened` makes the call, `pack` a message of items, `replies` takes a message's replies out."""
         self._name, self._opened, self._pack, self._replies = name, opened, pack, replies
         self._max_pending = max_pending
+        self._answered, self._departures = 0, Departures()
         self._pending: dict[int, _Pending[I, R]] = {}  # in the order of their first sending
         self._unsent: list[_Pending[I, R]] = []
         self._work = asyncio.Event()
@@ -94,7 +96,7 @@ class BatchStream(Generic[I, R]):
             raise ResourceExhausted(
                 f"{self._max_pending} items wait for {self._name} already; try again shortly",
                 reason=f"{self._name.upper()}_BACKLOG",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
+                retry_after_seconds=self._departures.seconds_until_room(),
             )
         self._next_id += 1
         item.item_id = self._next_id
@@ -173,7 +175,9 @@ class BatchStream(Generic[I, R]):
         while (message := await call.read()) is not grpc.aio.EOF:
             for reply in self._replies(message):
                 if pending := self._pending.pop(reply.item_id, None):
+                    self._answered += 1
                     pending.answer(reply)
+            self._departures.note(self._answered, 2 * len(self._pending) >= self._max_pending)
 
 
 class _Pending(Generic[I, R]):

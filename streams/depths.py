@@ -16,6 +16,7 @@ class Depth:
     jobs: int = 0  # waiting or running: what the bound bounds
     waiting: int = 0  # given to no worker yet
     oldest_seconds: float = 0.0  # how long the first of those has waited, by Redis' clock; 0 when none waits
+    left: int = 0  # jobs that have ended, counted on; from 0 again when Redis lost its data
 
 
 async def look(redis: Connection, streams: Sequence[str]) -> list[Depth]:
@@ -23,6 +24,6 @@ async def look(redis: Connection, streams: Sequence[str]) -> list[Depth]:
     if not streams:
         return []
     return [
-        Depth(jobs, waiting, waited_ms / 1000)
-        for jobs, waiting, waited_ms in await scripts.look.run(redis, streams, [])
+        Depth(jobs, waiting, waited_ms / 1000, left)
+        for jobs, waiting, waited_ms, left in await scripts.look.run(redis, streams, [])
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chassis.failures import ResourceExhausted, Unavailable
 
-RETRY_AFTER_SECONDS = 1.0
+RETRY_AFTER_SECONDS = 1.0  # while Redis is away
 
 
 class QueueUnavailable(Unavailable):
@@ -21,10 +21,10 @@ class QueueFull(ResourceExhausted):
 
     default_reason = "QUEUE_FULL"
 
-    def __init__(self, priority: str, bound: int) -> None:
+    def __init__(self, priority: str, bound: int, retry_after_seconds: float) -> None:
         super().__init__(
             f"{bound} {priority} requests wait already, which is the bound; try again shortly",
-            retry_after_seconds=RETRY_AFTER_SECONDS,
+            retry_after_seconds=retry_after_seconds,
             bound=str(bound),
             priority=priority,
         )

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
+from chassis.departures import Departures
 from chassis.essential import essential
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
@@ -60,14 +61,18 @@ class JobQueue:
         *,
         bound: int = 1024,
         clock: Callable[[], float] = time.time,
+        steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`bound`: jobs that may wait or run in one class of one model."""
         self._redis, self._reading = command_client(url), blocking_client(url)
-        self._keys, self._boot, self._bound, self._clock = queue_keys, boot_id, bound, clock
+        self._keys, self._boot, self._bound = queue_keys, boot_id, bound
+        self._clock, self._steady_clock = clock, steady_clock
         self._live: dict[str, _Live] = {}
         self._workers: tuple[Worker, ...] = ()
         self._models: dict[str, None] = {}  # seen on workers, the most recent last
         self._depths: dict[str, Depth] = {}
+        self._departures: dict[str, Departures] = {}  # as many as depths
+        self._looked = 0.0  # when depths were read
         self._owed_cancels: deque[str] = deque(maxlen=CANCELS_KEPT)
         self._unsubmitted: list[tuple[SealedJob, asyncio.Future[Any]]] = []
         self._submitted = asyncio.Event()
@@ -90,8 +95,11 @@ class JobQueue:
         """Before a request is accepted: raises QueueUnavailable or QueueFull, from what is known to within a second."""
         if not self._available:
             raise QueueUnavailable
-        if self.depth(model, priority).jobs >= self._bound:
-            raise QueueFull(priority, self._bound)
+        jobs = self.depth(model, priority).jobs
+        if jobs >= self._bound:
+            # Until the next look nobody would see that there is room.
+            seen_in = self._looked + LEASE_EVERY_SECONDS - self._steady_clock()
+            raise self._full(keys.work(model, priority), priority, jobs, at_least=seen_in)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -124,7 +132,8 @@ class JobQueue:
             raise QueueUnavailable from None
         if answer[0] == b"full":
             self._live.pop(sealed.request_id, None)
-            raise QueueFull(sealed.priority, self._bound)
+            self._departures_of(sealed.work).note(answer[2], True)
+            raise self._full(sealed.work, sealed.priority, answer[1])
         return reply
 
     def forget(self, request_id: str) -> None:
@@ -148,6 +157,13 @@ class JobQueue:
                 self._lost_redis(error)
             else:
                 log.error("a cancel was refused: %s", type(error).__name__)
+
+    def _full(self, work: str, priority: str, jobs: int, at_least: float = 0.0) -> QueueFull:
+        room = self._departures_of(work).seconds_until_room(jobs - self._bound + 1)
+        return QueueFull(priority, self._bound, max(room, at_least))
+
+    def _departures_of(self, work: str) -> Departures:
+        return self._departures.get(work) or Departures(self._steady_clock)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[JobQueue]:
@@ -298,6 +314,10 @@ class JobQueue:
             del self._models[model]
         streams = [work for model in self._models for work in keys.work_streams(model).values()]
         self._depths = dict(zip(streams, await look(self._redis, streams), strict=True))
+        self._looked = self._steady_clock()
+        self._departures = {work: self._departures_of(work) for work in streams}
+        for work, depth in self._depths.items():
+            self._departures[work].note(depth.left, depth.waiting > 0 or 2 * depth.jobs >= self._bound)
 
 
 def _addition(job: SealedJob, bound: int, token_log: list[bytes]) -> scripts.Call:

@@ -14,6 +14,7 @@ GATEWAY = "sr:gateway:"  # {gateway boot} → 1: its lease
 OUT = "sr:out:"  # {gateway boot} → stream of step frames
 WORKER = "sr:worker:"  # {seat} → serialised Worker
 WORKERS = "sr:workers"  # sorted set: seat by time last seen, ms
+LEFT = "sr:left"  # hash: work stream → how many of its jobs have ended
 CANCELS = "sr:cancels"  # stream of Cancel messages, read by every worker
 
 GROUP = "workers"  # the one consumer group of every work stream

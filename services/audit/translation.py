@@ -165,6 +165,8 @@ def refusal_reply(item_id: int, refused: AppendRefused) -> pb.AppendReply:
         message=str(refused),
         other_record_id=refused.holder.record_id if refused.holder else "",
     )
+    if refused.retry_after_seconds is not None:
+        status.retry_after.FromMilliseconds(int(refused.retry_after_seconds * 1000))
     return pb.AppendReply(item_id=item_id, status=status)
 
 

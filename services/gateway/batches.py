@@ -24,4 +24,5 @@ def envelope(item: Any, deadline: float | None) -> Any:
 def failure(status: Any) -> ServiceError:
     """What a reply's status means to us."""
     kind = KINDS.get(code_name(status.code), Internal)
-    return kind(status.message, reason=status.reason)
+    retry = status.retry_after.ToMilliseconds() / 1000 if status.HasField("retry_after") else None
+    return kind(status.message, reason=status.reason, retry_after_seconds=retry)

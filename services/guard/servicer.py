@@ -12,6 +12,7 @@ from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
 from chassis import genai
+from chassis.departures import Places
 from chassis.errors import code_number
 from chassis.exchange import answering
 from chassis.failures import (
@@ -57,9 +58,9 @@ class GuardServicer(rpc.GuardServiceServicer):
         max_long_texts: int,
         observe: Observe = lambda item, reply, seconds: None,
     ) -> None:
-        self._shelf, self._filters, self._max_long = shelf, filters, max_long_texts
+        self._shelf, self._filters = shelf, filters
         self._observe = observe
-        self._long = 0
+        self._long = Places(max_long_texts)
         self._busy: dict[FilterKey, asyncio.Task[pb.ItemReply]] = {}  # the last piece of a filter that is on a thread
 
     def Exchange(self, requests: AsyncIterator[pb.ExchangeRequest], context: Context) -> Any:
@@ -135,13 +136,12 @@ class GuardServicer(rpc.GuardServiceServicer):
         return _reply(item, _no_work)
 
     async def _long_work(self, item: pb.Item, work: Callable[[], Awaitable[pb.ItemReply]]) -> pb.ItemReply:
-        if self._long >= self._max_long:
-            return _failed(item, _overloaded(self._max_long))
-        self._long += 1
+        if not self._long.take():
+            return _failed(item, self._overloaded())
         try:
             return await work()
         finally:
-            self._long -= 1
+            self._long.leave()
 
     def _in_turn(self, item: pb.Item, key: FilterKey) -> asyncio.Task[pb.ItemReply]:
         """Pieces of one filter one after the other, in the order in which they came. The task is ours: it ends even
@@ -215,13 +215,19 @@ class GuardServicer(rpc.GuardServiceServicer):
     async def _apart(self, size: int, work: Callable[[], T]) -> T:
         if size <= LONG_TEXT:
             return work()
-        if self._long >= self._max_long:
-            raise _overloaded(self._max_long)
-        self._long += 1
+        if not self._long.take():
+            raise self._overloaded()
         try:
             return await asyncio.to_thread(work)
         finally:
-            self._long -= 1
+            self._long.leave()
+
+    def _overloaded(self) -> ResourceExhausted:
+        return ResourceExhausted(
+            f"{self._long.bound} long texts are being judged already; try again shortly",
+            reason="OVERLOADED",
+            retry_after_seconds=self._long.seconds_until_room(),
+        )
 
 
 def _run(item: pb.Item, turn: Turn) -> pb.ItemReply:
@@ -247,17 +253,13 @@ def _reply(item: pb.Item, work: Callable[[], pb.ItemReply]) -> pb.ItemReply:
 
 def _failed(item: pb.Item, failure: ServiceError) -> pb.ItemReply:
     status = pb.ItemStatus(code=code_number(failure.code), reason=failure.reason, message=str(failure))
+    if failure.retry_after_seconds is not None:
+        status.retry_after.FromMilliseconds(int(failure.retry_after_seconds * 1000))
     return pb.ItemReply(item_id=item.item_id, status=status)
 
 
 def _no_work() -> pb.ItemReply:
     raise InvalidArgument("work: is unset; set screen or filter", reason="INVALID_ITEM")
-
-
-def _overloaded(bound: int) -> ResourceExhausted:
-    return ResourceExhausted(
-        f"{bound} long texts are being judged already; try again shortly", reason="OVERLOADED", retry_after_seconds=1
-    )
 
 
 def _bounded(text: str) -> None:

@@ -1,5 +1,6 @@
 -- How full work streams are. KEYS: work streams. Changes nothing.
--- Answers for each {jobs in it, jobs that nobody has been given, ms that the oldest of those has waited}.
+-- Answers for each {jobs in it, jobs that nobody has been given, ms that the oldest of those has waited,
+-- jobs that have ended so far}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local answer = {}
@@ -17,6 +18,7 @@ for i, work in ipairs(KEYS) do
   local oldest = redis.call('XRANGE', work, '(' .. delivered, '+', 'COUNT', 1)
   local waited = 0
   if #oldest > 0 then waited = math.max(now - tonumber(string.match(oldest[1][1], '^%d+')), 0) end
-  answer[i] = {length, math.max(length - pending, 0), waited}
+  local left = tonumber(redis.call('HGET', '${LEFT}', work) or 0)
+  answer[i] = {length, math.max(length - pending, 0), waited, left}
 end
 return answer

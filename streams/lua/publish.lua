@@ -37,7 +37,8 @@ local function finish(request, claim, epoch)
   local work, entry, kept_until = held[1], held[2], held[3]
   redis.call('SET', '${ENDED}' .. request, epoch, 'PXAT', kept_until)
   redis.call('XACK', work, '${GROUP}', entry)
-  redis.call('XDEL', work, entry)
+  -- Once, also when the call that ended it is repeated.
+  if redis.call('XDEL', work, entry) == 1 then redis.call('HINCRBY', '${LEFT}', work, 1) end
   redis.call('DEL', '${QUEUED}' .. request)
   redis.call('PEXPIRE', claim, linger)
   redis.call('PEXPIRE', '${TOKENS}' .. request, linger)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,10 +167,10 @@ def _free_base() -> int:
     raise RuntimeError("no free ports")
 
 
-def _started(home: Path) -> Suite:
+def _started(home: Path, **extra: str) -> Suite:
     make_development_keys(home / "keys")
     base = _free_base()
-    suite = Suite(home, base, base + 9)
+    suite = Suite(home, base, base + 9, extra)
     suite.start("redis", *SERVICES)
     return suite
 
@@ -181,6 +181,20 @@ def own_suite(tmp_path: Path) -> Iterator[Suite]:
     suite = _started(tmp_path)
     yield suite
     suite.stop()
+
+
+@pytest.fixture
+def suite_with(tmp_path: Path) -> Iterator[Callable[..., Suite]]:
+    """A suite of its test's own, with more settings."""
+    started: list[Suite] = []
+
+    def start(**extra: str) -> Suite:
+        started.append(_started(tmp_path, **extra))
+        return started[-1]
+
+    yield start
+    for suite in started:
+        suite.stop()
 
 
 @pytest.fixture(scope="module")

@@ -194,11 +194,21 @@ class KeyHolder:
 
 
 class AppendRefused(Exception):
-    """The item was not appended as asked. `holder` comes with IDEMPOTENCY_CONFLICT, `expected` with a gap."""
+    """The item was not appended as asked. `holder` comes with IDEMPOTENCY_CONFLICT, `expected` with a gap,
+    `retry_after_seconds` with what is full."""
 
-    def __init__(self, refusal: Refusal, *, detail: str = "", holder: KeyHolder | None = None, expected: int = 0):
+    def __init__(
+        self,
+        refusal: Refusal,
+        *,
+        detail: str = "",
+        holder: KeyHolder | None = None,
+        expected: int = 0,
+        retry_after_seconds: float | None = None,
+    ):
         super().__init__(f"{refusal.value}{': ' if detail else ''}{detail}")
         self.refusal, self.detail, self.holder, self.expected = refusal, detail, holder, expected
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Busy(Exception):

@@ -39,6 +39,11 @@ class IdempotencyKeys:
     def full(self, tenant: str, now_ms: int) -> bool:
         return len(self._current(tenant, now_ms)) >= self._limit
 
+    def seconds_until_room(self, tenant: str, now_ms: int) -> float:
+        """Until the oldest key is forgotten; one whose request failed may be freed before."""
+        oldest = next(iter(self._current(tenant, now_ms).values()), None)
+        return (oldest[2] + WINDOW_MS - now_ms) / 1000 if oldest else 0.0
+
     def claim(self, tenant: str, claim: Claim, record_id: str, now_ms: int) -> None:
         self._tenants.setdefault(tenant, OrderedDict())[claim.key] = (claim.request, record_id, now_ms)
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from chassis.departures import Departures
 from services.audit.journal.frame import ClearPart, Entry
 from services.audit.log.leaf import Kind, decode_leaf
 from services.audit.log.merkle import Tree, leaf_hash
@@ -87,6 +88,7 @@ class Recorder:
         self.open: dict[str, OpenRecord] = {}
         self.idempotency = IdempotencyKeys(limits.idempotency_keys_per_tenant)
         self.acts = RememberedActs()
+        self._ended, self._departures = 0, Departures(clock.monotonic)
 
     def plan(self, item: Item) -> Plan:
         match item:
@@ -142,7 +144,12 @@ class Recorder:
         self._must_be_new(item.record_id)
         claim = self._claimed(item)
         if len(self.open) >= self._limits.open_records:
-            raise AppendRefused(Refusal.OPEN_RECORDS_FULL, detail=f"at most {self._limits.open_records}")
+            self._note_ended(0)
+            raise AppendRefused(
+                Refusal.OPEN_RECORDS_FULL,
+                detail=f"at most {self._limits.open_records}",
+                retry_after_seconds=self._departures.seconds_until_room(),
+            )
         key, about = self.scribe.subject(item), self.scribe.about(item)
         header = {"deadline_ms": item.deadline_ms, "job_digests": [digest.hex() for digest in item.job_digests]}
         entry, seed, leaves = self._opening_entry(item, Kind.ACCEPTED, key, {**about, **header}, claim)
@@ -206,7 +213,8 @@ class Recorder:
         if holder := self.idempotency.holder(item.tenant, claim, now):
             raise AppendRefused(Refusal.IDEMPOTENCY_CONFLICT, holder=holder)
         if self.idempotency.full(item.tenant, now):
-            raise AppendRefused(Refusal.IDEMPOTENCY_KEYS_FULL)
+            room = self.idempotency.seconds_until_room(item.tenant, now)
+            raise AppendRefused(Refusal.IDEMPOTENCY_KEYS_FULL, retry_after_seconds=room)
         return claim
 
     # --- entries of an open record -------------------------------------------------------------------------------
@@ -270,10 +278,15 @@ class Recorder:
             parts={**parts, **with_prefix(sealing.LEAF, leaves)},
         )
         entry = self.scribe.leaf(self._keys.by_id(record.key_id), draft)
+        self._note_ended(1)
         del self.open[record.record_id]
         if record.idempotency_key and end not in BINDING_ENDS and record.releases == 0:
             self.idempotency.free(record.tenant, record.idempotency_key, record.record_id)
         return entry
+
+    def _note_ended(self, count: int) -> None:
+        self._ended += count
+        self._departures.note(self._ended, 2 * len(self.open) >= self._limits.open_records)
 
     def receipt(
         self,

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from chassis.failures import ResourceExhausted
+import time
+from collections.abc import Callable
 
-RETRY_AFTER_SECONDS = 1.0
+from chassis.departures import Places
+from chassis.failures import ResourceExhausted
 
 
 class Admission:
     """Counts the requests in flight; each holds its place until its END is durable."""
 
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._in_flight = 0
+    def __init__(self, bound: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._places = Places(bound, clock)
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight
+        return self._places.taken
 
     def enter(self) -> None:
-        """Takes a place, or raises ResourceExhausted."""
-        if self._in_flight >= self._bound:
+        """Takes a place, or raises ResourceExhausted, which tells when there will probably be one."""
+        if not self._places.take():
+            bound = self._places.bound
             raise ResourceExhausted(
-                f"{self._bound} requests are in flight already; try again shortly",
+                f"{bound} requests are in flight already; try again shortly",
                 reason="TOO_MANY_IN_FLIGHT",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-                bound=str(self._bound),
+                retry_after_seconds=self._places.seconds_until_room(),
+                bound=str(bound),
             )
-        self._in_flight += 1
 
     def leave(self) -> None:
         """Gives the place back."""
-        self._in_flight -= 1
-        assert self._in_flight >= 0, "a place was given back twice"
+        self._places.leave()

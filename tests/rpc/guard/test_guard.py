@@ -116,6 +116,7 @@ async def test_invariant_6_too_many_long_texts_are_refused_at_once(guard: Any) -
     """Fails when GuardServicer._long_work does not compare with its bound."""
     replies = await guard.exchange(*(screen("长文本，" * 20_000) for _ in range(4)))
     assert sorted(reply.status.reason for reply in replies) == ["", "", "OVERLOADED", "OVERLOADED"]
+    assert all(reply.status.HasField("retry_after") == (reply.status.reason == "OVERLOADED") for reply in replies)
 
 
 async def test_the_command_lines_calls_judge_and_redact(guard: Any) -> None:

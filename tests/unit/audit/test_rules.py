@@ -22,6 +22,7 @@ from services.audit.records.entries import (
     Refused,
 )
 from services.audit.records.planning import RecordLimits
+from services.audit.translation import refusal_reply
 
 
 def refusal_of(answer) -> Refusal:
@@ -272,6 +273,9 @@ def test_a_tenant_has_a_bounded_number_of_idempotency_keys(audit_log, gateway) -
     writer = audit_log.open(records=RecordLimits(idempotency_keys_per_tenant=2))
     answers = writer.commit([gateway.accept(f"r{n}", idempotency_key=f"k{n}") for n in range(3)])
     assert refusal_of(answers[2]) is Refusal.IDEMPOTENCY_KEYS_FULL
+    audit_log.time.advance(3600)
+    (full,) = writer.commit([gateway.accept("r8", idempotency_key="k8")])
+    assert full.retry_after_seconds == 23 * 3600  # until the oldest is forgotten
     assert isinstance(writer.commit([gateway.accept("r9")])[0], Accepted)
 
 
@@ -281,6 +285,21 @@ def test_the_number_of_open_records_is_bounded(audit_log, gateway) -> None:
     assert refusal_of(full) is Refusal.OPEN_RECORDS_FULL
     writer.commit([gateway.end("r1")])
     assert isinstance(writer.commit([gateway.accept("r3")])[0], Accepted)
+
+
+def test_invariant_6_too_many_open_records_tells_when_there_will_be_room_from_how_fast_they_end(
+    audit_log, gateway
+) -> None:
+    """Fails if `Recorder._accept` tells nothing."""
+    writer = audit_log.open(records=RecordLimits(open_records=1))
+    writer.commit([gateway.accept("r0")])
+    for n in range(10):
+        audit_log.time.advance(2)
+        writer.commit([gateway.end(f"r{n}"), gateway.accept(f"r{n + 1}")])
+    (full,) = writer.commit([gateway.accept("r99")])
+    assert full.retry_after_seconds == pytest.approx(2 * 2, abs=0.5)
+    status = refusal_reply(1, full).status
+    assert status.retry_after.ToMilliseconds() == int(full.retry_after_seconds * 1000)
 
 
 def test_an_act_may_be_recorded_once(audit_log) -> None:

@@ -41,6 +41,26 @@ def test_admission_refuses_at_once_above_its_bound_and_says_when_to_come_back():
     admission.enter()
 
 
+def test_invariant_6_admission_tells_when_there_will_be_room_from_how_fast_requests_leave():
+    """Fails if `Admission.enter` tells a constant."""
+    now = 100.0
+    admission = Admission(4, lambda: now)
+    for _ in range(4):
+        admission.enter()
+    for _ in range(20):  # four a second leave, four a second come
+        now += 0.25
+        admission.leave()
+        admission.enter()
+    with pytest.raises(ResourceExhausted) as full:
+        admission.enter()
+    assert full.value.reason == "TOO_MANY_IN_FLIGHT"
+    assert full.value.retry_after_seconds == pytest.approx(2 * 0.25, abs=0.05)
+    now += full.value.retry_after_seconds
+    admission.leave()
+    admission.leave()
+    admission.enter()
+
+
 async def test_rejections_are_written_at_once_then_aggregated_and_none_is_lost():
     written = []
     rejections = Rejections(written.append, window_seconds=0.05)
