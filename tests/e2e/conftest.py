@@ -53,8 +53,8 @@ class Suite:
             env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def up(self) -> subprocess.CompletedProcess[str]:
-        return self.run("up", "--detach")
+    def up(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--detach", *options)
 
     def down(self) -> subprocess.CompletedProcess[str]:
         return self.run("down")
@@ -91,6 +91,16 @@ def suite(home: Path) -> Iterator[Suite]:
     """Up, and down again when the module is through."""
     suite = Suite(home, free_port_base())
     started = suite.up()
+    assert started.returncode == 0, f"{started.stdout}{started.stderr}\n{suite.logs()}"
+    yield suite
+    suite.down()
+
+
+@pytest.fixture(scope="module")
+def echo_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """With the engine that gives prompts back: up within seconds, and without a model."""
+    suite = Suite(tmp_path_factory.mktemp("echo"), free_port_base())
+    started = suite.up("--engine", "echo")
     assert started.returncode == 0, f"{started.stdout}{started.stderr}\n{suite.logs()}"
     yield suite
     suite.down()

@@ -13,6 +13,7 @@ from services.monitor.status.snapshot import History
 WINDOW_SECONDS = 15 * 60
 WIDTH, HEIGHT = 400, 100  # of the SVG's own coordinates; it is stretched to its place
 HEADROOM = 1.1
+MAX_POINTS = 100
 Column = list[float | None]
 
 
@@ -48,10 +49,15 @@ def drawing(panel: Panel, history: History, marks: Sequence[float]) -> Drawing:
     top = panel.top or HEADROOM * max((value for values in lines for value in values if value is not None), default=0)
     if not history.times or top <= 0:
         return Drawing([], [])
-    end = history.times[-1]
-    across = [WIDTH * (1 - (end - time) / WINDOW_SECONDS) for time in history.times]
-    paths = [" ".join(_strokes(across, [_height(value, top) for value in values])) for values in lines]
+    end, thinned = history.times[-1], slice((len(history.times) - 1) % _step(history), None, _step(history))
+    across = [WIDTH * (1 - (end - time) / WINDOW_SECONDS) for time in history.times[thinned]]
+    paths = [" ".join(_strokes(across, [_height(value, top) for value in values[thinned]])) for values in lines]
     return Drawing(paths, [_round(HEIGHT * (1 - mark / top)) for mark in marks if mark <= top])
+
+
+def _step(history: History) -> int:
+    """So that a line has about so many points as can be told apart; the last one is always among them."""
+    return max(len(history.times) // MAX_POINTS, 1)
 
 
 def _values(series: str, history: History) -> Sequence[float | None]:

@@ -20,7 +20,6 @@ from services.monitor.status.snapshot import Status
 
 MAX_ROWS = 8  # of a table that labels make as long as they like
 BLOCKS = ("banner", "queue", "workers", "guard", "audit", "services", "machine", "resolved", "traces")
-PROBLEMS = ("timeout", "refused")
 Fact = tuple[str, float | None, str]  # label, value, unit
 
 
@@ -114,4 +113,5 @@ def _end(end: str, words: Words) -> str:
 
 
 def _problem(problem: str, words: Words) -> str:
-    return words(f"problem_{problem}") if problem in PROBLEMS else words("problem_other", problem=problem or "–")
+    known = f"problem_{problem}" in words
+    return words(f"problem_{problem}") if known else words("problem_other", problem=problem or "–")

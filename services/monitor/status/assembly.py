@@ -104,6 +104,11 @@ def workers(figures: Figures, samples: Samples) -> Sequence[WorkerState]:
     ready, alive = (
         {labels["instance"]: value > 0 for labels, value in samples.current(selection)} for selection in (READY, ALIVE)
     )
+    # Two models of one instance are two lines: what a worker says of itself is not to be relied on.
+    described = sorted(
+        (labels["instance"], *(labels.get(label, "") for label in MODEL_LABELS))
+        for labels, _ in samples.current(MODEL_INFO)
+    )
     slots, running = figures.by("slots"), figures.by("running_requests")
     beats, used = figures.by("heartbeat_age_seconds"), figures.by("kv_used_ratio")
     return [
@@ -115,9 +120,9 @@ def workers(figures: Figures, samples: Samples) -> Sequence[WorkerState]:
             slots=slots.get(instance),
             running=running.get(instance),
             kv_used_ratio=used.get(instance),
-            **{label: labels.get(label, "") for label in MODEL_LABELS},
+            **dict(zip(MODEL_LABELS, model, strict=True)),
         )
-        for instance, labels in sorted((labels["instance"], labels) for labels, _ in samples.current(MODEL_INFO))
+        for instance, *model in described
     ]
 
 

@@ -18,14 +18,12 @@ from strongroom.monitor.v1 import monitor_pb2_grpc
 from chassis.client import connect
 from chassis.identity import Principal, digest
 from chassis.server import serving
-from chassis.web import serving_http
 from services.monitor.alerts.board import AlertBoard
 from services.monitor.alerts.feed import AlertFeed
 from services.monitor.definition.loading import shipped
 from services.monitor.machine.gpus import Gpus
 from services.monitor.machine.kernel import Kernel
 from services.monitor.machine.machine import Machine
-from services.monitor.pages import page_routes
 from services.monitor.scraping.scraper import ScrapeLimits, Scraper, http_client
 from services.monitor.servicer import ALLOWED, MonitorServicer, TraceReceiver
 from services.monitor.traces.store import Bounds, TraceStore
@@ -60,7 +58,6 @@ class Round:
 class Monitor:
     store: TraceStore
     port: int
-    http_port: int
     watch: Watch
     next_round: Round = field(default_factory=Round)
 
@@ -74,10 +71,6 @@ class Monitor:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
 
 
 @pytest.fixture
@@ -100,11 +93,8 @@ async def monitor() -> AsyncIterator[Monitor]:
             MonitorServicer(store, definition, watch, feed).register(server)
             TraceReceiver(store).register(server)
 
-        async with (
-            serving("127.0.0.1:0", register, known=KNOWN, allowed=ALLOWED, grace_seconds=1) as port,
-            serving_http("127.0.0.1:0", lambda: "", page_routes(store)) as http_port,
-        ):
-            yield Monitor(store, port, http_port, watch, next_round)
+        async with serving("127.0.0.1:0", register, known=KNOWN, allowed=ALLOWED, grace_seconds=1) as port:
+            yield Monitor(store, port, watch, next_round)
 
 
 @pytest.fixture

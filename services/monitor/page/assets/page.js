@@ -68,8 +68,8 @@ function sayWhetherLive() {
 
 function extend(panel, columns, whole) {
   const chart = charts.get(panel);
-  if (!chart || !(whole || chart.columns)) return;
-  chart.columns = whole ? columns : chart.columns.map((column, at) => column.concat(columns[at]));
+  if (!chart) return;
+  chart.columns = whole || !chart.columns ? columns : chart.columns.map((column, at) => column.concat(columns[at]));
   const times = chart.columns[0];
   const first = times.findIndex((time) => time >= times[times.length - 1] - WINDOW_S);
   chart.columns = chart.columns.map((column) => column.slice(first));

@@ -10,6 +10,7 @@ from services.monitor.page.language import LANGUAGES
 from services.monitor.page.mood import Mood
 from services.monitor.page.panels import PANELS
 from services.monitor.page.words import Words, all_words
+from services.monitor.scraping.exposition import Problem
 
 FOLDER = Path(__file__).parents[4] / "services" / "monitor" / "page"
 # Keys that are put together: by an end, a verdict, a class, a severity, a mode or a problem that came from elsewhere.
@@ -51,6 +52,10 @@ def test_every_panel_and_line_has_its_word():
         assert panel.id in all_words()
         assert all(line.word in all_words() for line in panel.lines)
     assert all(word in all_words() for word in (Mood("ok", "all_well").word, "monitor_hangs_means"))
+
+
+def test_every_way_in_which_a_scrape_fails_has_its_word():
+    assert {f"problem_{problem}" for problem in Problem} <= set(all_words())
 
 
 def test_one_and_several_differ_where_a_language_tells_them_apart():
