@@ -56,6 +56,7 @@ class Answer:
     trace_id: str
     timings: dict[str, float]  # milliseconds
     reasoning_unfinished: bool = False  # it ended within its reasoning: there is no text
+    read_back: bool = False  # given before, to the same request under the same idempotency key
 
     def as_released(self) -> dict[str, object]:
         """The answer as `verify_receipt` takes it."""
@@ -118,6 +119,7 @@ def answer_of(outcome: pb.Outcome, text: str, reasoning: str) -> Answer:
         trace_id=outcome.trace_id,
         timings=_members(outcome.timings),
         reasoning_unfinished=outcome.reasoning_unfinished,
+        read_back=outcome.read_back,
     )
 
 

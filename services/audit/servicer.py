@@ -25,6 +25,7 @@ from services.audit.sequencer import Sequencer
 from services.audit.translation import (
     internal_reply,
     item_of,
+    outcome_message,
     receipt_text,
     record_message,
     refusal_reply,
@@ -44,6 +45,7 @@ ALLOWED = {
     f"/{SERVICE}/Append": _GATEWAY,
     f"/{SERVICE}/RecordAct": _SERVICES,
     f"/{SERVICE}/GetReceipt": _GATEWAY | _REVIEWER,
+    f"/{SERVICE}/GetOutcome": _GATEWAY,
     f"/{SERVICE}/GetCheckpoint": _GATEWAY | _REVIEWER,
     f"/{SERVICE}/ListRecords": _REVIEWER,
     f"/{SERVICE}/GetRecord": _REVIEWER,
@@ -153,6 +155,16 @@ class AuditServicer(rpc.AuditServiceServicer):
                 reason="NO_RECEIPT",
             )
         return pb.GetReceiptResponse(receipt=receipt_text(receipt))
+
+    async def GetOutcome(self, request: pb.GetOutcomeRequest, context: Context) -> pb.GetOutcomeResponse:
+        found = await asyncio.to_thread(self._writer.outcome, _record_id(request.record_id))
+        if found is None or not _may_ask(request.party, found[0].tenant, found[0].caller):
+            raise _no_record()
+        summary, outcome = found
+        if outcome is None:
+            reason = "RECORD_OPEN" if summary.state == "OPEN" else "NO_OUTCOME"
+            raise FailedPrecondition(f"the record is {summary.state}: no outcome is kept", reason=reason)
+        return outcome_message(outcome)
 
     async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: Context) -> pb.GetCheckpointResponse:
         return pb.GetCheckpointResponse(checkpoint=self._writer.checkpoint.note, verifier_key=self._writer.verifier_key)

@@ -26,6 +26,7 @@ from services.audit.records.entries import (
     Unreadable,
 )
 from services.audit.records.fields import canonical
+from services.audit.records.outcomes import StoredOutcome
 from services.audit.records.views import RecordView, Summary
 
 _CODES = {
@@ -164,6 +165,7 @@ def refusal_reply(item_id: int, refused: AppendRefused) -> pb.AppendReply:
         reason=refused.refusal.name,
         message=str(refused),
         other_record_id=refused.holder.record_id if refused.holder else "",
+        same_request=refused.holder is not None and refused.holder.same_request,
     )
     if refused.retry_after_seconds is not None:
         status.retry_after.FromMilliseconds(int(refused.retry_after_seconds * 1000))
@@ -199,6 +201,21 @@ def summary_message(summary: Summary) -> pb.RecordSummary:
         leaf_index=summary.leaf_index,
         input_tokens=summary.input_tokens,
         output_tokens=summary.output_tokens,
+    )
+
+
+def outcome_message(outcome: StoredOutcome) -> pb.GetOutcomeResponse:
+    summary = outcome.summary
+    return pb.GetOutcomeResponse(
+        state=summary.state,
+        rule=summary.reason,
+        finish_reason=outcome.finish_reason,
+        model=summary.model,
+        trace_id=summary.trace_id,
+        input_tokens=summary.input_tokens,
+        output_tokens=summary.output_tokens,
+        fields=[pb.Field(name=name, content=content) for name, content in outcome.fields.items()],
+        receipt=receipt_text(outcome.receipt),
     )
 
 

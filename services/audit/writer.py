@@ -19,6 +19,7 @@ from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, o
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
 from services.audit.records.open_records import Span
+from services.audit.records.outcomes import StoredOutcome, binds, fields_given
 from services.audit.records.planning import Clock, Control, Item, Plan, RecordLimits
 from services.audit.records.recorder import Recorder
 from services.audit.records.recovery import Replay
@@ -232,6 +233,20 @@ class Writer:
         outcome = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
         assert isinstance(outcome, Ended | Refused)
         return summary_of(last, span.last), outcome.receipt
+
+    def outcome(self, record_id: str) -> tuple[Summary, StoredOutcome | None] | None:
+        """The record, and what its caller was given, where that is kept for whoever asks again."""
+        span = self._span(record_id)
+        if span is None:
+            return None
+        first, last = self.stored.leaf(span.first), self.stored.leaf(span.last)
+        summary = summary_of(last, span.last)
+        if not binds(last):
+            return summary, None
+        answer = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
+        assert isinstance(answer, Ended | Refused)
+        finish_reason = str(last.header.get("finish_reason", ""))
+        return summary, StoredOutcome(summary, finish_reason, fields_given(first, last), answer.receipt)
 
     def _span(self, record_id: str) -> Span | None:
         with self.lock:

@@ -15,10 +15,11 @@ from strongroom.audit.v1 import audit_pb2_grpc as rpc
 from chassis.client import connect
 from chassis.errors import from_rpc_error
 from chassis.exchange import BatchStream
-from chassis.failures import AlreadyExists, ServiceError
+from chassis.failures import ServiceError
 from services.gateway.batches import envelope, failure
-from services.gateway.requests.neighbours import Party, RecordEnded
-from services.gateway.requests.outcome import Accepted, End
+from services.gateway.requests.neighbours import KeyHeld, Party, RecordEnded
+from services.gateway.requests.outcome import Accepted, End, ReadBack
+from services.gateway.requests.read_back import StoredOutcome, read_back
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejection
 
@@ -149,6 +150,29 @@ class AuditClient:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
 
+    async def outcome(self, request_id: str, party: Party) -> ReadBack | None:
+        request = pb.GetOutcomeRequest(record_id=request_id, party=_party(party))
+        try:
+            found = await self._stub.GetOutcome(request)
+        except grpc.aio.AioRpcError as error:
+            problem = from_rpc_error(error)
+            if problem.reason in ("RECORD_OPEN", "NO_OUTCOME"):
+                return None
+            raise problem from None
+        return read_back(
+            StoredOutcome(
+                request_id=request_id,
+                state=found.state,
+                rule=found.rule,
+                finish_reason=found.finish_reason,
+                model=found.model,
+                trace_id=found.trace_id,
+                usage=(found.input_tokens, found.output_tokens),
+                fields={each.name: each.content for each in found.fields},
+                receipt=found.receipt,
+            )
+        )
+
     def _append(self, request_id: str, read: Callable[[pb.AppendReply], T], **entry: Any) -> asyncio.Future[T]:
         """Sends the entry now: entries of one request arrive in the order of these calls."""
         item = pb.AppendItem(record_id=request_id, sequence=self._sequence, **entry)
@@ -180,12 +204,7 @@ def _refusal(status: pb.ItemStatus) -> Exception:
     if status.reason in _ENDED:
         return RecordEnded()
     if status.reason == "IDEMPOTENCY_CONFLICT":
-        return AlreadyExists(
-            f"this idempotency key belongs to request {status.other_record_id}",
-            reason="IDEMPOTENCY_CONFLICT",
-            field="prompt.idempotency_key",
-            request_id=status.other_record_id,
-        )
+        return KeyHeld(status.other_record_id, status.same_request)
     refused: ServiceError = failure(status)
     return refused
 

@@ -17,6 +17,7 @@ from services.gateway.requests.outcome import (
     EXPIRED,
     FAILED,
     FLAG,
+    READ_BACK,
     REFUSE,
     REFUSED,
     WITHHELD,
@@ -25,7 +26,7 @@ from streams.depths import Depth
 from streams.gateway import JobQueue
 from streams.keys import CLASSES
 
-END = Label("end", (COMPLETED, REFUSED, WITHHELD, CANCELLED, EXPIRED, FAILED, NOT_ACCEPTED))
+END = Label("end", (COMPLETED, REFUSED, WITHHELD, CANCELLED, EXPIRED, FAILED, NOT_ACCEPTED, READ_BACK))
 PRIORITY = Label("priority", CLASSES)
 VERDICT = Label("verdict", (ALLOW, FLAG, REFUSE))
 RULE = Label("rule", room=128)  # as many as a policy has, and a new policy may bring others

@@ -139,6 +139,7 @@ def _outcome(outcome: Outcome) -> pb.Outcome:
         ),
         receipt=_receipt(outcome.receipt),
         trace_id=outcome.trace_id,
+        read_back=outcome.read_back,
         timings=pb.Timings(**{f"{name}_ms": value for name, value in outcome.timings_ms.items()}),
         reasoning_unfinished=outcome.reasoning_unfinished,
     )

@@ -111,6 +111,16 @@ def test_an_idempotency_key_of_another_request_is_a_conflict(client: openai.Open
     assert said["strongroom"]["request_id"] == first.strongroom["request_id"]
 
 
+def test_the_same_request_under_its_key_is_answered_once(client: openai.OpenAI, model: str) -> None:
+    headers = {"Idempotency-Key": "order-18"}
+    first: Any = client.chat.completions.create(model=model, **ASK, extra_headers=headers)
+    again: Any = client.chat.completions.create(model=model, **ASK, extra_headers=headers)
+    assert (again.id, again.choices, again.usage) == (first.id, first.choices, first.usage)
+    assert again.strongroom["read_back"] and not first.strongroom["read_back"]
+    streamed = list(client.chat.completions.create(model=model, **ASK, stream=True, extra_headers=headers))
+    assert "".join(c.choices[0].delta.content or "" for c in streamed if c.choices) == first.choices[0].message.content
+
+
 def test_bad_input_is_a_rejected_record(suite: Any, client: openai.OpenAI, model: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=model, **ASK, temperature=9)

@@ -42,6 +42,27 @@ async def test_a_receipt_verifies_offline_and_fails_for_any_other_text(suite):
     assert not verify_receipt(request, released, receipt, key)
 
 
+async def test_invariant_5_one_answer_a_key(suite):
+    """Fails if audit frees the key at COMPLETED, or the gateway submits the job of a request that it did not accept."""
+    question = f"read me again {MOBILE} please"
+    first = await suite.ask(question, max_tokens=16, idempotency_key="order-1")
+    again = await suite.ask(question, max_tokens=16, idempotency_key="order-1")
+    assert again.request_id == first.request_id and again.outcome.read_back and not first.outcome.read_back
+    assert (again.text, again.outcome.usage, again.outcome.guard) == (
+        first.text, first.outcome.usage, first.outcome.guard,
+    )  # fmt: skip
+    key = (suite.home / "audit" / "tlog" / "log.vkey").read_text().strip()
+    request = {
+        "messages": [{"role": "user", "content": question}],
+        "parameters": {"max_tokens": 16, "temperature": 0.0},
+    }
+    for answer in (first, again):
+        released = {"content": answer.text, "finish_reason": "STOP"}
+        assert verify_receipt(request, released, json.loads(answer.outcome.receipt.document), key)
+    other = await suite.ask(f"{question} now", max_tokens=16, idempotency_key="order-1")
+    assert other.error.code().name == "ALREADY_EXISTS"
+
+
 async def test_reasoning_is_masked_receipted_and_kept_apart(suite):
     """The stop string makes a mobile number of what was none in the prompt: only the answer's filter can find it."""
     text = f"<think> call {MOBILE}9 </think> done"

@@ -108,6 +108,7 @@ def _additions(outcome: Outcome) -> dict[str, Any]:
         },
         "receipt": json.loads(outcome.receipt) if outcome.receipt else {},
         "reasoning_unfinished": outcome.reasoning_unfinished,
+        "read_back": outcome.read_back,
     }
 
 

@@ -141,13 +141,14 @@ class Edge:
                 reasoning.append(heard.reasoning)
             elif isinstance(heard, Outcome):
                 answer = completion(heard, "".join(text), "".join(reasoning), int(time.time()))
-                await call.answer(200, answer, call.request_id)
+                await call.answer(200, answer, heard.request_id)
                 return
 
     async def _stream(self, call: HttpCall, request: ChatRequest, life: Life) -> None:
         """Its head waits for the first text, so that what fails before it has a status of its own."""
         heard = await next_event(life)
         assert isinstance(heard, Started), "a life begins with Started"
+        call.request_id = heard.request_id  # of the record: an earlier one's where its answer is read back
         chunks = Chunks(heard, int(time.time()), request.include_usage)
         while True:
             try:

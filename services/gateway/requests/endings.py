@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chassis.failures import (
+    AlreadyExists,
     Cancelled,
     DeadlineExceeded,
     Internal,
@@ -21,6 +22,23 @@ def error_of(end: End) -> ServiceError:
     if end.state == EXPIRED:
         return DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
     return Unavailable("this gateway is stopping; try again", reason=end.reason, retry_after_seconds=1.0)
+
+
+def key_taken(request_id: str, same_request: bool) -> AlreadyExists:
+    """What a caller is told whose idempotency key has no answer to give back, or belongs to another request."""
+    if same_request:
+        why, reason = (
+            "is still being answered, or ended without an answer: ask again later",
+            "REQUEST_STILL_RUNNING",
+        )
+    else:
+        why, reason = "is another one: give each request a key of its own", "IDEMPOTENCY_CONFLICT"
+    return AlreadyExists(
+        f"request {request_id}, which holds this idempotency key, {why}",
+        reason=reason,
+        field="prompt.idempotency_key",
+        request_id=request_id,
+    )
 
 
 def end_of(error: ServiceError) -> End:

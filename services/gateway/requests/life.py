@@ -20,15 +20,17 @@ from chassis.tracing import Attributes, here, keep_if_odd, span
 from services.gateway.requests import fields
 from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
-from services.gateway.requests.endings import end_of, error_of
+from services.gateway.requests.endings import end_of, error_of, key_taken
 from services.gateway.requests.mailbox import Mailbox
-from services.gateway.requests.neighbours import Job, Party, RecordEnded
+from services.gateway.requests.neighbours import Job, KeyHeld, Party, RecordEnded
 from services.gateway.requests.outcome import (
     ALLOW,
     CANCELLED,
+    COMPLETED,
     EXPIRED,
     FAILED,
     FLAG,
+    READ_BACK,
     REFUSE,
     REFUSED,
     WITHHELD,
@@ -62,6 +64,7 @@ class Life:
         self._leaving: End | None = None  # why the conversation was cancelled
         self._screening = Screening(ALLOW, b"")
         self._answer: Answer | None = None
+        self._read_back = False  # the answer is an earlier one
         self._began, self._began_ns = time.monotonic(), time.time_ns()
         self._queued_ns = 0
         self._timings: dict[str, float] = {}
@@ -96,7 +99,7 @@ class Life:
 
     def _told(self, end: End | None, error: ServiceError | None) -> Attributes:
         told: dict[str, str | int] = {
-            genai.END: end.state if end else REFUSED,
+            genai.END: end.state if end else READ_BACK if self._read_back else REFUSED,
             genai.INPUT_TOKENS: self._usage[0],
             genai.OUTPUT_TOKENS: self._usage[1],
         }
@@ -148,6 +151,24 @@ class Life:
             self._talking = None
 
     async def _converse(self) -> End | None:
+        try:
+            return await self._ask()
+        except KeyHeld as held:
+            self._accepting = None  # there is no record of this request
+            await self._answer_again(held)
+            return None
+
+    async def _answer_again(self, held: KeyHeld) -> None:
+        """Invariant 5: one answer a key. The same request hears the answer it was given; nothing is generated."""
+        found = await self._audit.outcome(held.request_id, self._party) if held.same_request else None
+        if found is None:
+            raise key_taken(held.request_id, held.same_request)
+        self._read_back = True
+        self._mailbox.push(Started(found.outcome.request_id, found.outcome.model, found.outcome.trace_id))
+        self._mailbox.push(found.delta)
+        self._mailbox.push(found.outcome)
+
+    async def _ask(self) -> End | None:
         screening = await self._guard.screen(self.terms.request_id, self.terms.question.messages, self.terms.deadline)
         self._screening = screening
         self._time("screen")
@@ -225,6 +246,9 @@ class Life:
         self._queued_ns = time.time_ns()
         steps = await self._queue.submit(job, accepted)
         end = await self._answer.relay(steps)
+        verdict, rule = self._verdict(withheld=False)
+        if end.state == COMPLETED and verdict == FLAG:
+            end = End(COMPLETED, rule, end.finish_reason)
         if end.state == WITHHELD:
             await self._queue.cancel(terms.request_id)
         return end
@@ -335,7 +359,7 @@ class Life:
         )
         state = end.state if end and accepted else NOT_ACCEPTED
         if end is None:  # REFUSED is a record of its own; else audit has ended this one
-            state = FAILED if error else REFUSED
+            state = FAILED if error else READ_BACK if self._read_back else REFUSED
         verdict, rule = self._verdict(withheld=state == WITHHELD)
         first = self._timings.get("first_release")
         if answer and answer.first_release:

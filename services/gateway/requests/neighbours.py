@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.gateway.requests.channel import CONTENT
-from services.gateway.requests.outcome import Accepted, End, Filtered, Screening, Step
+from services.gateway.requests.outcome import Accepted, End, Filtered, ReadBack, Screening, Step
 from services.gateway.requests.question import Caller, Message, Sampling
 
 
@@ -18,6 +18,14 @@ class FilterLost(Exception):
 
 class RecordEnded(Exception):
     """Audit has ended this record already; nothing more of it may be sent."""
+
+
+class KeyHeld(Exception):
+    """The idempotency key belongs to another request, or to this very one, asked before."""
+
+    def __init__(self, request_id: str, same_request: bool) -> None:
+        super().__init__(request_id)
+        self.request_id, self.same_request = request_id, same_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,8 @@ class Audit(Protocol):
         job_digest: bytes,
         idempotency_key: str,
         fields: Mapping[str, bytes],
-    ) -> asyncio.Future[Accepted]: ...
+    ) -> asyncio.Future[Accepted]:
+        """Or KeyHeld."""
 
     def refuse(
         self,
@@ -93,7 +102,7 @@ class Audit(Protocol):
         idempotency_key: str,
         fields: Mapping[str, bytes],
     ) -> asyncio.Future[str]:
-        """The receipt."""
+        """The receipt, or KeyHeld."""
 
     def release(self, request_id: str, n: int, content: bytes) -> asyncio.Future[None]:
         """Or RecordEnded."""
@@ -102,6 +111,9 @@ class Audit(Protocol):
         self, request_id: str, end: End, usage: tuple[int, int], releases: int | None, fields: Mapping[str, bytes]
     ) -> asyncio.Future[str]:
         """The receipt, or RecordEnded. `releases`: how many it must follow; None: however many there are."""
+
+    async def outcome(self, request_id: str, party: Party) -> ReadBack | None:
+        """What a finished request's caller was given; None while it runs, or where nothing is kept."""
 
     async def know_policy(self, digest: bytes) -> None:
         """Makes sure that the log holds the text of this policy bundle."""

@@ -10,6 +10,7 @@ from services.gateway.requests.question import Message
 # Ends of a record, as audit knows them.
 COMPLETED, WITHHELD, CANCELLED, EXPIRED, FAILED = "COMPLETED", "WITHHELD", "CANCELLED", "EXPIRED", "FAILED"
 REFUSED = "REFUSED"  # an entry of its own, with no end
+READ_BACK = "READ_BACK"  # no record of its own: the answer of an earlier request under the same idempotency key
 
 ALLOW, FLAG, REFUSE = "ALLOW", "FLAG", "REFUSE"
 _STRICTNESS = {ALLOW: 0, FLAG: 1, REFUSE: 2}
@@ -122,7 +123,16 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
+    read_back: bool = False  # of an answer given before, under the same idempotency key
     reasoning_unfinished: bool = False  # it ended within the reasoning: there is no answer
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """An answer given before, whole, from the audit log."""
+
+    delta: Delta
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)

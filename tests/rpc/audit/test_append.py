@@ -62,8 +62,11 @@ async def test_an_item_that_is_refused_leaves_stream_and_sequence_whole(audit, e
 async def test_an_idempotency_conflict_names_the_holder(audit) -> None:
     async with audit.appending() as gateway:
         await gateway.accept("r1", idempotency_key="k")
-        reply = await gateway.accept("r2", idempotency_key="k")
-    assert (reply.status.reason, reply.status.other_record_id) == ("IDEMPOTENCY_CONFLICT", "r1")
+        same = await gateway.accept("r2", idempotency_key="k")
+        other = await gateway.accept("r3", "something else", idempotency_key="k")
+    for reply in (same, other):
+        assert (reply.status.reason, reply.status.other_record_id) == ("IDEMPOTENCY_CONFLICT", "r1")
+    assert same.status.same_request and not other.status.same_request
 
 
 async def test_many_gateways_append_at_once_in_few_groups(audit) -> None:

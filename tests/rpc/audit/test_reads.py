@@ -7,8 +7,9 @@ import json
 import grpc
 import pytest
 from strongroom.audit.v1 import audit_pb2 as pb
-from strongroom.verify import open_checkpoint, parse_vkey, verify_receipt
+from strongroom.verify import answer_bytes, open_checkpoint, parse_vkey, verify_receipt
 
+from chassis.errors import from_rpc_error
 from services.audit.log.leaf import Kind
 
 
@@ -83,6 +84,34 @@ async def test_receipts_are_for_their_own_caller(audit) -> None:
         key = (await reviewer.GetCheckpoint(pb.GetCheckpointRequest())).verifier_key
     assert early.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert verify_receipt("hi", "4", receipt, key)
+
+
+async def test_invariant_5_what_a_caller_was_given_is_read_back_for_that_caller_only(audit) -> None:
+    """Fails if `GetOutcome` answers without `_may_ask`."""
+    asked = pb.GetOutcomeRequest(record_id="r1", party=pb.Party(tenant="bank", caller="desk"))
+    async with audit.appending() as gateway, audit.calling("reviewer") as reviewer:
+        await gateway.accept("r1", "hi", idempotency_key="k")
+        early = await reason(gateway.stub.GetOutcome(asked))
+        await gateway.end("r1", "4")
+        found = await gateway.stub.GetOutcome(asked)
+        key = (await reviewer.GetCheckpoint(pb.GetCheckpointRequest())).verifier_key
+        stranger = pb.GetOutcomeRequest(record_id="r1", party=pb.Party(tenant="bank", caller="other"))
+        other, person = await reason(gateway.stub.GetOutcome(stranger)), await reason(reviewer.GetOutcome(asked))
+        await gateway.accept("r2", idempotency_key="k2")
+        await gateway.end("r2", state=pb.END_STATE_CANCELLED)
+        asked.record_id = "r2"
+        cancelled = await reason(gateway.stub.GetOutcome(asked))
+    assert (early, cancelled, other, person) == ("RECORD_OPEN", "NO_OUTCOME", "RECORD_UNKNOWN", "METHOD_NOT_ALLOWED")
+    fields = {each.name: each.content for each in found.fields}
+    assert (found.state, found.finish_reason, found.input_tokens) == ("COMPLETED", "STOP", 3)
+    assert fields["answer_released"] == answer_bytes("4") and "answer_generated" not in fields
+    assert verify_receipt("hi", "4", found.receipt, key)
+
+
+async def reason(call) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value).reason
 
 
 async def test_the_checkpoint_opens_with_the_key_beside_it(audit) -> None:

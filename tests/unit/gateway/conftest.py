@@ -12,8 +12,19 @@ import pytest
 
 from chassis.failures import Unavailable
 from services.gateway.requests.life import Life
-from services.gateway.requests.neighbours import FilterLost, Job, Party, RecordEnded, ServedModel
-from services.gateway.requests.outcome import ALLOW, Accepted, Broken, End, Event, Filtered, Outcome, Screening, Step
+from services.gateway.requests.neighbours import FilterLost, Job, KeyHeld, Party, RecordEnded, ServedModel
+from services.gateway.requests.outcome import (
+    ALLOW,
+    Accepted,
+    Broken,
+    End,
+    Event,
+    Filtered,
+    Outcome,
+    ReadBack,
+    Screening,
+    Step,
+)
 from services.gateway.requests.question import Caller, Message, Profile, Question
 from services.gateway.requests.terms import Neighbours, Terms
 
@@ -41,6 +52,8 @@ class MemoryAudit:
     reaped: set[str] = field(default_factory=set)
     refuses_releases: bool = False
     sent: list[str] = field(default_factory=list)  # kinds, whether durable or not
+    held: KeyHeld | None = None  # whose idempotency key it is
+    kept: ReadBack | None = None  # what that request was answered
 
     def kinds(self, request_id: str) -> list[str]:
         return [kind for kind, record, _ in self.journal if record == request_id]
@@ -76,6 +89,8 @@ class MemoryAudit:
     ) -> Accepted:
         assert set(fields) == {"request_received", "request_sent", "parameters", "findings"}
         await self.gate.opened.wait()
+        if self.held:
+            raise self.held
         assert self.kinds(request_id) == [], "one ACCEPTED a record"
         self.journal.append(("ACCEPTED", request_id, job_digest))
         return Accepted((b"ticket",), "dev.test/log", deadline_ms)
@@ -92,6 +107,8 @@ class MemoryAudit:
     ) -> str:
         assert set(fields) == {"request_received", "parameters", "findings", "answer_released"}
         await self.gate.opened.wait()
+        if self.held:
+            raise self.held
         assert self.kinds(request_id) == [], "REFUSED is the whole record"
         self.journal.append(("REFUSED", request_id, dict(fields)))
         return "receipt"
@@ -117,6 +134,10 @@ class MemoryAudit:
             raise Unavailable("not all its releases are durable", reason="RELEASE_OUT_OF_ORDER")
         self.journal.append(("END", request_id, (end, dict(fields))))
         return "receipt"
+
+    async def outcome(self, request_id: str, party: Party) -> ReadBack | None:
+        assert self.held and request_id == self.held.request_id and party.caller.tenant
+        return self.kept
 
     async def know_policy(self, digest: bytes) -> None:
         self.policies.add(digest)
