@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="of the first round; each adds one")
     options = parser.parse_args()
-    broken = ""
+    broken, where = "", machine()
     with local_stack("--engine", "echo") as stack:
         siege, until, number = Siege(stack), time.monotonic() + options.minutes * 60, options.seed
         while time.monotonic() < until and not broken:
@@ -166,6 +166,7 @@ def main() -> None:
         verified = subprocess.run([sys.executable, "-m", "strongroom.verify", stack.home], capture_output=True)
     problems = [problem for problem in (broken, *_problems(siege.watched)) if problem]
     problems += [f"strongroom-verify ended with {verified.returncode}"] if verified.returncode else []
+    print(" · ".join(f"{name} {value}" for name, value in where.items()))
     show(siege.watched, options.seed, problems)
     write(options.json, _result(siege.watched, options.seed, problems))
     sys.exit(1 if problems else 0)
@@ -190,13 +191,13 @@ def _result(seen: Watched, first: int, problems: list[str]) -> dict[str, Any]:
         "resident_mib": {"first": seen.resident_mib[0], "most": max(seen.resident_mib), "last": seen.resident_mib[-1]}
         if seen.resident_mib
         else {},
+        "resident_mib_by_round": [round(each, 1) for each in seen.resident_mib],
         "problems": problems,
     }
 
 
 def show(seen: Watched, first: int, problems: list[str]) -> None:
     result = _result(seen, first, problems)
-    print(" · ".join(f"{name} {value}" for name, value in machine().items()))
     print(f"\nseed {first}, {result['rounds']} rounds, {sum(seen.answers.values())} attacks\n")
     print(table(["attack, answer", "times"], [[what, times] for what, times in result["answers"].items()]))
     print(f"\nsomebody else: {result['somebody_else']}\nthe gateway's resident memory, MiB: {result['resident_mib']}")

@@ -25,7 +25,7 @@ BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED = "BODY_TOO_LARGE", "BODY_TOO_
 _STATUS_OF_REASON = {BODY_TOO_LARGE: 413, BODY_TOO_SLOW: 408, METHOD_NOT_ALLOWED: 405}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
-# Clients try 409 and 5xx again by themselves. A key in use stays in use, and what ran out of time ran for long.
+# Clients try 409 and 5xx again by themselves. A key of another request stays one; what ran out of time ran for long.
 _POINTLESS_AGAIN = (409, 504)
 RETRY_AFTER_SECONDS = 1.0  # where whoever failed did not say
 
@@ -41,14 +41,14 @@ def status_of(error: ServiceError) -> int:
 def headers_of(error: ServiceError) -> dict[str, str]:
     status = status_of(error)
     headers: dict[str, str] = {}
-    if status in (429, 503):
+    if status in (429, 503) or error.retry_after_seconds is not None:
         seconds = RETRY_AFTER_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
         headers["retry-after"] = str(max(1, math.ceil(seconds)))
         headers["retry-after-ms"] = str(max(1, math.ceil(seconds * 1000)))
+    elif status in _POINTLESS_AGAIN:
+        headers["x-should-retry"] = "false"
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    if status in _POINTLESS_AGAIN:
-        headers["x-should-retry"] = "false"
     return headers
 
 

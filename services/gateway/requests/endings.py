@@ -14,6 +14,8 @@ from chassis.failures import (
 )
 from services.gateway.requests.outcome import CANCELLED, EXPIRED, FAILED, End
 
+COME_BACK_SECONDS = 1.0  # for the answer of a request that still runs
+
 
 def error_of(end: End) -> ServiceError:
     """What the caller of a request that we ended early is told."""
@@ -37,6 +39,7 @@ def key_taken(request_id: str, same_request: bool) -> AlreadyExists:
         f"request {request_id}, which holds this idempotency key, {why}",
         reason=reason,
         field="prompt.idempotency_key",
+        retry_after_seconds=COME_BACK_SECONDS if same_request else None,
         request_id=request_id,
     )
 

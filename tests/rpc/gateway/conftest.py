@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from strongroom.gateway.v1 import gateway_pb2_grpc
 from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
 
 from chassis.exchange import answering
-from chassis.failures import NotFound
+from chassis.failures import FailedPrecondition, NotFound
 from chassis.identity import Principal, digest
 from chassis.server import serving
 from chassis.web import serving_http
@@ -86,6 +87,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     boots: set[str] = field(default_factory=set)
     acts: list[audit_pb2.RecordActRequest] = field(default_factory=list)
     refusing: str = ""  # the reason with which accepts are refused
+    told: audit_pb2.GetOutcomeResponse | None = None  # of the request that holds the idempotency key
+    running: bool = False  # it has no outcome yet
 
     def take(self, item: audit_pb2.AppendItem) -> audit_pb2.AppendReply:
         assert item.sequence == len(self.entries), "a boot numbers its entries without a gap"
@@ -94,6 +97,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         kind = item.WhichOneof("entry")
         if kind == "accept" and self.refusing:
             reply.status.code, reply.status.reason, reply.status.other_record_id = 6, self.refusing, "other"
+            reply.status.same_request = self.told is not None
         elif kind == "accept":
             reply.accepted.tickets.append(b"ticket")
             reply.accepted.log_origin = "dev.test/log"
@@ -120,6 +124,12 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         if own.get(request.record_id) != request.party:
             raise NotFound("no finished record of this caller has this id", field="record_id")
         return audit_pb2.GetReceiptResponse(receipt='{"later":true}')
+
+    async def GetOutcome(self, request, context):  # type: ignore[no-untyped-def]
+        assert (request.record_id, request.party.tenant, request.party.caller) == ("other", "development", "developer")
+        if self.running:
+            raise FailedPrecondition("the record is open", reason="RECORD_OPEN")
+        return self.told
 
     async def RecordAct(self, request, context):  # type: ignore[no-untyped-def]
         self.acts.append(request)
@@ -185,7 +195,8 @@ async def opened_door() -> AsyncIterator[Door]:
     guard_servicer, audit_servicer, queue = GuardServicer(), AuditServicer(), ScriptedQueue()
     guard_methods = {f"/strongroom.guard.v1.GuardService/{name}": GATEWAY for name in ("Exchange", "GetPolicy")}
     audit_methods = {
-        f"/strongroom.audit.v1.AuditService/{name}": GATEWAY for name in ("Append", "RecordAct", "GetReceipt")
+        f"/strongroom.audit.v1.AuditService/{name}": GATEWAY
+        for name in ("Append", "RecordAct", "GetReceipt", "GetOutcome")
     }
     async with AsyncExitStack() as opened:
         add_guard = lambda server: guard_pb2_grpc.add_GuardServiceServicer_to_server(guard_servicer, server)
@@ -222,6 +233,15 @@ async def _until(holds, seconds: float = 5.0) -> None:  # type: ignore[no-untype
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def told_before() -> audit_pb2.GetOutcomeResponse:
+    """What audit says of the request that holds an idempotency key."""
+    answer = {"content": "told before", "finish_reason": "STOP", "reasoning": "so", "tool_calls": []}
+    texts = {"answer_released": [answer], "findings": [], "parameters": {"policy_digest": "ab"}}
+    fields = [audit_pb2.Field(name=name, content=json.dumps(value).encode()) for name, value in texts.items()]
+    return audit_pb2.GetOutcomeResponse(state="COMPLETED", model="tiny", trace_id="e" * 32, fields=fields, receipt="{}")
 
 
 @pytest.fixture

@@ -278,16 +278,6 @@ async def test_a_gateway_that_stops_answers_503_with_a_time_to_come_back(door, h
     assert int(reply.headers["retry-after"]) >= 1 and door.audit.entries == []
 
 
-async def test_an_idempotency_key_in_use_is_409_with_the_request_that_holds_it(door, http):
-    door.audit.refusing = "IDEMPOTENCY_CONFLICT"
-    reply = await ask(http, headers={"Idempotency-Key": "k"})
-    error = reply.json()["error"]
-    assert (reply.status_code, error["code"]) == (409, "IDEMPOTENCY_CONFLICT")
-    assert error["strongroom"]["request_id"] == "other" and reply.headers["x-should-retry"] == "false"
-    long = await ask(http, headers={"Idempotency-Key": "k" * 200})
-    assert (long.status_code, long.json()["error"]["param"]) == (400, "Idempotency-Key")
-
-
 async def test_a_deadline_is_504_and_recorded(door, http, until):
     door.queue.script = []
     reply = await ask(http, question(strongroom={"timeout_seconds": 0.3}))

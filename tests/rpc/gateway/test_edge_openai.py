@@ -137,6 +137,31 @@ async def test_what_is_pointless_is_not_tried_again(door, client):
     assert door.audit.kinds() == ["accept"]
 
 
+async def test_a_retry_under_a_key_waits_for_its_first_attempt_and_gets_that_answer(door, client, until, told_before):
+    """What the client does by itself after a timeout: it sends the same request with the same key."""
+    door.audit.refusing, door.audit.told = "IDEMPOTENCY_CONFLICT", told_before
+    door.audit.running = True
+    patient = client.with_options(max_retries=5).chat.completions
+    waiting = asyncio.create_task(patient.create(**ASK, extra_headers={"Idempotency-Key": "k"}))
+    await until(lambda: len(door.audit.kinds()) >= 1)
+    door.audit.running = False
+    answer = await waiting
+    assert answer.choices[0].message.content == "told before" and answer.strongroom["request_id"] == "other"
+    assert door.queue.jobs == []
+
+
+async def test_reasoning_is_where_clients_look_for_it(door, client):
+    door.queue.script = [Step("<think>so</think>yes", 1, "STOP", "", 1, 1)]
+    message = (await client.chat.completions.create(**ASK)).choices[0].message
+    assert (message.content, message.reasoning_content) == ("yes", "so")
+    stream = await client.chat.completions.create(**ASK, stream=True)
+    deltas = [chunk.choices[0].delta async for chunk in stream]
+    assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == "so"
+    assert "".join(delta.content or "" for delta in deltas) == "yes"
+    history = [*MESSAGES, message.model_dump(), {"role": "user", "content": "sure?"}]
+    assert await client.chat.completions.create(model="tiny", messages=history)
+
+
 async def test_a_gateway_that_stops_is_an_internal_server_error_with_a_time(door, client):
     await door.conductor.drain(0)
     with pytest.raises(openai.InternalServerError) as caught:
