@@ -212,14 +212,30 @@ def _first_batch(items: list[_Pending[I, R]]) -> tuple[list[_Pending[I, R]], lis
     return items[:count], items[count:]
 
 
+class Later:
+    """A reply to come, of an item that `start` was given: whoever makes it gives it, once, on the loop's thread.
+
+    Far cheaper than a future or a task an item. Given after the call has ended, it is nobody's and changes nothing.
+    """
+
+    __slots__ = ("give",)
+
+    def __init__(self) -> None:
+        self.give: Callable[[Any], None] = _too_early
+
+
+def _too_early(reply: Any) -> None:
+    raise RuntimeError("given before `start` returned: return the reply itself")
+
+
 async def answering(
     requests: AsyncIterator[Any],
     context: Any,
-    start: Callable[[Any], Awaitable[Any] | Any],
+    start: Callable[[Any], Any],
     items: Callable[[Any], Iterable[Any]],
     pack: Callable[[list[Any]], Any],
 ) -> AsyncIterator[Any]:
-    """The serving side: `start` is given each item in order and returns its reply, or an awaitable of it.
+    """The serving side: `start` is given each item in order and returns its reply, a `Later`, or an awaitable of it.
 
     Yields messages of whatever replies are ready. Ends after the last reply when the caller's stream ends or the
     server drains. A coroutine is cancelled when the call ends early; a future belongs to whoever made it.
@@ -238,7 +254,7 @@ async def answering(
     drained.add_done_callback(lambda _: reader.cancel())
     reader.add_done_callback(lambda _: replies.changed.set())
     try:
-        while not reader.done() or replies.unfinished or replies.ready:
+        while not reader.done() or replies.owed or replies.ready:
             await replies.changed.wait()
             await asyncio.sleep(0)  # as `_write`: one turn of the loop, no delay
             replies.changed.clear()
@@ -251,15 +267,15 @@ async def answering(
 
 
 class _Replies:
-    """What one call owes: replies that are ready, and those still being made."""
+    """What one call owes: replies that are ready, and how many are still being made."""
 
     def __init__(self) -> None:
         self.ready: list[Any] = []
-        self.unfinished: set[asyncio.Future[Any]] = set()
+        self.owed = 0
         self.own: set[asyncio.Task[Any]] = set()  # made here of coroutines; the other futures have an owner
         self.changed = asyncio.Event()
 
-    def begin(self, start: Callable[[Any], Awaitable[Any] | Any], item: Any) -> None:
+    def begin(self, start: Callable[[Any], Any], item: Any) -> None:
         try:
             outcome = start(item)
         except ServiceError:  # meant for the whole stream: it ends with this status, and the caller comes again
@@ -267,23 +283,36 @@ class _Replies:
         except Exception:  # one bad item must not break the stream for all; its asker waits until its deadline
             log.exception("an item of a batch stream failed")
             return
-        if not isinstance(outcome, Awaitable):
-            self.ready.append(outcome)
-            self.changed.set()
-            return
-        reply = asyncio.ensure_future(outcome)
-        self.unfinished.add(reply)
-        if reply is not outcome:
-            self.own.add(reply)
-        reply.add_done_callback(self._finished)
+        if type(outcome) is Later:
+            self.owed += 1
+            outcome.give = self._given
+        elif isinstance(outcome, Awaitable):
+            self.owed += 1
+            self._await(outcome)
+        else:
+            self._add(outcome)
 
     def take(self) -> list[Any]:
         """A batch of what is ready, empty when nothing is."""
         batch, self.ready = self.ready[:MAX_BATCH_ITEMS], self.ready[MAX_BATCH_ITEMS:]
         return batch
 
+    def _add(self, reply: Any) -> None:
+        self.ready.append(reply)
+        self.changed.set()
+
+    def _given(self, reply: Any) -> None:
+        self.owed -= 1
+        self._add(reply)
+
+    def _await(self, outcome: Awaitable[Any]) -> None:
+        reply = asyncio.ensure_future(outcome)
+        if reply is not outcome:
+            self.own.add(reply)
+        reply.add_done_callback(self._finished)
+
     def _finished(self, reply: asyncio.Future[Any]) -> None:
-        self.unfinished.discard(reply)
+        self.owed -= 1
         self.own.discard(reply)
         if reply.cancelled():
             pass

@@ -9,7 +9,7 @@ from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc
 
 from chassis.client import connect
-from chassis.exchange import MAX_BATCH_ITEMS, MAX_ITEM_BYTES, BatchStream
+from chassis.exchange import MAX_BATCH_ITEMS, MAX_ITEM_BYTES, BatchStream, Later
 from chassis.failures import ResourceExhausted, Unavailable
 
 NAMES = [str(n) for n in range(600)]
@@ -271,6 +271,41 @@ async def test_a_future_given_as_reply_is_left_to_its_owner(guard, serve, stream
     await within(guard.left.wait())
     assert not committed.cancelled()
     committed.set_result(None)
+
+
+async def test_replies_given_later_come_in_any_order_in_one_batch_and_the_stream_ends_after_the_last(guard, stub):
+    """Fails if a Later is not counted as owed: the stream would end before its reply."""
+    later = {name: Later() for name in "abc"}
+    guard.answer = lambda item: later[item.screen.request_id]
+    call = stub.Exchange()
+    items = [pb.Item(item_id=n, screen=pb.Screen(request_id=name)) for n, name in enumerate("abc")]
+    await call.write(pb.ExchangeRequest(items=items))
+    await call.done_writing()
+    await within(_seen(guard, 3))
+    later["c"].give(reply(items[2]))
+    later["a"].give(reply(items[0]))
+    assert [r.item_id for r in (await within(call.read())).replies] == [2, 0]
+    later["b"].give(reply(items[1]))
+    assert [r.item_id for r in (await within(call.read())).replies] == [1]
+    assert await within(call.read()) is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_reply_that_is_given_after_its_call_has_ended_is_nobodys(guard, serve, stream_to, item):
+    later = Later()
+    guard.answer = lambda item: later
+    async with serve() as port:
+        stream = await stream_to(port)
+        asked = item("a")
+        stream.send(asked)
+        await within(_seen(guard, 1))
+    await within(guard.left.wait())
+    later.give(reply(asked))
+
+
+def test_a_reply_cannot_be_given_before_start_returns():
+    with pytest.raises(RuntimeError, match="return the reply itself"):
+        Later().give("early")
 
 
 async def test_a_draining_server_answers_what_it_has_begun(guard, serve, stream_to, item):
