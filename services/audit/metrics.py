@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ COMMIT_SECONDS = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0
 
 
 class AuditMetrics(Metrics):
-    """`group_committed` and `answered` count in the writer's thread; the rest is read when it is asked for."""
+    """`group_committed` and `answered` count as groups are committed; the rest is read when it is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +42,8 @@ class AuditMetrics(Metrics):
         self._groups.inc()
         self._group_entries.observe(len(entries))
         self._commit_seconds.observe(seconds)
-        for entry in entries:
-            self._entries.of(entry.kind.name).inc()
+        for kind, count in Counter([entry.kind for entry in entries]).items():
+            self._entries.of(kind.name).inc(count)
 
     def answered(self, answers: Sequence[Outcome | Exception]) -> None:
         for answer in answers:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring as quoted
 
-from services.audit.log.leaf import LeafEntry
 from services.audit.log.merkle import Tree
 from services.audit.log.note import SignedCheckpoint, b64
 from services.audit.records.fields import Opening
@@ -20,23 +20,20 @@ def tlog_proof(tree: Tree, index: int, signed: SignedCheckpoint) -> str:
     return "\n".join(lines) + "\n\n" + signed.note
 
 
-def receipt_of(
-    record_id: str, leaf: LeafEntry, openings: Mapping[str, Opening], proof: str, origin: str
-) -> dict[str, object]:
-    return {
-        "version": RECEIPT_VERSION,
-        "state": "DURABLE",
-        "environment": "DEVELOPMENT" if origin.startswith(DEVELOPMENT_PREFIX) else "PRODUCTION",
-        "request_id": record_id,
-        "leaf": b64(leaf.encode()),
-        "tlog_proof": proof,
-        "openings": {
-            name: {
-                "index": opening.index,
-                "count": opening.count,
-                "salt": b64(opening.salt),
-                "siblings": [b64(sibling) for sibling in opening.siblings],
-            }
-            for name, opening in openings.items()
-        },
-    }
+def receipt_text(record_id: str, leaf: bytes, openings: Mapping[str, Opening], proof: str, origin: str) -> str:
+    """RFC 8785 JSON, written as it stands: the names are in order, and base64 needs no escapes."""
+    environment = "DEVELOPMENT" if origin.startswith(DEVELOPMENT_PREFIX) else "PRODUCTION"
+    shown = ",".join([f'"{name}":{_opening(openings[name])}' for name in sorted(openings)])
+    return (
+        f'{{"environment":"{environment}","leaf":"{b64(leaf)}","openings":{{{shown}}},'
+        f'"request_id":{quoted(record_id)},"state":"DURABLE","tlog_proof":{quoted(proof)},"version":{RECEIPT_VERSION}}}'
+    )
+
+
+def _opening(opening: Opening) -> str:
+    siblings = _strings(opening.siblings)
+    return f'{{"count":{opening.count},"index":{opening.index},"salt":"{b64(opening.salt)}","siblings":[{siblings}]}}'
+
+
+def _strings(values: Iterable[bytes]) -> str:
+    return ",".join([f'"{b64(value)}"' for value in values])

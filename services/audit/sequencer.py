@@ -1,7 +1,7 @@
 """The sequencer: takes everything that waits, has it committed as one group, and answers. It never sleeps to gather.
 
-Ownership: the event loop owns the line of waiting items; one writer thread runs `Writer.commit`; one publisher
-thread writes tiles and checkpoint behind.
+Ownership: the event loop owns the line of waiting items and takes one group at a time through the writer's steps; one
+writer thread waits for the disk; one publisher thread writes tiles and checkpoint behind.
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
 from services.audit.records.planning import Control, Item, Presence, Reap
-from services.audit.writer import Writer
+from services.audit.writer import Durable, Writer
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+# A group within these is prepared on the loop: a few milliseconds at most.
+INLINE_ITEMS, INLINE_BYTES = 256, 256 * 1024
 _OWN_ITEM_BYTES = 64
 
 
@@ -33,11 +39,13 @@ class SequencerLimits:
     reap_seconds: float = 1.0
 
 
-@dataclass(frozen=True)
-class _Waiting:
+Done = Callable[[Outcome | Exception], None]
+
+
+class _Waiting(NamedTuple):
     item: Item
     size: int
-    answer: asyncio.Future[Outcome]
+    done: Done
 
 
 @dataclass
@@ -80,18 +88,23 @@ class Sequencer:
         """Returns once the item is durable. Raises AppendRefused, Busy or Unavailable."""
         if self._full:
             raise Busy(f"{len(self._line)} items wait")
-        return await self.enqueue(item)
+        return await self._enqueued(item)
 
-    def enqueue(self, item: Item) -> asyncio.Future[Outcome]:
-        """Puts the item in line, whose order is the log's. A stream asks for `room` before it takes more."""
-        size = _OWN_ITEM_BYTES if isinstance(item, Reap | Presence | Control) else item_size(item)
+    def _enqueued(self, item: Item) -> asyncio.Future[Outcome]:
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.enqueue(item, partial(_resolve, answer))
+        return answer
+
+    def enqueue(self, item: Item, done: Done, size: int | None = None) -> None:
+        """Puts the item in line, whose order is the log's; `done` is called on the loop once it is durable, or cannot
+        be. A stream asks for `room` before it takes more."""
         if self.failed.is_set() or self._stopping:
             raise Unavailable("audit is stopping" if self._stopping else "the journal cannot be written")
-        waiting = _Waiting(item, size, asyncio.get_running_loop().create_future())
-        self._line.append(waiting)
+        if size is None:
+            size = _OWN_ITEM_BYTES if isinstance(item, Reap | Presence | Control) else item_size(item)
+        self._line.append(_Waiting(item, size, done))
         self._line_bytes += size
         self._arrived.set()
-        return waiting.answer
 
     async def room(self) -> None:
         """Waits while the line is full. A stream's items are never turned away: their numbers may have no gap."""
@@ -121,38 +134,45 @@ class Sequencer:
         return group
 
     async def _commit_groups(self) -> None:
-        loop = asyncio.get_running_loop()
         while not self._stopping:
             await self._arrived.wait()
             self._arrived.clear()
             while group := self._take_group():
                 try:
-                    items = [waiting.item for waiting in group]
-                    answers = await loop.run_in_executor(self._commit_thread, self._writer.commit, items)
+                    answers = await self._committed(group)
                 except Exception:
                     log.exception("a group did not become durable; stopping")
                     self._fail([*group, *self._line])
                     return
                 self._deliver(group, answers)
+                await asyncio.sleep(0)  # these replies leave, and what has come meanwhile joins the next group
+
+    async def _committed(self, waiting: list[_Waiting]) -> list[Outcome | Exception]:
+        """What is small is prepared and settled here, where it costs no change of threads; only the disk is waited for
+        on the writer's. Large contents, and answers that are read back from the journal, would hold up the loop."""
+        items, writer = [each.item for each in waiting], self._writer
+        small = len(waiting) <= INLINE_ITEMS and sum([each.size for each in waiting]) <= INLINE_BYTES
+        group = writer.prepare(items) if small else await self._on_thread(writer.prepare, items)
+        durable = await self._on_thread(writer.make_durable, group) if group.entries else Durable([], 0.0)
+        if group.reads:
+            return await self._on_thread(writer.settle, group, durable)
+        return writer.settle(group, durable)
+
+    def _on_thread(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._commit_thread, work, *arguments)
 
     def _deliver(self, group: list[_Waiting], answers: list[Outcome | Exception]) -> None:
         self.counters.items += len(group)
         self.counters.groups += 1
         self._unpublished.set()
         for waiting, answer in zip(group, answers, strict=True):
-            if waiting.answer.done():  # the caller has gone; the entry stays
-                continue
-            if isinstance(answer, Exception):
-                waiting.answer.set_exception(answer)
-            else:
-                waiting.answer.set_result(answer)
+            _tell(waiting, answer)
 
     def _fail(self, waiting: list[_Waiting]) -> None:
         self.failed.set()
         self._line.clear()
         for each in waiting:
-            if not each.answer.done():
-                each.answer.set_exception(Unavailable("the journal cannot be written"))
+            _tell(each, Unavailable("the journal cannot be written"))
 
     async def _publish_behind(self) -> None:
         loop = asyncio.get_running_loop()
@@ -170,7 +190,7 @@ class Sequencer:
         while True:
             await asyncio.sleep(self._limits.reap_seconds)
             try:
-                await self.enqueue(Reap())
+                await self._enqueued(Reap())
             except Unavailable:
                 return
 
@@ -187,3 +207,19 @@ class Sequencer:
         self._publish_thread.shutdown()
         if not self.failed.is_set():
             await asyncio.to_thread(self._writer.stop)
+
+
+def _tell(waiting: _Waiting, answer: Outcome | Exception) -> None:
+    try:
+        waiting.done(answer)
+    except Exception:  # a bug in one answer: the others are durable too, and are told
+        log.exception("the answer to an item failed")
+
+
+def _resolve(answer: asyncio.Future[Outcome], outcome: Outcome | Exception) -> None:
+    if answer.done():  # the caller has gone; the entry stays
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -7,28 +7,26 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
-from chassis.exchange import answering
+from chassis.exchange import Later, answering
 from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
-from chassis.tracing import finished_span
+from chassis.tracing import carried
 from services.audit.records import entries as core
-from services.audit.records.planning import Presence
+from services.audit.records.planning import Item, Presence
 from services.audit.records.validity import is_id
-from services.audit.sequencer import Sequencer
+from services.audit.sequencer import Done, Sequencer
 from services.audit.translation import (
-    internal_reply,
     item_of,
     outcome_message,
-    receipt_text,
     record_message,
-    refusal_reply,
     reply_of,
     summary_message,
 )
@@ -72,13 +70,15 @@ class AuditServicer(rpc.AuditServiceServicer):
             nonlocal boot
             async for message in request_iterator:
                 if not boot:
-                    self._enqueue(Presence(_boot(message), opened=True))
+                    self._enqueue(Presence(_boot(message), opened=True), _nobody_waits)
                     boot = message.boot_id
                 await self._sequencer.room()
                 yield message
 
-        def start(item: pb.AppendItem) -> Awaitable[pb.AppendReply]:
-            return self._reply(item, self._enqueue(item_of(item, boot)))
+        def start(item: pb.AppendItem) -> Later:
+            later = Later()
+            self._enqueue(item_of(item, boot), partial(_answer, item, later, time.time_ns()), item.ByteSize())
+            return later
 
         def pack(replies: list[pb.AppendReply]) -> pb.AppendResponse:
             return pb.AppendResponse(replies=replies)
@@ -92,33 +92,15 @@ class AuditServicer(rpc.AuditServiceServicer):
 
     def _leave(self, boot: str) -> None:
         try:
-            self._sequencer.enqueue(Presence(boot, opened=False))
+            self._sequencer.enqueue(Presence(boot, opened=False), _nobody_waits)
         except core.Unavailable:  # stopping: after the restart no stream is open anyway
             log.info("the stream of boot %s closes with audit", boot)
 
-    def _enqueue(self, item: Any) -> asyncio.Future[core.Outcome]:
+    def _enqueue(self, item: Item, done: Done, size: int | None = None) -> None:
         try:
-            return self._sequencer.enqueue(item)
+            self._sequencer.enqueue(item, done, size)
         except core.Unavailable as problem:
             raise Unavailable(str(problem), reason="JOURNAL_FAILED", retry_after_seconds=RETRY_SECONDS) from None
-
-    async def _reply(self, item: pb.AppendItem, durable: asyncio.Future[core.Outcome]) -> pb.AppendReply:
-        started = time.time_ns()
-        try:
-            reply = reply_of(item.item_id, await durable)
-        except core.AppendRefused as refused:
-            reply = refusal_reply(item.item_id, refused)
-        except core.Unavailable:
-            # No answer: whether it is durable is not known. The gateway sends it again after audit's restart.
-            await asyncio.Event().wait()
-            raise
-        except Exception:
-            log.exception("the answer to an item failed")
-            reply = internal_reply(item.item_id)
-        if item.traceparent:
-            name = f"audit {item.WhichOneof('entry')}"
-            finished_span(name, item.traceparent, started, time.time_ns(), {"strongroom.sequence": item.sequence})
-        return reply
 
     async def RecordAct(self, request: pb.RecordActRequest, context: Context) -> pb.RecordActResponse:
         if not re.fullmatch("[A-Z][A-Z0-9_]{0,63}", request.action):
@@ -154,7 +136,7 @@ class AuditServicer(rpc.AuditServiceServicer):
                 f"the record is {summary.state}: only finished and refused requests have a receipt",
                 reason="NO_RECEIPT",
             )
-        return pb.GetReceiptResponse(receipt=receipt_text(receipt))
+        return pb.GetReceiptResponse(receipt=receipt)
 
     async def GetOutcome(self, request: pb.GetOutcomeRequest, context: Context) -> pb.GetOutcomeResponse:
         found = await asyncio.to_thread(self._writer.outcome, _record_id(request.record_id))
@@ -187,6 +169,19 @@ class AuditServicer(rpc.AuditServiceServicer):
         detail = json.dumps({"tenant": viewer.tenant, "view": "masked"}).encode()
         await self._act("audit", viewer.name, "RECORD_VIEWED", request.record_id, detail)
         return record_message(record)
+
+
+def _answer(item: pb.AppendItem, later: Later, started: int, outcome: core.Outcome | Exception) -> None:
+    if isinstance(outcome, core.Unavailable):
+        return  # whether it is durable is not known: the gateway sends it again after audit's restart
+    later.give(reply_of(item.item_id, outcome))
+    if place := carried(item.traceparent):
+        sequence = {"strongroom.sequence": item.sequence}
+        place.note(f"audit {item.WhichOneof('entry')}", started, time.time_ns(), sequence)
+
+
+def _nobody_waits(outcome: core.Outcome | Exception) -> None:
+    """Of an item whose answer nobody needs."""
 
 
 def _boot(message: pb.AppendRequest) -> str:

@@ -1,4 +1,5 @@
-"""The writer: commits one group at a time. Everything it owns is touched by its thread alone, or under its lock."""
+"""The writer: commits one group at a time. Whoever commits owns everything; others read under its lock, or what is
+durable."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from services.audit.journal.frame import Entry, FrameInvalid
 from services.audit.journal.journal import Cut, Journal, JournalLimits, open_directory
@@ -28,6 +30,8 @@ from services.audit.records.sealer import Sealer
 from services.audit.records.stored import StoredEntries
 from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
 from services.audit.sealing.keytree import KeyTree
+
+_WITH_RECEIPT = frozenset({Kind.END, Kind.REFUSED})
 
 
 class LogDiverged(Exception):
@@ -66,7 +70,7 @@ class FaultPoints:
 
 @dataclass(frozen=True)
 class Observer:
-    """Told, in the writer's thread, of every group with its seconds until durable, and of every group's answers."""
+    """Told, by whoever commits, of every group with its seconds until durable, and of every group's answers."""
 
     group_committed: Callable[[Sequence[Entry], float], None] = lambda entries, seconds: None
     answered: Callable[[Sequence[Outcome | Exception]], None] = lambda answers: None
@@ -76,6 +80,26 @@ class Observer:
 class WriterLimits:
     journal: JournalLimits = field(default_factory=JournalLimits)
     records: RecordLimits = field(default_factory=RecordLimits)
+
+
+class Group(NamedTuple):
+    """What is made durable together: a plan for each item, or why there is none, and the entries of all of them."""
+
+    plans: list[Plan | Exception]
+    entries: list[Entry]
+    frames: list[bytes]  # of the entries
+
+    @property
+    def reads(self) -> bool:
+        """Whether an answer is read back from the journal."""
+        return any(isinstance(plan, Plan) and plan.reads for plan in self.plans)
+
+
+class Durable(NamedTuple):
+    """Where each entry of a group is in the journal, and how long writing and syncing took."""
+
+    locations: list[int]
+    seconds: float
 
 
 class Writer:
@@ -155,29 +179,48 @@ class Writer:
             detail["cut"] = {"segment": cut.segment, "offset": cut.offset, "reason": cut.reason}
         if repaired:
             detail["repaired_tiles"] = list(repaired)
-        self.checkpoint = self._sign()
+        self._sign()
         self.commit([Control("started", detail)])
         self.publisher.publish(self.checkpoint)
 
-    def commit(self, group: Sequence[Item]) -> list[Outcome | Exception]:
-        """Appends the group with one fdatasync, extends the tree, signs one checkpoint, and answers every item.
+    def commit(self, items: Sequence[Item]) -> list[Outcome | Exception]:
+        """Appends the items as one group with one fdatasync, extends the tree, and answers every item.
 
         An item that is refused or unsound gets its exception as its answer. What this method itself raises means
         that durability is unknown: nothing of the group may be acknowledged, and the process has to end.
         """
+        group = self.prepare(items)
+        return self.settle(group, self.make_durable(group))
+
+    # The three steps of a commit, one group at a time. The second waits for the disk and holds no lock meanwhile.
+
+    def prepare(self, items: Sequence[Item]) -> Group:
         with self.lock:
-            plans = [self._plan(item) for item in group]
-            entries = [entry for plan in plans if isinstance(plan, Plan) for entry in plan.entries]
-            if entries:
-                self._keytree.flush()
-                self._faults.appending()
-                began = time.perf_counter()
-                locations = self.journal.append(entries)
-                self._observer.group_committed(entries, time.perf_counter() - began)
-                self._faults.synced()
-                self._settle(plans, locations)
-                self.checkpoint = self._sign()
-            answers = [self._answer(plan) for plan in plans]
+            plans = [self._plan(item) for item in items]
+        entries = [entry for plan in plans if isinstance(plan, Plan) for entry in plan.entries]
+        return Group(plans, entries, self.journal.encoded(entries))
+
+    def make_durable(self, group: Group) -> Durable:
+        if not group.entries:
+            return Durable([], 0.0)
+        self._keytree.flush()
+        self._faults.appending()
+        began = time.perf_counter()
+        locations = self.journal.append(group.frames)
+        seconds = time.perf_counter() - began
+        self._faults.synced()
+        return Durable(locations, seconds)
+
+    def settle(self, group: Group, durable: Durable) -> list[Outcome | Exception]:
+        locations, seconds = durable
+        if group.entries:
+            self._observer.group_committed(group.entries, seconds)
+        with self.lock:
+            self._extend(group.plans, locations)
+            # Nobody is given a checkpoint before the next END or REFUSED: until then none is signed.
+            if any(entry.kind in _WITH_RECEIPT for entry in group.entries):
+                self._sign()
+            answers = [self._answer(plan) for plan in group.plans]
         self._observer.answered(answers)
         return answers
 
@@ -187,7 +230,7 @@ class Writer:
         except AppendRefused as refused:
             return refused
 
-    def _settle(self, plans: Sequence[Plan | Exception], locations: Sequence[int]) -> None:
+    def _extend(self, plans: Sequence[Plan | Exception], locations: Sequence[int]) -> None:
         located = iter(locations)
         for plan in plans:
             if isinstance(plan, Exception):
@@ -196,18 +239,26 @@ class Writer:
                 location = next(located)
                 if entry.leaf:
                     self.tree.append(leaf_hash(entry.leaf))
-                    self.stored.add_leaf(location)
+                    self.stored.add_leaf(location, entry.leaf)
                 if plan.place:
                     self.recorder.boots.located(*plan.place, location)
 
-    def _sign(self) -> SignedCheckpoint:
-        return sign_checkpoint(self._keys.signer, self.tree.size, self.tree.root())
+    @property
+    def checkpoint(self) -> SignedCheckpoint:
+        """Of all that is durable. It is signed when it is asked for: nothing is signed before it is durable."""
+        with self.lock:
+            if self._checkpoint.size != self.tree.size:
+                self._sign()
+            return self._checkpoint
+
+    def _sign(self) -> None:
+        self._checkpoint = sign_checkpoint(self._keys.signer, self.tree.size, self.tree.root())
 
     def _answer(self, plan: Plan | Exception) -> Outcome | Exception:
         if isinstance(plan, Exception):
             return plan
         try:
-            return plan.answer(self.checkpoint)
+            return plan.answer(self._checkpoint)
         except Exception as error:
             return error
 
@@ -216,13 +267,13 @@ class Writer:
     def summaries(self, before: int | None, count: int) -> tuple[list[Summary], int | None]:
         with self.lock:
             durable = self.stored.leaf_count
-        return self.reader.listed(durable if before is None else min(before, durable), count)
+        return self.reader.listed(durable if before is None else min(before, durable), count, durable)
 
     def record(self, record_id: str) -> RecordView | None:
         span = self._span(record_id)
         return self.reader.view(span) if span else None
 
-    def receipt(self, record_id: str) -> tuple[Summary, dict[str, object] | None] | None:
+    def receipt(self, record_id: str) -> tuple[Summary, str | None] | None:
         """The record and its receipt against the newest checkpoint; no receipt while open, or of a rejection."""
         span = self._span(record_id)
         if span is None:
@@ -252,7 +303,7 @@ class Writer:
         with self.lock:
             durable = self.stored.leaf_count
             recent = self.recorder.recent.span(record_id)
-        return recent or self.reader.search(record_id, durable)
+        return recent.durable(durable) if recent else self.reader.search(record_id, durable)
 
     @property
     def verifier_key(self) -> str:

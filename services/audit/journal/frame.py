@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from services.audit.log.leaf import LEAF_BYTES, NO_HASH, Kind
 
@@ -15,6 +15,9 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 _PREFIX = struct.Struct(">4sIB")
 _POSITION = struct.Struct(">QQ")
 _CLEAR_LENGTH = struct.Struct(">H")
+_CLEAR_START = struct.Struct(">BBB")  # version, kind, length of the record id
+_NUMBER_AND_LENGTH = struct.Struct(">QB")  # a number, and the length of the short text behind it
+_KINDS = frozenset(Kind)
 FRAME_HEADER_BYTES = _PREFIX.size + 32
 
 
@@ -22,8 +25,10 @@ class FrameInvalid(Exception):
     """Bytes that are not a whole, canonical frame. The text says why and holds no content."""
 
 
-@dataclass(frozen=True)
-class ClearPart:
+# NamedTuples: as immutable as frozen dataclasses, and made at a third of the price, some of them for every entry.
+
+
+class ClearPart(NamedTuple):
     """What anyone who holds the journal may read of an entry without a key."""
 
     kind: Kind
@@ -37,27 +42,24 @@ class ClearPart:
     release_count: int = 0  # END only
 
     def encode(self) -> bytes:
-        parts = [
-            bytes((CLEAR_VERSION, self.kind)),
-            _short(self.record_id),
-            self.n.to_bytes(8, "big"),
-            _short(self.boot),
-            self.sequence.to_bytes(8, "big"),
-            _short(self.key_id),
-            self.accepted_leaf,
-        ]
-        if self.kind is Kind.END:
-            parts += [self.release_head, self.release_count.to_bytes(8, "big")]
-        return b"".join(parts)
-
-
-def _short(text: str) -> bytes:
-    data = text.encode("ascii")
-    return bytes((len(data),)) + data
+        kind, record_id, n, boot, sequence, key_id, accepted_leaf, release_head, release_count = self
+        record, gateway, key = record_id.encode("ascii"), boot.encode("ascii"), key_id.encode("ascii")
+        return b"".join(
+            (
+                _CLEAR_START.pack(CLEAR_VERSION, kind, len(record)),
+                record,
+                _NUMBER_AND_LENGTH.pack(n, len(gateway)),
+                gateway,
+                _NUMBER_AND_LENGTH.pack(sequence, len(key)),
+                key,
+                accepted_leaf,
+                release_head + release_count.to_bytes(8, "big") if kind is Kind.END else b"",
+            )
+        )
 
 
 def decode_clear(data: bytes) -> ClearPart:
-    if len(data) < 2 or data[0] != CLEAR_VERSION or data[1] not in set(Kind):
+    if len(data) < 2 or data[0] != CLEAR_VERSION or data[1] not in _KINDS:
         raise FrameInvalid("unknown clear part")
     kind, at = Kind(data[1]), 2
     record_id, at = _take_short(data, at)
@@ -84,8 +86,7 @@ def _take_short(data: bytes, at: int) -> tuple[str, int]:
         raise FrameInvalid("the clear part is not ASCII") from None
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What is to be journalled: the leaf (absent for RELEASE), the clear part and the ciphertext."""
 
     kind: Kind
@@ -98,8 +99,7 @@ class Entry:
         return sealed_hash(self.clear, self.ciphertext)
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """An entry in its place: `group` is the number of the first frame that was made durable together with it."""
 
     number: int
@@ -134,7 +134,7 @@ def decode_frame(data: bytes | memoryview, at: int) -> Frame:
     magic, length, kind_byte = _PREFIX.unpack_from(header)
     if magic != MAGIC:
         raise FrameInvalid("no frame begins here")
-    if kind_byte not in set(Kind) or length > MAX_FRAME_BYTES:
+    if kind_byte not in _KINDS or length > MAX_FRAME_BYTES:
         raise FrameInvalid("the frame header is not valid")
     start = at + FRAME_HEADER_BYTES
     body = bytes(data[start : start + length])

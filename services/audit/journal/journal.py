@@ -52,7 +52,7 @@ class JournalLimits:
 
 
 class Journal:
-    """One writer. Owned by the writer's thread, but `read` and `frames` may be called from any."""
+    """One writer. Owned by whoever commits, one group at a time, but `read` and `frames` may be called from any."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Journal:
         self._next_number = 0
         self._end = 0  # offset behind the last frame of the last segment
         self._allocated = 0
-        self._file = -1
+        self._file, self._identity = -1, (0, 0)  # of the last segment: descriptor; inode and device
         self._poisoned = False
         self.syncs = 0  # every fdatasync and fsync since start
         self.bytes_written = 0  # of frames
@@ -111,26 +111,29 @@ class Journal:
         if not self._segments:
             self._start_segment()
             return
-        self._file = os.open(self._segments[-1][1], os.O_RDWR)
+        self._open(self._segments[-1][1])
         os.ftruncate(self._file, self._end)
         self._fsync(self._file)
         self._allocated = self._end
 
-    def append(self, entries: Sequence[Entry]) -> list[int]:
-        """Makes the entries durable as one group and returns their locations. A failure poisons the journal."""
+    def encoded(self, entries: Sequence[Entry]) -> list[bytes]:
+        """The frames of the next group, for `append`: made apart, so that whoever waits for the disk only writes."""
+        group = self._next_number
+        return [encode_frame(group + offset, group, entry) for offset, entry in enumerate(entries)]
+
+    def append(self, frames: Sequence[bytes]) -> list[int]:
+        """Makes the frames durable as one group and returns their locations. A failure poisons the journal."""
         if self._poisoned:
             raise JournalPoisoned("the journal was poisoned by an earlier failure")
         self._poisoned = True
-        locations = self._write(entries)
+        locations = self._write(frames)
         self._sync(self._file)
         self.syncs += 1
         self._check_in_place()
         self._poisoned = False
         return locations
 
-    def _write(self, entries: Sequence[Entry]) -> list[int]:
-        group = self._next_number
-        frames = [encode_frame(group + offset, group, entry) for offset, entry in enumerate(entries)]
+    def _write(self, frames: Sequence[bytes]) -> list[int]:
         total = sum(map(len, frames))
         if self._end + total > self._limits.segment_bytes and self._next_number > self._segments[-1][0]:
             self._finish_segment()
@@ -142,13 +145,13 @@ class Journal:
             at += len(frame)
         _write_all(self._file, b"".join(frames), self._end)
         self.bytes_written += at - self._end
-        self._end, self._next_number = at, group + len(frames)
+        self._end, self._next_number = at, self._next_number + len(frames)
         return locations
 
     def _check_in_place(self) -> None:
         """A journal that was deleted or replaced under the writer would take bytes that nobody can find again."""
-        named, opened = os.stat(self._segments[-1][1]), os.fstat(self._file)
-        if (named.st_ino, named.st_dev) != (opened.st_ino, opened.st_dev):
+        named = os.stat(self._segments[-1][1])
+        if (named.st_ino, named.st_dev) != self._identity:
             raise JournalPoisoned(f"{self._segments[-1][1].name} was replaced while it was written")
 
     def _allocate(self, total: int) -> None:
@@ -174,9 +177,14 @@ class Journal:
         segment.create(path, self._origin, self._next_number, self._limits.chunk_bytes)
         self.syncs += segment.SYNCS_OF_CREATE
         self._segments.append((self._next_number, path))
-        self._file = os.open(path, os.O_RDWR)
+        self._open(path)
         self._allocated = os.fstat(self._file).st_size
         self._end = len(segment.encode_header(self._origin, self._next_number))
+
+    def _open(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR)
+        opened = os.fstat(self._file)
+        self._identity = (opened.st_ino, opened.st_dev)
 
     @property
     def next_number(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 LEAF_VERSION = 1
 LEAF_BYTES = 98
@@ -20,8 +20,7 @@ class Kind(IntEnum):
     CONTROL = 7
 
 
-@dataclass(frozen=True)
-class LeafEntry:
+class LeafEntry(NamedTuple):
     """header: salted, over the metadata. sealed: of the journal's bytes. content: root over the named fields."""
 
     kind: Kind
@@ -33,7 +32,10 @@ class LeafEntry:
         return bytes((LEAF_VERSION, self.kind)) + self.header + self.sealed + self.content
 
 
+_LEAF_KINDS = frozenset(Kind) - {Kind.RELEASE}
+
+
 def decode_leaf(data: bytes) -> LeafEntry:
-    if len(data) != LEAF_BYTES or data[0] != LEAF_VERSION or data[1] not in set(Kind) - {Kind.RELEASE}:
+    if len(data) != LEAF_BYTES or data[0] != LEAF_VERSION or data[1] not in _LEAF_KINDS:
         raise ValueError("not a leaf entry")
     return LeafEntry(Kind(data[1]), data[2:34], data[34:66], data[66:98])

@@ -21,7 +21,7 @@ class _Boot:
 
 
 class Boots:
-    """Owned by the writer's thread. `started` is audit's own start on the same clock as `now`."""
+    """Owned by whoever commits, one group at a time. `started` is audit's own start on the same clock as `now`."""
 
     def __init__(self, started: float) -> None:
         self._started = started

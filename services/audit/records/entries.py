@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from hashlib import sha256
+from typing import NamedTuple
 
 REQUEST_RECEIVED = "request_received"
 REQUEST_SENT = "request_sent"
@@ -133,8 +134,7 @@ class Unreadable:
 RequestItem = Accept | Refuse | Reject | Release | End | Unreadable
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Audit's word that the job with this digest may run until `expires_ms`."""
 
     job_digest: bytes
@@ -142,8 +142,7 @@ class Ticket:
     mac: bytes
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     accepted_leaf_hash: bytes
     tickets: tuple[Ticket, ...]
     log_origin: str
@@ -151,7 +150,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Refused:
-    receipt: dict[str, object]
+    receipt: str  # one JSON object
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Ended:
-    receipt: dict[str, object]
+    receipt: str  # one JSON object
 
 
 Outcome = Accepted | Refused | Recorded | Ended
@@ -219,38 +218,54 @@ class Unavailable(Exception):
     """Audit cannot make anything durable now."""
 
 
+_LENGTHS = [length.to_bytes(8, "big") for length in range(512)]
+
+
 def item_digest(item: RequestItem) -> bytes:
     """Tells a re-sent item from another one under the same sequence number. Kept in sealed payloads only."""
     parts = [type(item).__name__.encode()]
     for value in vars(item).values():
         _add_parts(value, parts)
-    return sha256(b"".join([len(part).to_bytes(8, "big") + part for part in parts])).digest()
+    words: list[bytes] = []
+    for part in parts:
+        length = len(part)
+        words += (_LENGTHS[length] if length < 512 else length.to_bytes(8, "big"), part)
+    return sha256(b"".join(words)).digest()
 
 
 def _add_parts(value: object, parts: list[bytes]) -> None:
-    if isinstance(value, bytes):
-        parts.append(value)
-    elif isinstance(value, Mapping):
-        parts.append(str(len(value)).encode())
-        for name in sorted(value):
-            parts.append(str(name).encode())
-            _add_parts(value[name], parts)
-    elif isinstance(value, tuple):
-        parts.append(str(len(value)).encode())
-        for each in value:
+    kind = type(value)
+    if kind is str:
+        parts.append(value.encode("utf-8", "surrogatepass"))  # type: ignore[attr-defined]
+    elif kind is bytes:
+        parts.append(value)  # type: ignore[arg-type]
+    elif kind is int:
+        parts.append(b"%d" % value)  # type: ignore[str-format]
+    elif kind is dict or isinstance(value, Mapping):
+        parts.append(b"%d" % len(value))  # type: ignore[arg-type]
+        for name in sorted(value):  # type: ignore[call-overload]
+            parts.append(name.encode())
+            _add_parts(value[name], parts)  # type: ignore[index]
+    elif kind is tuple:
+        parts.append(b"%d" % len(value))  # type: ignore[arg-type]
+        for each in value:  # type: ignore[attr-defined]
             _add_parts(each, parts)
     else:
-        parts.append(str(value).encode(errors="surrogatepass"))
+        parts.append(str(value).encode("utf-8", "surrogatepass"))
 
 
 def item_size(item: RequestItem | Act) -> int:
     """Characters and bytes of an item's texts and contents."""
     size = 0
     for value in vars(item).values():
-        if isinstance(value, str | bytes):
+        kind = type(value)
+        if kind is str or kind is bytes:
             size += len(value)
-        elif isinstance(value, Mapping):
-            size += sum(len(name) + (len(each) if isinstance(each, bytes) else 8) for name, each in value.items())
-        elif isinstance(value, tuple):
+        elif kind is dict or isinstance(value, Mapping):
+            for name, each in value.items():
+                size += len(name) + (len(each) if type(each) is bytes else 8)
+        elif kind is tuple:
             size += sum(map(len, value))
+        elif isinstance(value, str):
+            size += len(value)
     return size

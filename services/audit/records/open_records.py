@@ -6,18 +6,24 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
+
+from services.audit.records.fields import Salts
+from services.audit.sealing.payload import RecordCipher
 
 
-@dataclass
+@dataclass(slots=True)
 class OpenRecord:
-    """What END needs to know of a record: the seed and leaves of its request, and the head of its RELEASE chain."""
+    """What RELEASE and END need to know of a record: its key, the salts and leaves of its request, and the head of its
+    RELEASE chain."""
 
     record_id: str
     boot: str
     key_id: str
     accepted_leaf: bytes
     accepted_ms: int
-    seed: bytes
+    cipher: RecordCipher
+    salts: Salts
     leaves: Mapping[str, bytes]
     about: Mapping[str, object]  # the part of the header that every entry of the record repeats
     idempotency_key: bytes
@@ -34,12 +40,17 @@ def chained(head: bytes, sealed_hash: bytes) -> bytes:
     return sha256(b"\x02" + head + sealed_hash).digest()
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """The leaf indexes of a record's first and last leaf."""
 
     first: int
     last: int
+
+    def durable(self, leaves: int) -> Span | None:
+        """What of it lies below that number of leaves: a leaf is known here before it is durable."""
+        if self.first >= leaves:
+            return None
+        return self if self.last < leaves else Span(self.first, self.first)
 
 
 class RecentRecords:

@@ -20,7 +20,7 @@ class StoredOutcome:
     summary: Summary
     finish_reason: str
     fields: Mapping[str, bytes]
-    receipt: dict[str, object]
+    receipt: str  # one JSON object
 
 
 def fields_given(first: StoredEntry, last: StoredEntry) -> dict[str, bytes]:

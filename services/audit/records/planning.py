@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.audit.journal.frame import Entry
 from services.audit.log.note import SignedCheckpoint
@@ -35,13 +36,13 @@ Item = RequestItem | Act | Reap | Presence | Control
 Answer = Callable[[SignedCheckpoint], Outcome]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Entries to make durable, and the answer once they are. `place` is the boot and sequence they account for."""
 
     entries: Sequence[Entry]
     answer: Answer
     place: tuple[str, int] | None = None
+    reads: bool = False  # the answer is read back from the journal
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,11 @@ class Clock:
         return int(self.wall() * 1000)
 
 
+_RECORDED = Recorded()
+
+
 def recorded(_: SignedCheckpoint) -> Outcome:
-    return Recorded()
+    return _RECORDED
 
 
 def refusing(refused: AppendRefused) -> Answer:

@@ -1,7 +1,7 @@
 """The rules: turns each append item into journal entries and an answer, and keeps the state they are judged by.
 
-Owned by the writer's thread. `plan` changes the state at once; that is sound because nothing is answered before the
-group is durable, and a group that fails to become durable ends the process.
+Owned by whoever commits, one group at a time. `plan` changes the state at once; that is sound because nothing is
+answered before the group is durable, and a group that fails to become durable ends the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.audit.journal.frame import ClearPart, Entry
 from services.audit.log.leaf import Kind, decode_leaf
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint
-from services.audit.receipts import receipt_of, tlog_proof
+from services.audit.receipts import receipt_text, tlog_proof
 from services.audit.records import sealer as sealing
 from services.audit.records.acts import RememberedActs
 from services.audit.records.boots import Boots
@@ -42,7 +42,7 @@ from services.audit.records.entries import (
     Unreadable,
     item_digest,
 )
-from services.audit.records.fields import leaves_of, open_field
+from services.audit.records.fields import Content, Salts, leaves_of
 from services.audit.records.idempotency import Claim, IdempotencyKeys, claim_of
 from services.audit.records.open_records import OpenRecord, RecentRecords, chained
 from services.audit.records.planning import (
@@ -59,9 +59,10 @@ from services.audit.records.planning import (
 )
 from services.audit.records.scribe import Scribe
 from services.audit.records.sealer import Draft, Sealer, with_prefix
-from services.audit.records.ticket import ticket_mac
+from services.audit.records.ticket import TicketKey
 from services.audit.records.validity import check, check_place
 from services.audit.sealing.keytree import KeyTree, SubjectKey
+from services.audit.sealing.payload import RecordCipher
 from services.audit.sealing.provider import KeyUnusable
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Recorder:
         self._origin, self._keys, self._tree, self._sealer = origin, keys, tree, sealer
         self.recent = RecentRecords(limits.recent_records)
         self.scribe = Scribe(keys, sealer, clock, self.recent)
-        self._ticket_key, self._clock, self._limits = ticket_key, clock, limits
+        self._tickets, self._clock, self._limits = TicketKey(ticket_key, origin), clock, limits
         self._answer_again = answer_again
         self.boots = Boots(clock.monotonic())
         self.open: dict[str, OpenRecord] = {}
@@ -107,7 +108,7 @@ class Recorder:
         check_place(item.boot, item.sequence)
         expected = self.boots.next(item.boot)
         if item.sequence < expected:
-            return Plan([], partial(self._answer_again, item))
+            return Plan([], partial(self._answer_again, item), reads=True)
         if item.sequence != expected:
             raise AppendRefused(Refusal.SEQUENCE_GAP, detail=f"expected {expected}", expected=expected)
         try:
@@ -150,9 +151,14 @@ class Recorder:
                 detail=f"at most {self._limits.open_records}",
                 retry_after_seconds=self._departures.seconds_until_room(),
             )
-        key, about = self.scribe.subject(item), self.scribe.about(item)
+        key = self.scribe.subject(item)
+        cipher, about = RecordCipher(key.key, item.record_id), self.scribe.about(item, key)
         header = {"deadline_ms": item.deadline_ms, "job_digests": [digest.hex() for digest in item.job_digests]}
-        entry, seed, leaves = self._opening_entry(item, Kind.ACCEPTED, key, {**about, **header}, claim)
+        salts = self._sealer.new_salts()
+        leaves = leaves_of(salts, item.fields)
+        draft = self._opening_draft(item, Kind.ACCEPTED, key, {**about, **header}, salts, Content(leaves), claim)
+        entry = self.scribe.leaf(cipher, draft)
+        self._keep(claim, item)
         accepted = leaf_hash(entry.leaf)
         self.open[item.record_id] = OpenRecord(
             record_id=item.record_id,
@@ -160,7 +166,8 @@ class Recorder:
             key_id=key.key_id,
             accepted_leaf=accepted,
             accepted_ms=self._clock.now_ms(),
-            seed=seed,
+            cipher=cipher,
+            salts=salts,
             leaves=leaves,
             about=about,
             idempotency_key=claim.key if claim else b"",
@@ -173,31 +180,35 @@ class Recorder:
         return Accepted(accepted_leaf, tuple(self._ticket(item, digest) for digest in item.job_digests), self._origin)
 
     def _ticket(self, item: Accept, digest: bytes) -> Ticket:
-        mac = ticket_mac(self._ticket_key, self._origin, item.record_id, item.deadline_ms, digest)
-        return Ticket(digest, item.deadline_ms, mac)
+        return Ticket(digest, item.deadline_ms, self._tickets.mac(item.record_id, item.deadline_ms, digest))
 
     def _refuse(self, item: Refuse) -> tuple[Entry, Answer]:
         self._must_be_new(item.record_id)
         claim = self._claimed(item)
-        index = self.scribe.next_leaf
-        header = {**self.scribe.about(item), "rule": item.rule}
-        entry, seed, leaves = self._opening_entry(item, Kind.REFUSED, self.scribe.subject(item), header, claim)
-        return entry, partial(self.receipt, item.record_id, index, entry.leaf, seed, leaves)
+        index, key = self.scribe.next_leaf, self.scribe.subject(item)
+        header = {**self.scribe.about(item, key), "rule": item.rule}
+        salts = self._sealer.new_salts()
+        content = Content(leaves_of(salts, item.fields))
+        draft = self._opening_draft(item, Kind.REFUSED, key, header, salts, content, claim)
+        entry = self.scribe.leaf(RecordCipher(key.key, item.record_id), draft)
+        self._keep(claim, item)
+        return entry, partial(self.receipt, item.record_id, index, entry.leaf, salts, content)
 
-    def _opening_entry(
-        self, item: Accept | Refuse, kind: Kind, key: SubjectKey, header: Mapping[str, object], claim: Claim | None
-    ) -> tuple[Entry, bytes, dict[str, bytes]]:
-        seed = self._sealer.new_seed()
-        leaves = leaves_of(seed, item.fields)
+    def _opening_draft(
+        self,
+        item: Accept | Refuse,
+        kind: Kind,
+        key: SubjectKey,
+        header: Mapping[str, object],
+        salts: Salts,
+        content: Content,
+        claim: Claim | None,
+    ) -> Draft:
         parts = {**with_prefix(sealing.FIELD, item.fields), sealing.ITEM: item_digest(item)}
         if claim:
             parts |= {sealing.IDEMPOTENCY_KEY: claim.key, sealing.IDEMPOTENCY_REQUEST: claim.request}
         clear = ClearPart(kind, item.record_id, 0, item.boot, item.sequence, key.key_id)
-        draft = Draft(clear=clear, seed=seed, header=self.scribe.timed(header), leaves=leaves, parts=parts)
-        entry = self.scribe.leaf(key, draft)
-        if claim:
-            self.idempotency.claim(item.tenant, claim, item.record_id, self._clock.now_ms())
-        return entry, seed, leaves
+        return Draft(clear, salts, self.scribe.timed(header), content, parts)
 
     def _must_be_new(self, record_id: str) -> None:
         if record_id in self.recent:
@@ -216,6 +227,10 @@ class Recorder:
             room = self.idempotency.seconds_until_room(item.tenant, now)
             raise AppendRefused(Refusal.IDEMPOTENCY_KEYS_FULL, retry_after_seconds=room)
         return claim
+
+    def _keep(self, claim: Claim | None, item: Accept | Refuse) -> None:
+        if claim:
+            self.idempotency.claim(item.tenant, claim, item.record_id, self._clock.now_ms())
 
     # --- entries of an open record -------------------------------------------------------------------------------
 
@@ -236,7 +251,7 @@ class Recorder:
         clear = ClearPart(Kind.RELEASE, item.record_id, item.n, *place, record.key_id, record.accepted_leaf)
         time = self._clock.now_ms().to_bytes(8, "big")
         parts = {sealing.BODY: item.body, sealing.TIME: time, sealing.ITEM: item_digest(item)}
-        entry = self._sealer.release(self._keys.by_id(record.key_id), clear, parts)
+        entry = self._sealer.release(record.cipher, clear, parts)
         record.releases, record.head = item.n + 1, chained(record.head, entry.sealed_hash)
         return entry
 
@@ -246,17 +261,19 @@ class Recorder:
             raise AppendRefused(Refusal.RELEASE_OUT_OF_ORDER, detail=f"the record has {record.releases} releases")
         index = self.scribe.next_leaf
         header = {"end": item.end, "reason": item.reason, "finish_reason": item.finish_reason, "usage": item.usage}
-        leaves = {**record.leaves, **leaves_of(record.seed, item.fields)}
+        leaves = {**record.leaves, **leaves_of(record.salts, item.fields)}
+        content = Content(leaves)
         parts = {**with_prefix(sealing.FIELD, item.fields), sealing.ITEM: item_digest(item)}
-        entry = self._end_entry(record, item.end, header, leaves, parts, (item.boot, item.sequence))
-        return entry, partial(self.receipt, item.record_id, index, entry.leaf, record.seed, leaves)
+        parts |= with_prefix(sealing.LEAF, leaves)
+        entry = self._end_entry(record, item.end, header, content, parts, (item.boot, item.sequence))
+        return entry, partial(self.receipt, item.record_id, index, entry.leaf, record.salts, content)
 
     def _end_entry(
         self,
         record: OpenRecord,
         end: Ending,
         header: Mapping[str, object],
-        leaves: Mapping[str, bytes],
+        content: Content,
         parts: Mapping[str, bytes],
         place: tuple[str, int],
     ) -> Entry:
@@ -270,14 +287,8 @@ class Recorder:
             record.head,
             record.releases,
         )
-        draft = Draft(
-            clear=clear,
-            seed=record.seed,
-            header=self.scribe.timed({"accepted_ms": record.accepted_ms, **record.about, **header}),
-            leaves=leaves,
-            parts={**parts, **with_prefix(sealing.LEAF, leaves)},
-        )
-        entry = self.scribe.leaf(self._keys.by_id(record.key_id), draft)
+        metadata = self.scribe.timed({"accepted_ms": record.accepted_ms, **record.about, **header})
+        entry = self.scribe.leaf(record.cipher, Draft(clear, record.salts, metadata, content, parts))
         self._note_ended(1)
         del self.open[record.record_id]
         if record.idempotency_key and end not in BINDING_ENDS and record.releases == 0:
@@ -293,15 +304,14 @@ class Recorder:
         record_id: str,
         index: int,
         leaf: bytes,
-        seed: bytes,
-        leaves: Mapping[str, bytes],
+        salts: Salts,
+        content: Content,
         signed: SignedCheckpoint,
     ) -> Outcome:
-        shown = [name for name in (REQUEST_RECEIVED, ANSWER_RELEASED) if name in leaves]
-        openings = {name: open_field(seed, leaves, name) for name in shown}
-        entry = decode_leaf(leaf)
-        receipt = receipt_of(record_id, entry, openings, tlog_proof(self._tree, index, signed), self._origin)
-        return Refused(receipt) if entry.kind is Kind.REFUSED else Ended(receipt)
+        shown = [name for name in (REQUEST_RECEIVED, ANSWER_RELEASED) if name in content]
+        openings = {name: content.opening(name, salts) for name in shown}
+        receipt = receipt_text(record_id, leaf, openings, tlog_proof(self._tree, index, signed), self._origin)
+        return Refused(receipt) if decode_leaf(leaf).kind is Kind.REFUSED else Ended(receipt)
 
     # --- entries of audit itself ---------------------------------------------------------------------------------
 
@@ -326,6 +336,13 @@ class Recorder:
         lost = {boot for boot in boots if self.boots.absent_for(boot, now) >= self._limits.gateway_lost_seconds}
         header = {"end": Ending.FAILED, "reason": GATEWAY_LOST, "finish_reason": "", "usage": {}}
         return [
-            self._end_entry(record, Ending.FAILED, header, record.leaves, {}, ("", 0))
+            self._end_entry(
+                record,
+                Ending.FAILED,
+                header,
+                Content(record.leaves),
+                with_prefix(sealing.LEAF, record.leaves),
+                ("", 0),
+            )
             for record in [record for record in self.open.values() if record.boot in lost]
         ]

@@ -11,11 +11,12 @@ from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.records import sealer
 from services.audit.records.acts import REMEMBERED_ACTS
 from services.audit.records.entries import BINDING_ENDS
-from services.audit.records.fields import leaves_of
+from services.audit.records.fields import Salts, leaves_of
 from services.audit.records.idempotency import WINDOW_MS, Claim
 from services.audit.records.open_records import OpenRecord, chained
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
+from services.audit.sealing.payload import RecordCipher
 
 _ABOUT = ("tenant", "caller", "subject", "model", "trace_id")
 
@@ -51,7 +52,7 @@ class Replay:
             elif clear.kind is Kind.ACT:
                 self._acts.append(self._tree.size)
             self._tree.append(leaf_hash(entry.leaf))
-            self._stored.add_leaf(location)
+            self._stored.add_leaf(location, entry.leaf)
         elif clear.record_id in self._open:
             opened = self._open[clear.record_id]
             opened.releases, opened.head = clear.n + 1, chained(opened.head, entry.sealed_hash)
@@ -60,7 +61,9 @@ class Replay:
         self._recorder.scribe.next_leaf = self._tree.size
         for opened in self._open.values():
             durable = self._stored.leaf(opened.leaf_index)
-            self._recorder.open[durable.clear.record_id] = _open_record(durable, opened)
+            self._recorder.open[durable.clear.record_id] = _open_record(
+                durable, opened, self._stored.cipher_of(durable)
+            )
         self._recorder.boots.forget_oldest({record.boot for record in self._recorder.open.values()})
         for index in self._acts:
             header = self._stored.leaf(index).header
@@ -89,16 +92,17 @@ class Replay:
             self._recorder.idempotency.claim(tenant, claim, durable.clear.record_id, durable.time_ms)
 
 
-def _open_record(durable: StoredEntry, opened: _Opened) -> OpenRecord:
-    seed = durable.parts[sealer.SEED]
+def _open_record(durable: StoredEntry, opened: _Opened, cipher: RecordCipher) -> OpenRecord:
+    salts = Salts(durable.parts[sealer.SEED])
     return OpenRecord(
         record_id=durable.clear.record_id,
         boot=durable.clear.boot,
         key_id=durable.clear.key_id,
         accepted_leaf=leaf_hash(durable.entry.leaf),
         accepted_ms=durable.time_ms,
-        seed=seed,
-        leaves=leaves_of(seed, durable.fields),
+        cipher=cipher,
+        salts=salts,
+        leaves=leaves_of(salts, durable.fields),
         about={name: durable.header[name] for name in _ABOUT},
         idempotency_key=durable.parts.get(sealer.IDEMPOTENCY_KEY, b""),
         releases=opened.releases,

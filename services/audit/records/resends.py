@@ -18,7 +18,7 @@ from services.audit.records.entries import (
     RequestItem,
     item_digest,
 )
-from services.audit.records.fields import leaves_of
+from services.audit.records.fields import Content, Salts, leaves_of
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
 
@@ -43,9 +43,9 @@ def answer_again(recorder: Recorder, stored: StoredEntries, item: RequestItem, s
 
 
 def receipt_of_stored(recorder: Recorder, index: int, durable: StoredEntry, signed: SignedCheckpoint) -> Outcome:
-    seed = durable.parts[sealer.SEED]
-    leaves = durable.leaves if durable.clear.kind is Kind.END else leaves_of(seed, durable.fields)
-    return recorder.receipt(durable.clear.record_id, index, durable.entry.leaf, seed, leaves, signed)
+    salts = Salts(durable.parts[sealer.SEED])
+    leaves = durable.leaves if durable.clear.kind is Kind.END else leaves_of(salts, durable.fields)
+    return recorder.receipt(durable.clear.record_id, index, durable.entry.leaf, salts, Content(leaves), signed)
 
 
 def _refusal_of(durable: StoredEntry) -> AppendRefused:

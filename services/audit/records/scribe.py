@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chassis.canonical import canonical
 from services.audit.journal.frame import ClearPart, Entry
 from services.audit.log.leaf import Kind
 from services.audit.records import sealer as sealing
 from services.audit.records.entries import Accept, Act, AppendRefused, Refuse, Reject, RequestItem, item_digest
-from services.audit.records.fields import canonical
+from services.audit.records.fields import Content
 from services.audit.records.open_records import RecentRecords
 from services.audit.records.planning import Clock
 from services.audit.records.sealer import Draft, Sealer
 from services.audit.records.validity import is_id
 from services.audit.sealing.keytree import KeyTree, SubjectKey
+from services.audit.sealing.payload import RecordCipher
 
 # The log's own entries (ACT, CONTROL) are sealed under a tenant that no caller can have: its name is empty.
 LOG_TENANT, LOG_SUBJECT = "", "log"
+_NO_FIELDS = Content({})
 
 
 class Scribe:
@@ -24,21 +27,29 @@ class Scribe:
         self._keys, self._sealer, self._clock, self._recent = keys, sealer, clock, recent
         self.next_leaf = 0  # the index that the next leaf will have
 
-    def leaf(self, key: SubjectKey, draft: Draft) -> Entry:
-        entry = self._sealer.entry(key, draft)
-        if draft.clear.record_id and draft.clear.kind is not Kind.CONTROL:
-            self._recent.add(draft.clear.record_id, self.next_leaf)
+    def leaf(self, cipher: RecordCipher, draft: Draft) -> Entry:
+        entry = self._sealer.entry(cipher, draft)
+        clear = draft.clear
+        if clear.record_id and clear.kind is not Kind.CONTROL:
+            self._recent.add(clear.record_id, self.next_leaf)
         self.next_leaf += 1
         return entry
+
+    def _alone(
+        self, key: SubjectKey, clear: ClearPart, header: Mapping[str, object], parts: Mapping[str, bytes]
+    ) -> Entry:
+        """An entry without fields, with a seed of its own."""
+        cipher = RecordCipher(key.key, clear.record_id)
+        return self.leaf(cipher, Draft(clear, self._sealer.new_salts(), self.timed(header), _NO_FIELDS, parts))
 
     def subject(self, item: Accept | Refuse | Reject) -> SubjectKey:
         return self._keys.subject(item.tenant, item.subject or item.caller)
 
-    def about(self, item: Accept | Refuse | Reject) -> dict[str, object]:
+    def about(self, item: Accept | Refuse | Reject, key: SubjectKey) -> dict[str, object]:
         return {
             "tenant": item.tenant,
             "caller": item.caller,
-            "subject": self._keys.pseudonym(item.tenant, item.subject or item.caller),
+            "subject": key.pseudonym,
             "model": "" if isinstance(item, Reject) else item.model,
             "trace_id": item.trace_id,
         }
@@ -49,7 +60,7 @@ class Scribe:
     def control(self, event: str, detail: Mapping[str, object]) -> Entry:
         key = self._keys.subject(LOG_TENANT, LOG_SUBJECT)
         clear = ClearPart(Kind.CONTROL, "", self.next_leaf, "", 0, key.key_id)
-        return self.leaf(key, Draft(clear=clear, header=self.timed({"event": event, **detail}), leaves={}, parts={}))
+        return self._alone(key, clear, {"event": event, **detail}, {})
 
     def act(self, item: Act) -> Entry:
         key = self._keys.subject(LOG_TENANT, LOG_SUBJECT)
@@ -60,8 +71,7 @@ class Scribe:
             "action": item.action,
             "target": item.target,
         }
-        draft = Draft(clear=clear, header=self.timed(header), leaves={}, parts={sealing.DETAIL: item.detail})
-        return self.leaf(key, draft)
+        return self._alone(key, clear, header, {sealing.DETAIL: item.detail})
 
     def refused_append(self, item: RequestItem, refused: AppendRefused) -> Entry:
         """Accounts for the sequence number of an item that is not appended, so that none is ever missing."""
@@ -79,14 +89,12 @@ class Scribe:
         record_id = item.record_id if is_id(item.record_id) else ""
         clear = ClearPart(Kind.CONTROL, record_id, self.next_leaf, item.boot, item.sequence, key.key_id)
         header = {"event": "refused append", "item": type(item).__name__, **refusal}
-        return self.leaf(key, Draft(clear=clear, header=self.timed(header), leaves={}, parts=parts))
+        return self._alone(key, clear, header, parts)
 
     def reject(
         self, item: Accept | Refuse | Reject, reason: str, about: Mapping[str, object], parts: Mapping[str, bytes]
     ) -> Entry:
         key = self.subject(item)
         clear = ClearPart(Kind.REJECTED, item.record_id, 0, item.boot, item.sequence, key.key_id)
-        header = self.timed({**self.about(item), "reason": reason, **about})
-        return self.leaf(
-            key, Draft(clear=clear, header=header, leaves={}, parts={sealing.ITEM: item_digest(item), **parts})
-        )
+        header = {**self.about(item, key), "reason": reason, **about}
+        return self._alone(key, clear, header, {sealing.ITEM: item_digest(item), **parts})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from chassis.canonical import canonical
 from services.audit.journal.frame import ClearPart, Entry, sealed_hash
 from services.audit.log.leaf import Kind, LeafEntry
-from services.audit.records.fields import SEED_BYTES, canonical, content_root, header_hash
-from services.audit.sealing.keytree import SubjectKey
-from services.audit.sealing.payload import NONCE_RANDOM_BYTES, seal
+from services.audit.records.fields import SEED_BYTES, Content, Salts, header_hash
+from services.audit.sealing.payload import NONCE_RANDOM_BYTES, RecordCipher, nonce_for
 
 HEADER, SEED, BODY, TIME, DETAIL = "header", "seed", "body", "time", "detail"
 ITEM, REFUSAL = "item", "refusal"
@@ -18,14 +18,13 @@ FIELD, LEAF = "field/", "leaf/"
 IDEMPOTENCY_KEY, IDEMPOTENCY_REQUEST = "idempotency_key", "idempotency_request"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """An entry before it is sealed. `leaves` are all fields the leaf commits to."""
+class Draft(NamedTuple):
+    """An entry before it is sealed. `content` is over all fields the leaf commits to."""
 
     clear: ClearPart
-    seed: bytes = b""
+    salts: Salts
     header: Mapping[str, object]
-    leaves: Mapping[str, bytes]
+    content: Content
     parts: Mapping[str, bytes]
 
 
@@ -33,28 +32,29 @@ class Sealer:
     def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
         self._random = random
 
-    def new_seed(self) -> bytes:
-        return self._random(SEED_BYTES)
+    def new_salts(self) -> Salts:
+        return Salts(self._random(SEED_BYTES))
 
-    def release(self, key: SubjectKey, clear: ClearPart, parts: Mapping[str, bytes]) -> Entry:
+    def release(self, cipher: RecordCipher, clear: ClearPart, parts: Mapping[str, bytes]) -> Entry:
         """A RELEASE has no leaf: END commits to the chain of them."""
-        ciphertext = seal(key.key, clear, parts, self._random(NONCE_RANDOM_BYTES))
-        return Entry(Kind.RELEASE, b"", clear.encode(), ciphertext)
+        encoded = clear.encode()
+        return Entry(Kind.RELEASE, b"", encoded, self._sealed(cipher, clear, encoded, parts))
 
-    def entry(self, key: SubjectKey, draft: Draft) -> Entry:
-        kind = draft.clear.kind
-        seed = draft.seed or self.new_seed()
-        header = canonical(draft.header)
-        parts = {HEADER: header, SEED: seed, **draft.parts}
-        ciphertext = seal(key.key, draft.clear, parts, self._random(NONCE_RANDOM_BYTES))
-        clear = draft.clear.encode()
+    def entry(self, cipher: RecordCipher, draft: Draft) -> Entry:
+        clear, salts, header, content, more = draft
+        metadata = canonical(header)
+        encoded = clear.encode()
+        ciphertext = self._sealed(cipher, clear, encoded, {HEADER: metadata, SEED: salts.seed, **more})
         leaf = LeafEntry(
-            kind,
-            header=header_hash(seed, kind.name, header),
-            sealed=sealed_hash(clear, ciphertext),
-            content=content_root(draft.leaves),
+            clear.kind,
+            header=header_hash(salts, clear.kind.name, metadata),
+            sealed=sealed_hash(encoded, ciphertext),
+            content=content.root,
         )
-        return Entry(kind, leaf.encode(), clear, ciphertext)
+        return Entry(clear.kind, leaf.encode(), encoded, ciphertext)
+
+    def _sealed(self, cipher: RecordCipher, clear: ClearPart, encoded: bytes, parts: Mapping[str, bytes]) -> bytes:
+        return cipher.seal(nonce_for(clear.kind, clear.n, self._random(NONCE_RANDOM_BYTES)), encoded, parts)
 
 
 def with_prefix(prefix: str, values: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from services.audit.journal.journal import Journal
 from services.audit.records import sealer
 from services.audit.records.sealer import without_prefix
 from services.audit.sealing.keytree import KeyTree
-from services.audit.sealing.payload import unseal
+from services.audit.sealing.payload import RecordCipher
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,18 @@ class StoredEntry:
         return without_prefix(sealer.LEAF, self.parts)
 
 
+RECENT_LEAVES = 4096  # kept in memory for the publisher, which soon asks for each of them; 98 bytes each
+
+
 class StoredEntries:
     def __init__(self, journal: Journal, keys: KeyTree) -> None:
         self._journal, self._keys = journal, keys
         self._leaf_locations = array("Q")
+        self._recent: list[tuple[int, bytes]] = [(-1, b"")] * RECENT_LEAVES  # at index modulo their number
 
-    def add_leaf(self, location: int) -> None:
+    def add_leaf(self, location: int, leaf: bytes) -> None:
+        index = len(self._leaf_locations)
+        self._recent[index % RECENT_LEAVES] = (index, leaf)
         self._leaf_locations.append(location)
 
     @property
@@ -68,7 +74,9 @@ class StoredEntries:
         return decode_clear(self._journal.read(self._leaf_locations[leaf_index]).entry.clear)
 
     def leaf_bytes(self, index: int) -> bytes:
-        return self._journal.read(self._leaf_locations[index]).entry.leaf
+        """From any thread: one look, as the next leaf may take the place at any time."""
+        held, leaf = self._recent[index % RECENT_LEAVES]
+        return leaf if held == index else self._journal.read(self._leaf_locations[index]).entry.leaf
 
     def leaf(self, index: int) -> StoredEntry:
         return self.at(self._leaf_locations[index])
@@ -83,7 +91,13 @@ class StoredEntries:
             if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
                 yield location, self._opened(frame.entry)
 
+    def cipher_of(self, stored: StoredEntry) -> RecordCipher:
+        """Of the record that the entry belongs to."""
+        return self._cipher(stored.clear)
+
+    def _cipher(self, clear: ClearPart) -> RecordCipher:
+        return RecordCipher(self._keys.by_id(clear.key_id).key, clear.record_id)
+
     def _opened(self, entry: Entry) -> StoredEntry:
         clear = decode_clear(entry.clear)
-        key = self._keys.by_id(clear.key_id).key
-        return StoredEntry(entry, clear, unseal(key, clear.record_id, entry.clear, entry.ciphertext))
+        return StoredEntry(entry, clear, self._cipher(clear).unseal(entry.clear, entry.ciphertext))

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from chassis.canonical import canonical
 from services.audit.journal.frame import decode_clear
 from services.audit.journal.journal import Journal
 from services.audit.log.leaf import Kind
 from services.audit.records import sealer
 from services.audit.records.entries import ANSWER_GENERATED, PARAMETERS, REQUEST_RECEIVED
-from services.audit.records.fields import canonical
 from services.audit.records.open_records import Span
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
@@ -125,17 +125,21 @@ class RecordReader:
                 found = Span(found.first if found else index, index)
         return found
 
-    def listed(self, before: int, count: int) -> tuple[list[Summary], int | None]:
-        """Up to `count` records whose last leaf is below `before`, newest first, and where to go on."""
+    def listed(self, before: int, count: int, durable: int) -> tuple[list[Summary], int | None]:
+        """Up to `count` records whose last leaf is below `before`, newest first, and where to go on. Of a record that
+        is open the last one is its first; one whose END is not `durable` yet is open."""
         summaries: list[Summary] = []
         index = before
         while index and len(summaries) < count:
             index -= 1
             clear = self._stored.clear(index)
-            is_open = clear.kind is Kind.ACCEPTED and clear.record_id in self._recorder.open
-            if clear.kind in _CLOSING or is_open:
+            if clear.kind in _CLOSING or (clear.kind is Kind.ACCEPTED and self._is_open(clear.record_id, durable)):
                 summaries.append(summary_of(self._stored.leaf(index), index))
         return summaries, index or None
+
+    def _is_open(self, record_id: str, durable: int) -> bool:
+        span = self._recorder.recent.span(record_id)
+        return record_id in self._recorder.open or (span is not None and span.last >= durable)
 
     def view(self, span: Span) -> RecordView:
         first, last = self._stored.leaf(span.first), self._stored.leaf(span.last)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import hmac
+from services.audit.sealing.mac import Mac
 
-_NO_SALT = bytes(32)
+_EXTRACT = Mac(bytes(32))
 
 
-def derive(key: bytes, info: bytes) -> bytes:
-    """32 bytes that belong to `info` alone."""
-    extracted = hmac.digest(_NO_SALT, key, "sha256")
-    return hmac.digest(extracted, info + b"\x01", "sha256")
+class Derivation:
+    """The keys that come of one key."""
+
+    __slots__ = ("_expand",)
+
+    def __init__(self, key: bytes) -> None:
+        self._expand = Mac(_EXTRACT.of(key))
+
+    def key(self, info: bytes) -> bytes:
+        """32 bytes that belong to `info` alone."""
+        return self._expand.of(info + b"\x01")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.audit.journal.journal import open_directory
 from services.audit.journal.segment import fsync_directory
+from services.audit.sealing.mac import Mac
 from services.audit.sealing.provider import KEY_BYTES, KeyProvider, KeyUnusable, unwrap, wrap
 
 TABLE = "subjects.jsonl"
+# Subjects whose key is found without an HMAC over their names; longer names are not kept. Erasing one clears this.
+REMEMBERED_SUBJECTS, REMEMBERED_LENGTH = 1024, 512
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,13 @@ class SubjectKey:
 class _Tenant:
     folder: Path
     cipher: AESGCM
+    key_unsaved: dict[str, object] | None = None  # the content of tenant.json, until it is written
     unsaved: list[str] = field(default_factory=list)
 
 
 class KeyTree:
-    """Owned by the writer's thread. A new key is durable once `flush` returns, before any frame that uses it."""
+    """Owned by whoever commits, one group at a time. A new key is durable once `flush` returns, before any frame that
+    uses it."""
 
     def __init__(
         self, directory: Path, provider: KeyProvider, *, new: bool, random: Callable[[int], bytes] = os.urandom
@@ -46,7 +51,8 @@ class KeyTree:
         self._unsaved: list[_Tenant] = []
         open_directory(directory)
         secrets = self._log_secrets(new)
-        self._pseudonym_key, self.idempotency_key = secrets["pseudonym"], secrets["idempotency"]
+        self._pseudonyms, self.idempotency_key = Mac(secrets["pseudonym"]), secrets["idempotency"]
+        self._remembered = lru_cache(maxsize=REMEMBERED_SUBJECTS)(self._found_subject)
         for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
             self._load_tenant(folder)
 
@@ -63,18 +69,19 @@ class KeyTree:
         _write_new(path, {name: _b64(self._provider.wrap(key, f"log/{name}")) for name, key in keys.items()})
         return keys
 
-    def pseudonym(self, tenant: str, subject: str) -> str:
-        """Keyed, so that the journal's reader cannot guess a subject; per tenant, so that tenants cannot be joined."""
-        return self._keyed_name("subject", tenant, subject)
-
     def _keyed_name(self, *words: str) -> str:
         message = b"".join(len(word.encode()).to_bytes(4, "big") + word.encode() for word in words)
-        return hmac.digest(self._pseudonym_key, message, "sha256").hex()[:32]
+        return self._pseudonyms.of(message).hex()[:32]
 
     def subject(self, tenant: str, subject: str) -> SubjectKey:
-        pseudonym = self.pseudonym(tenant, subject)
-        found = self._by_subject.get((tenant_id := self._keyed_name("tenant", tenant), pseudonym))
-        return found or self._new_subject(tenant_id, pseudonym)
+        """Its pseudonym is keyed, so that the journal's reader cannot guess a subject; per tenant, so that tenants
+        cannot be joined."""
+        short = len(tenant) + len(subject) <= REMEMBERED_LENGTH
+        return self._remembered(tenant, subject) if short else self._found_subject(tenant, subject)
+
+    def _found_subject(self, tenant: str, subject: str) -> SubjectKey:
+        tenant_id, pseudonym = self._keyed_name("tenant", tenant), self._keyed_name("subject", tenant, subject)
+        return self._by_subject.get((tenant_id, pseudonym)) or self._new_subject(tenant_id, pseudonym)
 
     def by_id(self, key_id: str) -> SubjectKey:
         try:
@@ -99,11 +106,10 @@ class KeyTree:
 
     def _new_tenant(self, tenant_id: str) -> _Tenant:
         folder, key = self._directory / tenant_id, self._random(KEY_BYTES)
-        open_directory(folder)
         wrapped = self._provider.wrap(key, f"tenant/{tenant_id}/1")
-        _write_new(folder / "tenant.json", {"version": 1, "wrapped": _b64(wrapped)})
-        self._tenants[tenant_id] = _Tenant(folder, AESGCM(key))
-        return self._tenants[tenant_id]
+        made = _Tenant(folder, AESGCM(key), key_unsaved={"version": 1, "wrapped": _b64(wrapped)})
+        self._tenants[tenant_id] = made
+        return made
 
     def _load_tenant(self, folder: Path) -> None:
         path = folder / "tenant.json"
@@ -134,9 +140,13 @@ class KeyTree:
             self._remember(folder.name, SubjectKey(row["key_id"], key, row["subject"]))
 
     def flush(self) -> None:
-        """Makes new subject keys durable."""
+        """Makes new keys durable, a tenant's before those of its subjects."""
         while self._unsaved:
             tenant = self._unsaved[-1]
+            if tenant.key_unsaved is not None:
+                open_directory(tenant.folder)
+                _write_new(tenant.folder / "tenant.json", tenant.key_unsaved)
+                tenant.key_unsaved = None
             path = tenant.folder / TABLE
             created = not path.exists()
             with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from services.audit.journal.frame import ClearPart
-from services.audit.sealing.hkdf import derive
+from services.audit.sealing.hkdf import Derivation
 
 NONCE_BYTES = 12
 NONCE_RANDOM_BYTES = 7
@@ -19,11 +19,17 @@ class PayloadInvalid(Exception):
 
 
 def encode_parts(parts: Mapping[str, bytes]) -> bytes:
-    out = bytearray()
+    out: list[bytes] = []
     for name in sorted(parts):
-        encoded = name.encode("ascii")
-        out += bytes((len(encoded),)) + encoded + len(parts[name]).to_bytes(4, "big") + parts[name]
-    return bytes(out)
+        data = parts[name]
+        out += (_encoded_name(name), len(data).to_bytes(4, "big"), data)
+    return b"".join(out)
+
+
+@lru_cache(maxsize=256)  # the names are few: those of the format and of the fields
+def _encoded_name(name: str) -> bytes:
+    encoded = name.encode("ascii")
+    return bytes((len(encoded),)) + encoded
 
 
 def decode_parts(data: bytes) -> dict[str, bytes]:
@@ -41,26 +47,33 @@ def decode_parts(data: bytes) -> dict[str, bytes]:
 
 
 def record_key(subject_key: bytes, record_id: str) -> bytes:
-    return derive(subject_key, b"strongroom record key v1\0" + record_id.encode("ascii"))
+    return _of_subject(subject_key).key(b"strongroom record key v1\0" + record_id.encode("ascii"))
 
 
-def nonce_for(clear: ClearPart, random: bytes) -> bytes:
+_of_subject = lru_cache(maxsize=1024)(Derivation)  # few subjects ask for most of the records
+
+
+def nonce_for(kind: int, n: int, random: bytes) -> bytes:
     """Kind and n make nonces differ within a record; the random part, when a cut-off entry is sealed again."""
-    return bytes((clear.kind,)) + (clear.n & 0xFFFFFFFF).to_bytes(4, "big") + random
-
-
-def seal(subject_key: bytes, clear: ClearPart, parts: Mapping[str, bytes], random: bytes) -> bytes:
-    """Nonce, ciphertext and tag; the clear part is the associated data."""
     if len(random) != NONCE_RANDOM_BYTES:
         raise ValueError(f"a nonce takes {NONCE_RANDOM_BYTES} random bytes")
-    nonce = nonce_for(clear, random)
-    cipher = AESGCM(record_key(subject_key, clear.record_id))
-    return nonce + cipher.encrypt(nonce, encode_parts(parts), clear.encode())
+    return bytes((kind,)) + (n & 0xFFFFFFFF).to_bytes(4, "big") + random
 
 
-def unseal(subject_key: bytes, record_id: str, clear: bytes, sealed: bytes) -> dict[str, bytes]:
-    cipher = AESGCM(record_key(subject_key, record_id))
-    try:
-        return decode_parts(cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], clear))
-    except InvalidTag:
-        raise PayloadInvalid("the payload does not open under its key") from None
+class RecordCipher:
+    """Seals and opens the payloads of one record. The clear part is the associated data."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, subject_key: bytes, record_id: str) -> None:
+        self._cipher = AESGCM(record_key(subject_key, record_id))
+
+    def seal(self, nonce: bytes, clear: bytes, parts: Mapping[str, bytes]) -> bytes:
+        """Nonce, ciphertext and tag."""
+        return nonce + self._cipher.encrypt(nonce, encode_parts(parts), clear)
+
+    def unseal(self, clear: bytes, sealed: bytes) -> dict[str, bytes]:
+        try:
+            return decode_parts(self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], clear))
+        except InvalidTag:
+            raise PayloadInvalid("the payload does not open under its key") from None

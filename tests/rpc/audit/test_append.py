@@ -12,7 +12,7 @@ import pytest
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.verify import VERIFIES, verify_home, verify_receipt
 
-from services.audit.records.ticket import ticket_mac
+from services.audit.records.ticket import TicketKey
 from services.audit.writer import FaultPoints
 
 
@@ -22,7 +22,7 @@ async def test_a_request_is_appended_and_its_receipt_verifies_offline(audit) -> 
         assert (await gateway.release("r1", 0)).status.code == 0
         ended = await gateway.end("r1", "4")
     key = (audit.home / "keys" / "ticket").read_bytes()
-    expected = ticket_mac(key, accepted.accepted.log_origin, "r1", 1_800_000_060_000, bytes(32))
+    expected = TicketKey(key, accepted.accepted.log_origin).mac("r1", 1_800_000_060_000, bytes(32))
     assert list(accepted.accepted.tickets) == [expected]
     assert accepted.accepted.expire_time.ToMilliseconds() == 1_800_000_060_000
     vkey = (audit.home / "audit" / "tlog" / "log.vkey").read_text().strip()

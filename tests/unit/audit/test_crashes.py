@@ -57,7 +57,7 @@ class Armed:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("lost", [False, True], ids=["pages kept", "pages lost"])
 def test_invariant_8_a_crash_at_any_step_loses_nothing_acknowledged(audit_log, gateway, step, lost) -> None:
-    """Fails if `commit` answers before `journal.append` has returned."""
+    """Fails if `commit` settles before `make_durable` has returned."""
     armed = Armed(STEPS[step])
     writer = audit_log.open(armed.faults)
     before = [gateway.accept("r1"), gateway.release("r1", 0), gateway.accept("r2")]
@@ -327,7 +327,7 @@ KILLED = """
 
 
 def test_invariant_8_kill_9_loses_nothing_acknowledged(audit_log) -> None:
-    """Fails if `commit` answers before `journal.append` has returned."""
+    """Fails if `commit` settles before `make_durable` has returned."""
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(audit_log.home)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
     assert process.stdout is not None

@@ -7,7 +7,6 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-import rfc8785
 from strongroom.verify import answer_bytes, request_bytes, verify_receipt
 
 from services.audit.journal.frame import ClearPart, Entry, encode_frame
@@ -15,11 +14,11 @@ from services.audit.journal.segment import encode_header
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import leaf_hash
 from services.audit.records.entries import Accept, End, Ended, Ending, Release
-from services.audit.records.fields import content_root, field_leaf, header_hash, salt_of
+from services.audit.records.fields import Content, Salts, header_hash, leaves_of
 from services.audit.records.open_records import chained
 from services.audit.records.planning import Clock
-from services.audit.records.ticket import ticket_mac
-from services.audit.sealing.payload import encode_parts, record_key, seal
+from services.audit.records.ticket import TicketKey
+from services.audit.sealing.payload import RecordCipher, encode_parts, nonce_for, record_key
 from services.audit.writer import Folders, Writer
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "audit-format.md"
@@ -55,7 +54,7 @@ def vectors() -> dict[str, object]:
 
 def ticket_vector() -> dict[str, object]:
     key, digest = bytes(range(32)), sha256(b"job").digest()
-    mac = ticket_mac(key, "dev.strongroom/00000000", "0190-request", 1_800_000_060_000, digest)
+    mac = TicketKey(key, "dev.strongroom/00000000").mac("0190-request", 1_800_000_060_000, digest)
     return {
         "key": key.hex(),
         "origin": "dev.strongroom/00000000",
@@ -69,16 +68,17 @@ def ticket_vector() -> dict[str, object]:
 def fields_vector() -> dict[str, object]:
     seed = bytes(range(32, 64))
     texts = {"request_received": b"{}", "findings": b"[]", "parameters": b"{}"}
-    leaves = {name: field_leaf(name, salt_of(seed, name), text) for name, text in texts.items()}
+    salts = Salts(seed)
+    leaves = leaves_of(salts, texts)
     header = b'{"time_ms":1800000000000}'
     return {
         "seed": seed.hex(),
         "fields": {name: text.decode() for name, text in texts.items()},
-        "salts": {name: salt_of(seed, name).hex() for name in texts},
+        "salts": {name: salts.of(name).hex() for name in texts},
         "leaves": {name: leaf.hex() for name, leaf in leaves.items()},
-        "content": content_root(leaves).hex(),
+        "content": Content(leaves).root.hex(),
         "header_json_of_an_END": header.decode(),
-        "header": header_hash(seed, "END", header).hex(),
+        "header": header_hash(salts, "END", header).hex(),
     }
 
 
@@ -88,7 +88,8 @@ def frame_vector() -> dict[str, object]:
     clear = ClearPart(Kind.RELEASE, "0190-request", 3, "boot-1", 7, "00112233aabbccdd", accepted)
     parts = {"body": b"[]", "time": (1_800_000_000_000).to_bytes(8, "big")}
     random = bytes(range(7))
-    entry = Entry(Kind.RELEASE, b"", clear.encode(), seal(subject_key, clear, parts, random))
+    cipher, nonce = RecordCipher(subject_key, clear.record_id), nonce_for(Kind.RELEASE, clear.n, random)
+    entry = Entry(Kind.RELEASE, b"", clear.encode(), cipher.seal(nonce, clear.encode(), parts))
     return {
         "segment_header": encode_header("dev.strongroom/00000000", 40).hex(),
         "subject_key": subject_key.hex(),
@@ -138,7 +139,7 @@ def receipt_vector() -> dict[str, object]:
         "answer": ANSWER,
         "leaf_entries": [leaf.hex() for leaf in leaves],
         "leaf_hashes": [leaf_hash(leaf).hex() for leaf in leaves],
-        "receipt": rfc8785.dumps(ended.receipt).decode(),
+        "receipt": ended.receipt,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.audit.log.merkle import EMPTY_ROOT, Tree, leaf_hash
+from services.audit.log.merkle import EMPTY_ROOT, Tree, leaf_hash, path_in, rows_of
 from services.audit.log.tiles import Tile, index_path, tiles_of
 
 # The reference leaves and roots of the certificate-transparency test suite.
@@ -85,6 +85,14 @@ def test_subtree_hashes_are_the_roots_of_their_leaves(hashes: list[bytes], level
     width = 1 << level
     for index in range(len(hashes) // width):
         assert tree.hashes(level, index, 1) == slow_root(hashes[index * width : (index + 1) * width])
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=20), st.data())
+def test_a_small_tree_is_the_same_tree(hashes: list[bytes], data: st.DataObject) -> None:
+    rows = rows_of(hashes)
+    assert rows[-1] == [slow_root(hashes)]
+    index = data.draw(st.integers(0, len(hashes) - 1))
+    assert path_in(rows, index) == slow_path(index, hashes)
 
 
 def test_the_empty_tree_has_the_hash_of_nothing() -> None:

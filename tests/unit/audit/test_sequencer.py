@@ -10,8 +10,8 @@ import pytest
 from strongroom.verify import VERIFIES, verify_home
 
 from services.audit.records.entries import Accepted, Act, Busy, Ended, Recorded, Unavailable
-from services.audit.sequencer import Sequencer, SequencerLimits
-from services.audit.writer import FaultPoints
+from services.audit.sequencer import INLINE_BYTES, Sequencer, SequencerLimits
+from services.audit.writer import FaultPoints, Writer
 
 
 class Gate:
@@ -48,7 +48,7 @@ async def test_what_waits_becomes_one_group_with_one_fdatasync(audit_log, gatewa
 
 
 async def test_invariant_2_nothing_is_answered_before_it_is_durable(audit_log, gateway) -> None:
-    """Fails if `_deliver` runs before `commit` has returned."""
+    """Fails if `_committed` settles before `make_durable` has returned."""
     gate = Gate()
     async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync))) as sequencer:
         await sequencer.append(gateway.accept("r1"))
@@ -59,6 +59,61 @@ async def test_invariant_2_nothing_is_answered_before_it_is_durable(audit_log, g
         gate.closed = False
         gate.passed.set()
         assert await release == Recorded()
+
+
+async def test_what_waits_for_the_disk_is_not_shown_yet(audit_log, gateway) -> None:
+    """Readers do not wait for the disk either. Fails if `Span.durable` returns the whole span."""
+    gate = Gate()
+    writer = audit_log.open(FaultPoints(sync=gate.sync))
+    async with Sequencer.running(writer) as sequencer:
+        await asyncio.gather(*(sequencer.append(gateway.accept(name)) for name in ("r1", "r2")))
+        size = writer.checkpoint.size
+        gate.closed = True
+        writing = [asyncio.create_task(sequencer.append(item)) for item in (gateway.end("r1"), gateway.accept("r3"))]
+        await asyncio.to_thread(gate.entered.wait, 10)
+        assert writer.checkpoint.size == size
+        assert [record.state for record in writer.summaries(None, 10)[0]] == ["OPEN", "OPEN"]
+        shown = writer.receipt("r1")
+        assert shown is not None
+        assert (shown[0].state, shown[1]) == ("OPEN", None)
+        assert writer.record("r3") is None
+        gate.closed = False
+        gate.passed.set()
+        await asyncio.gather(*writing)
+        assert [record.state for record in writer.summaries(None, 10)[0]] == ["OPEN", "COMPLETED", "OPEN"]
+
+
+async def test_a_small_group_is_prepared_on_the_loop_and_a_large_one_beside_it(audit_log, gateway) -> None:
+    """Fails if `_committed` prepares every group on the loop: a large one would hold up every stream."""
+    threads: list[str] = []
+
+    def random(size: int) -> bytes:
+        threads.append(threading.current_thread().name)
+        return os.urandom(size)
+
+    writer = Writer(audit_log.folders, audit_log.time.clock(), random=random)
+    audit_log.opened.append(writer)
+    async with Sequencer.running(writer) as sequencer:
+        threads.clear()
+        await sequencer.append(gateway.accept("r1"))
+        assert set(threads) == {threading.main_thread().name}
+        threads.clear()
+        await sequencer.append(gateway.release("r1", 0, b"x" * INLINE_BYTES))
+        assert len(threads) == 1
+        assert threads[0].startswith("audit-writer")
+
+
+async def test_one_answer_that_fails_keeps_no_other_from_its_own(audit_log, gateway) -> None:
+    answers: list[object] = []
+
+    def failing(answer: object) -> None:
+        raise KeyError("gone")
+
+    async with Sequencer.running(audit_log.open()) as sequencer:
+        sequencer.enqueue(gateway.accept("r1"), failing)
+        sequencer.enqueue(gateway.accept("r2"), answers.append)
+        await sequencer.append(gateway.accept("r3"))
+    assert [type(answer) for answer in answers] == [Accepted]
 
 
 async def test_more_acts_than_may_wait_are_turned_away(audit_log) -> None:
@@ -84,16 +139,18 @@ async def test_a_stream_waits_for_room_instead_of_being_turned_away(audit_log, g
     limits = SequencerLimits(waiting_items=2)
     async with Sequencer.running(audit_log.open(FaultPoints(sync=gate.sync)), limits) as sequencer:
         gate.closed = True
-        items = [sequencer.enqueue(gateway.accept("r0"))]
+        answers: list[object] = []
+        sequencer.enqueue(gateway.accept("r0"), answers.append)
         await asyncio.to_thread(gate.entered.wait, 10)
-        items += [sequencer.enqueue(gateway.accept(f"r{n}")) for n in range(1, 4)]
+        for n in range(1, 4):
+            sequencer.enqueue(gateway.accept(f"r{n}"), answers.append)
         room = asyncio.create_task(sequencer.room())
         await asyncio.sleep(0)
         assert not room.done()
         gate.closed = False
         gate.passed.set()
         await room
-        assert all(isinstance(answer, Accepted) for answer in await asyncio.gather(*items))
+    assert [type(answer) for answer in answers] == [Accepted] * 4
 
 
 async def test_a_failed_disk_fails_everything_and_asks_for_a_restart(audit_log, gateway) -> None:

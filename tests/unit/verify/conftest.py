@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def make_home(home: Path, records: int, segment_bytes: int = 8 * 1024) -> Made:
     for number in range(records):
         *_, ended = writer.commit(_items(number, 4 * number))
         assert isinstance(ended, Ended), ended
-        receipts.append(ended.receipt)
+        receipts.append(json.loads(ended.receipt))
         writer.publish()
     place = {"boot": "boot-1", "tenant": "bank", "caller": "desk"}
     fields = {"request_received": request_bytes(REQUEST), "answer_released": answer_bytes(REFUSAL)}
@@ -75,7 +76,7 @@ def make_home(home: Path, records: int, segment_bytes: int = 8 * 1024) -> Made:
     writer.stop()
     writer.close()
     vkey = (home / "audit" / "tlog" / "log.vkey").read_text().strip()
-    return Made(home, vkey, receipts[0], refused.receipt, "open")
+    return Made(home, vkey, receipts[0], json.loads(refused.receipt), "open")
 
 
 @pytest.fixture(scope="session")
