@@ -43,14 +43,14 @@ class LocalStack:
 
     def cpu_seconds(self) -> dict[str, float]:
         """User and kernel time of each service since its start."""
-        return {name: _cpu_seconds(pid) for name, pid in self.pids().items()}
+        return {name: cpu_seconds(pid) for name, pid in self.pids().items()}
 
 
 @contextmanager
 def local_stack(*options: str, environment: dict[str, str] | None = None) -> Iterator[LocalStack]:
     """Starts `strongroom up --detach` with the options; stops it at the end."""
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
-        home, port_base = Path(folder), _free_base()
+        home, port_base = Path(folder), free_base()
         place = ["--home", str(home)]
         env = {**os.environ, **(environment or {})}
         subprocess.run(
@@ -62,12 +62,13 @@ def local_stack(*options: str, environment: dict[str, str] | None = None) -> Ite
             subprocess.run([*COMMAND, "down", *place], check=False, env=env)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """User and kernel time of a process since its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
-def _free_base() -> int:
+def free_base() -> int:
     """A base whose whole range of ports is free now; processes that look at the same time begin in different places."""
     bases: list[int] = list(range(20000, 32700, 100))  # below the ports that Linux gives to connections
     first = os.getpid() % len(bases)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from benchmarks.local_service import counters
 from benchmarks.local_stack import LocalStack
 from benchmarks.path.doors import Ask
 from benchmarks.path.floors import Syncing
 from benchmarks.path.loops import closed, paced, summary
+from chassis.settings import HTTP_OFFSET, PORT_OFFSETS
 
 Door = Callable[[LocalStack], AbstractAsyncContextManager[Ask]]
 
@@ -61,15 +62,7 @@ class Cost:
 
 def journal_counters(stack: LocalStack) -> Counter[str]:
     """Entries, commit groups and fsyncs since audit's start, from its /metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{stack.port_base + 13}/metrics", timeout=5) as reply:
-        lines = reply.read().decode().splitlines()
-    counters: Counter[str] = Counter()
-    for line in lines:
-        labelled, _, value = line.rpartition(" ")
-        name = labelled.partition("{")[0]
-        if name.startswith("strongroom_audit_") and name.endswith("_total"):
-            counters[name.removeprefix("strongroom_audit_").removesuffix("_total")] += int(float(value))
-    return counters
+    return counters(stack.port_base + PORT_OFFSETS["audit"] + HTTP_OFFSET, "strongroom_audit_")
 
 
 def medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
