@@ -52,9 +52,9 @@ def _seconds(value: float) -> Amount:
     """4.20 ms, 1.84 s, and above two minutes as an age."""
     if value >= _LONG:
         return _age(value)
-    if value >= 1:
+    if value >= 1 or value == 0:
         return Amount(_digits(value), "s")
-    if value >= 0.001 or value == 0:
+    if value >= 0.001:
         return Amount(_digits(value * 1e3), "ms")
     return Amount(_digits(value * 1e6), "µs")
 

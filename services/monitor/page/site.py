@@ -89,12 +89,15 @@ class Site:
         return View(time=now, title=title(status, now, words), blocks=blocks, history=status.history)
 
     def _context(self, listed: int) -> dict[str, Any]:
+        traces = self._store.newest(LISTED) if listed else []
+        if listed < LISTED:  # what is no request, such as a look at the models, is on the longer list only
+            traces = [trace for trace in traces if trace.request_id][:listed]
         return {
             **trace_context(),
             "now": self._clock(),
             "home": self._stack.home,
             "modes": self._stack.modes,
-            "traces": self._store.newest(listed),
+            "traces": traces,
             "kept": len(self._store),
             "evicted": self._store.evicted,
             "most_streams": MOST_STREAMS,

@@ -4,6 +4,7 @@
 const SILENT_MS = 5000; // without an event for so long the page says that it is not live
 const AGAIN_MS = 5000; // after which a stream that was refused is asked for again
 const WINDOW_S = 15 * 60;
+const EDGE_S = 50; // from the left edge, where a time would lie upon the other axis' zero
 const CHART_HEIGHT = 132;
 
 const liveness = document.getElementById("liveness");
@@ -93,34 +94,34 @@ function options(place) {
   return {
     width: place.clientWidth,
     height: CHART_HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "time" }, drag: { x: false, y: false }, y: false, points: { size: 6 } },
     scales: {
       x: { range: (plot, low, high) => [high - WINDOW_S, high] },
-      y: { range: (plot, low, high) => [0, ceiling(high, Number(top), marks)] },
+      y: { range: (plot, low, high) => [0, Number(top) * 1.04 || ceiling(high, unit, marks)] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, gap: 6, space: 70, incrs: [60, 120, 300, 900], values: (plot, at) => at.map(minute) },
+      { ...axis, grid: { show: false }, size: 24, gap: 6, space: 70, incrs: [60, 120, 300, 900], values: (plot, at) => at.map((time) => (time - plot.scales.x.min < EDGE_S ? "" : minute(time))) },
       { ...axis, grid, size: 52, gap: 4, space: 26, values: (plot, at) => at.map((value) => shown(value, unit)) },
     ],
     series: [{}, ...labels.map((label, at) => ({ label, stroke: colour(`line-${at + 1}`), width: 1.5, dash: [[], [6, 3], [2, 2]][at], points: { show: false } }))],
     hooks: {
-      draw: [(plot) => marks.forEach((mark) => across(plot, mark, unit, colour("warning")))],
+      draw: [(plot) => marks.reduce((last, mark) => across(plot, mark, unit, colour("warning"), last), Infinity)],
       setCursor: [(plot) => read(plot, place, labels, unit)],
     },
   };
 }
 
-function ceiling(high, top, marks) {
-  if (top) return top;
+function ceiling(high, unit, marks) {
   if (high > 0) return high * 1.1;
-  return high === null && marks.length ? Math.max(...marks) * 1.2 : 1;
+  // Of nothing there is no scale; the thresholds give one, but a queue of none is not shown beside one of hundreds.
+  return marks.length && (unit || high === null) ? Math.max(...marks) * 1.2 : 1;
 }
 
-function across(plot, mark, unit, colour) {
-  // A threshold, where the scale reaches it.
-  if (mark > plot.scales.y.max) return;
+function across(plot, mark, unit, colour, last) {
+  // A threshold, where the scale reaches it; named where its name does not lie upon the one before.
+  if (mark > plot.scales.y.max) return last;
   const { ctx, bbox } = plot;
   const y = plot.valToPos(mark, "y", true);
   ctx.save();
@@ -136,8 +137,10 @@ function across(plot, mark, unit, colour) {
   const above = y - bbox.top > 14 * devicePixelRatio;
   ctx.textBaseline = above ? "bottom" : "top";
   ctx.font = `${10 * devicePixelRatio}px ${getComputedStyle(plot.root).fontFamily}`;
-  ctx.fillText(shown(mark, unit), bbox.left + bbox.width, y + (above ? -2 : 3) * devicePixelRatio);
+  const named = last - y > 12 * devicePixelRatio;
+  if (named) ctx.fillText(shown(mark, unit), bbox.left + bbox.width, y + (above ? -2 : 3) * devicePixelRatio);
   ctx.restore();
+  return named ? y : last;
 }
 
 function read(plot, place, labels, unit) {

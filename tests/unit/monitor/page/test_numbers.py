@@ -21,6 +21,7 @@ from services.monitor.page.words import Words
         (0.85, "", "0.85"),
         (128_431, "", "128,431"),
         (42.34, "/s", "42.3 /s"),
+        (0, "seconds", "0 s"),
         (0.00042, "seconds", "420 µs"),
         (0.0042, "seconds", "4.20 ms"),
         (0.251, "seconds", "251 ms"),

@@ -42,6 +42,19 @@ def test_the_list_names_each_trace_and_links_it_in_the_chosen_language(site, sto
         assert "请求 r-1" in page.text
 
 
+def test_what_is_no_request_is_on_the_longer_list_only(site, store, make_span, outline, english):
+    store.add(make_span("look", label="strongroom.gateway.v1.GatewayService/ListModels"))
+    assert "ListModels" not in outline(site.overview(english)).text
+    assert "ListModels" in outline(site.traces(english)).text
+
+
+def test_a_request_that_goes_on_is_not_named_after_a_part_of_it(site, store, make_span, outline, english):
+    """Fails if the first span that arrived is taken for the root: a gateway reports its own at the end."""
+    store.add(make_span("screen", "root", request="r-1", service="guard"))
+    listed = outline(site.traces(english)).text
+    assert "in progress" in listed and "screen" not in listed
+
+
 def test_what_made_room_is_counted(site, store, outline, english, make_span):
     arrive(store, make_span)
     store.evicted = 1_234
