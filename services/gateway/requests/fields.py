@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import rfc8785
-
+from chassis.canonical import canonical
 from services.gateway.requests.outcome import Finding
 from services.gateway.requests.question import Message, Question, Sampling
 
@@ -23,7 +22,7 @@ def request(messages: Sequence[Message], model: str, sampling: Sampling) -> byte
     }
     if model:
         value["model"] = model
-    return rfc8785.dumps(value)
+    return canonical(value)
 
 
 def received(question: Question) -> bytes:
@@ -47,12 +46,12 @@ def parameters(sampling: Sampling) -> dict[str, Any]:
 def answer(content: str, finish_reason: str, reasoning: str = "") -> bytes:
     """An answer: the list of its choices. `finish_reason` is empty for a request that ended without one."""
     choice = {"content": content, "finish_reason": finish_reason, "reasoning": reasoning, "tool_calls": []}
-    return rfc8785.dumps([choice])
+    return canonical([choice])
 
 
 def findings(found: Sequence[Finding]) -> bytes:
     """What the guard found, in prompt and answer: classes and places, never the text."""
-    return rfc8785.dumps(
+    return canonical(
         [
             {
                 "type": finding.type,
@@ -77,14 +76,14 @@ def circumstances(sampling: Sampling, model: str, policy_digest: bytes, template
         "template_digest": template_digest.hex(),
         "priority": priority,
     }
-    return rfc8785.dumps(value)
+    return canonical(value)
 
 
 def release(texts: Mapping[str, str], choice: int = 0) -> bytes:
     """The body of a RELEASE: the pieces that are about to be sent, by their channel."""
-    return rfc8785.dumps([{"channel": channel, "choice": choice, "text": text} for channel, text in texts.items()])
+    return canonical([{"channel": channel, "choice": choice, "text": text} for channel, text in texts.items()])
 
 
 def _decimal(value: float | None) -> str | None:
     """ECMAScript's number-to-string, which RFC 8785 uses for numbers: 0.7, 1, 1e-7."""
-    return None if value is None else rfc8785.dumps(float(value)).decode()
+    return None if value is None else canonical(float(value)).decode()
