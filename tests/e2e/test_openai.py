@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,20 @@ def test_the_documents_own_lines_work(
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet.replace("http://127.0.0.1:7410/v1", url), str(DOCUMENT), "exec"), {})
     assert "'verdict': 'ALLOW'" in capsys.readouterr().out
+
+
+def test_the_transcripts_scenes_end_well(suite: Any) -> None:
+    script = DOCUMENT.parent / "transcripts" / "openai_client.py"
+    ended = subprocess.run([sys.executable, script], env=suite.environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    for word in (
+        "receipt: True",
+        "with one character more: False",
+        "此内容违反使用政策",
+        "True True True",
+        "CANCELLED",
+    ):
+        assert word in ended.stdout
 
 
 def test_the_log_verifies_afterwards(suite: Any) -> None:
