@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +47,19 @@ class LocalStack:
 
 
 @contextmanager
-def local_stack(*options: str, environment: dict[str, str] | None = None) -> Iterator[LocalStack]:
-    """Starts `strongroom up --detach` with the options; stops it at the end."""
+def local_stack(
+    *options: str,
+    environment: dict[str, str] | None = None,
+    inside: Callable[[Path], Sequence[str]] = lambda home: (),
+) -> Iterator[LocalStack]:
+    """Starts `strongroom up --detach` with the options; stops it at the end. `inside` gives, for the home, a command
+    that runs another one in surroundings of its own."""
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
         home, port_base = Path(folder), free_base()
         place = ["--home", str(home)]
         env = {**os.environ, **(environment or {})}
-        subprocess.run(
-            [*COMMAND, "up", "--detach", *place, "--port-base", str(port_base), *options], check=True, env=env
-        )
+        up = [*COMMAND, "up", "--detach", *place, "--port-base", str(port_base), *options]
+        subprocess.run([*inside(home), *up], check=True, env=env)
         try:
             yield LocalStack(home, port_base)
         finally:

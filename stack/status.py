@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from stack import runfiles
+from stack.alerts import FiringAlert, as_lines, firing_alerts
 from stack.options import Stack
 from stack.plan import service_of
 from stack.probes import Probe, redis_probe, service_probe
 from stack.redis_server import NAME as REDIS
 from stack.runfiles import RunFile
 
+MONITOR = "monitor"
 READY, NOT_READY, DOWN = 0, 1, 3  # exit codes
 
 
@@ -41,6 +44,7 @@ class StackStatus:
     up: bool  # a supervisor holds the home
     ready: bool  # and every process of it takes work
     services: list[ServiceStatus]
+    alerts: Sequence[FiringAlert] | None  # None: the monitor does not say
 
     @property
     def exit_code(self) -> int:
@@ -55,9 +59,11 @@ async def stack_status(stack: Stack) -> StackStatus:
     up = runfiles.is_held(stack.run_folder)
     runs = [run for run in runfiles.read_all(stack.run_folder) if up or run.process()]
     services = list(await asyncio.gather(*(_status(run) for run in runs)))
+    monitor = next((run.grpc for run in runs if run.name == MONITOR and run.process()), "")
+    alerts = await firing_alerts(monitor, stack.options.keys_folder) if monitor else None
     supervisor = runfiles.read(stack.run_folder, runfiles.SUPERVISOR)
     ready = bool(up and supervisor and supervisor.state == "ready" and services and all(s.ready for s in services))
-    return StackStatus(home=str(stack.home), up=up, ready=ready, services=services)
+    return StackStatus(home=str(stack.home), up=up, ready=ready, services=services, alerts=alerts)
 
 
 async def _status(run: RunFile) -> ServiceStatus:
@@ -94,4 +100,4 @@ def as_table(status: StackStatus) -> list[str]:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     if not status.up:
         lines.append("no supervisor: these were left behind by one that was killed; `strongroom down` ends them")
-    return lines
+    return lines + as_lines(status.alerts)

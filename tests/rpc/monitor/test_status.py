@@ -11,6 +11,7 @@ from strongroom.monitor.v1 import monitor_pb2_grpc
 
 from chassis.errors import from_rpc_error
 from services.monitor.alerts.feed import MAX_WATCHERS
+from stack.alerts import API_KEY_FILE, as_lines, firing_alerts
 
 LOW, FULL = 0.3, 0.99  # of the memory; the rule asks for 30 s above 0.95, and keeps for 30 s
 
@@ -113,3 +114,22 @@ async def test_operators_and_reviewers_may_look(token, allowed, channel_as):
         assert (await refused(stub.GetStatus(pb.GetStatusRequest()))).code == "PERMISSION_DENIED"
         watching = anext(aiter(stub.WatchAlerts(pb.WatchAlertsRequest(), timeout=20)))
         assert (await refused(watching)).code == "PERMISSION_DENIED"
+
+
+async def test_the_command_line_shows_what_fires_and_the_remedy(monitor, tmp_path):
+    (tmp_path / API_KEY_FILE).write_text("key-reviewer\n")
+    assert as_lines(await firing_alerts(monitor.address, tmp_path)) == []
+    await monitor.rounds(40, memory=FULL)
+    [alert] = await firing_alerts(monitor.address, tmp_path)
+    assert (alert.alert, alert.severity, alert.where) == ("memory_low", "critical", "")
+    shown = as_lines([alert])
+    assert shown[1].startswith("critical: Under 5 % of the memory is free (memory_low), for")
+    assert "smaller batch" in shown[2]
+
+
+@pytest.mark.parametrize("key", ["key-caller", None])
+async def test_without_a_key_that_may_ask_the_command_line_knows_of_no_alert(monitor, tmp_path, key):
+    if key:
+        (tmp_path / API_KEY_FILE).write_text(key)
+    assert await firing_alerts(monitor.address, tmp_path) is None
+    assert as_lines(None) == []
