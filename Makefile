@@ -55,7 +55,8 @@ lint: setup ## ruff, mypy, import rules, buf
 # It needs torch, transformers, psutil and pytest there; gguf and the model wheel for the default model's test.
 GIVEN := $(filter command,$(origin PYTHON))
 gpu-check: $(if $(GIVEN),,setup) ## run the tests that need CUDA (see docs/performance.md); without a GPU they are skipped
-	@$(if $(GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu -rs -p no:cacheprovider tests/gpu
+	@$(if $(GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu -rs -p no:cacheprovider \
+	  -W ignore::pytest.PytestConfigWarning tests/gpu
 
 soak-edge: setup ## the HTTP edge among hostile callers for MINUTES=8; SEED=… makes the same attacks again
 	@$(BIN)/python -W ignore -m benchmarks.soak_edge --minutes $(or $(MINUTES),8) $(if $(SEED),--seed $(SEED))

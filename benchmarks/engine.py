@@ -107,7 +107,11 @@ def engine_of(options: argparse.Namespace) -> TorchEngine:
     loaded = opened(options)
     endless = EndlessModel(**{field.name: getattr(loaded, field.name) for field in fields(LoadedModel)})
     settings = EngineSettings(
-        slots=max(options.rows), context_tokens=options.context, prefill_tokens=options.prefill, kv_memory_share=0.9
+        slots=max(options.rows),
+        context_tokens=options.context,
+        prefill_tokens=options.prefill,
+        kv_memory_share=0.8,
+        cuda_graphs=options.cuda_graphs,
     )
     return assemble(endless, settings)
 
@@ -119,9 +123,9 @@ def asked(number: int, words: int, tokens: int, temperature: float) -> Work:
 
 
 def prefilled(engine: TorchEngine, words: int) -> tuple[int, float]:
-    """Tokens of one long prompt, and how many a second; the second of two, by when the chunks are learned."""
+    """Tokens of one long prompt, and how many a second; the last of three, by when the chunks are learned."""
     rate, tokens = 0.0, 0
-    for number in range(2):
+    for number in range(3):
         engine.admit(asked(number, words, 1, 0.0))
         outputs: list[StepOutput] = []
         while engine.live():
@@ -167,6 +171,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "attention": f"{info.attention}: {info.attention_reason}",
         "software": {"torch": torch.__version__, "transformers": transformers.__version__},
         "opening_seconds": opening,
+        "cuda_graphs": len(engine._runner.graphs or ()),
         "prefill": {"prompt_tokens": long, "tokens_per_second": prefill, "chunk_tokens": options.prefill},
         "decode": decode,
         "gpu_peak_mib": torch.cuda.max_memory_allocated() >> 20 if engine.model.device.startswith("cuda") else None,
@@ -196,6 +201,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=100, help="of a decoding request's prompt")
     parser.add_argument("--long", type=int, default=1500, help="words of the prompt whose prefill is measured")
     parser.add_argument("--context", type=int, default=2048, help="tokens of prompt and answer")
+    parser.add_argument("--cuda-graphs", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--prefill", type=int, default=0, help="tokens of a chunk; 0: learned, as a worker does")
     options = parser.parse_args()
     result = measure(options)

@@ -25,6 +25,7 @@ class InferenceSettings(StackSettings):
     slots: int = 16
     context_tokens: int = 2048
     kv_memory_share: float = 0.5
+    cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200
     prefill_tokens: int = 0  # 0 = learned
@@ -62,6 +63,7 @@ class InferenceSettings(StackSettings):
             slots=self.slots,
             context_tokens=self.context_tokens,
             kv_memory_share=self.kv_memory_share,
+            cuda_graphs=self.cuda_graphs,
             threads=self.threads,
             step_target_ms=self.step_target_ms,
             prefill_tokens=self.prefill_tokens,

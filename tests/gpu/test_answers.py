@@ -66,6 +66,22 @@ def test_invariant_11_sampled_in_fp32_is_the_same_alone_and_together(
     assert tokens(engine, works[::-1]) == alone
 
 
+@pytest.mark.parametrize("family", ["llama", "deepseek-v2"])
+def test_recorded_passes_answer_as_launched_ones(
+    family: str, cuda: Any, gpu_engine: Callable[..., Any], asked: Ask, tokens: Tokens, measured: Callable[[str], None]
+) -> None:
+    """In bf16, where every family can be recorded: kernels are the same ones if the shapes are."""
+    works = [asked(number, max_tokens=40 - 5 * number) for number in range(6)]
+    engine = gpu_engine(family, torch.bfloat16)
+    launching = gpu_engine(family, torch.bfloat16, cuda_graphs=False)
+    assert engine._runner.graphs and not launching._runner.graphs
+    one, other = (tokens(running, works[:1])["r0"] for running in (engine, launching))
+    assert one == other
+    both = tokens(engine, works, every=1), tokens(launching, works, every=1)
+    same = sum(both[0][name] == both[1][name] for name in both[0])
+    measured(f"bf16 tiny {family}: {len(engine._runner.graphs)} graphs; as launched in a batch: {same} of {len(works)}")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_invariant_8_another_engine_goes_on_from_the_emitted_tokens(
     family: str, gpu_engine: Callable[..., Any], asked: Ask, tokens: Tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ Tokens = Callable[..., dict[str, list[int]]]
 @contextmanager
 def memory_left(cuda: Any, size: int) -> Iterator[None]:
     """torch may take so many bytes more than it holds, and then says that the GPU is full."""
+    gc.collect()  # engines of other tests
     cuda.synchronize()
     cuda.empty_cache()
     total = cuda.get_device_properties(0).total_memory
@@ -51,6 +53,7 @@ def test_the_arena_is_a_share_of_the_gpus_free_memory_and_not_the_hosts(
 
 def test_the_arena_is_taken_when_the_engine_opens(cuda: Any, gpu_engine: Callable[..., Any], asked: Ask) -> None:
     """Not with the first request, which might find the memory gone."""
+    gc.collect()
     before = cuda.memory_allocated()
     engine = gpu_engine(slots=200, context_tokens=1024)
     opened = cuda.memory_allocated()
@@ -89,7 +92,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nobody_fails(
     cuda: Any, gpu_engine: Callable[..., Any], asked: Ask, answers: Answers, tokens: Tokens
 ) -> None:
     """Fails if the halves run while the failed pass's tensors are still held."""
-    engine = gpu_engine(slots=32)
+    engine = gpu_engine(slots=32, cuda_graphs=False)  # a recorded pass has taken its memory and runs no hook
     works = [asked(number, max_tokens=10) for number in range(32)]
     expected = tokens(engine, works)
 

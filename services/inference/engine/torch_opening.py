@@ -14,6 +14,7 @@ from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import ModelInfo
 from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
 from services.inference.engine.torch_engine import TorchEngine
+from services.inference.engine.torch_graphs import record_decoding, sizes
 from services.inference.engine.torch_linear import replace_linears
 from services.inference.engine.torch_runner import ModelRunner
 from services.inference.engine.torch_slots import SlotCache
@@ -23,6 +24,8 @@ from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 
 log = logging.getLogger(__name__)
+
+_WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product takes another kernel by their number
 
 
 def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) -> TorchEngine:
@@ -54,8 +57,11 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     slots = _slots(settings, {device: arena * taken for device, taken in token_bytes.items()})
     cache = SlotCache(loaded.model.config.num_hidden_layers, slots, arena)
     runner = ModelRunner(loaded.model, cache, attention, context=arena)
+    budget = PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens)
     if loaded.device.type != "cpu":
-        runner.warm_up(slots)
+        _warm_up(runner, budget, slots=slots, context=arena)
+        if settings.cuda_graphs and set(token_bytes) == {loaded.model.device} and torch.version.cuda:
+            runner.graphs = record_decoding(runner.one_each, slots=slots, context=arena, device=loaded.model.device)
     info = _info(loaded, attention, context)
     log.info(
         "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d MiB KV at most",
@@ -69,7 +75,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         model=info,
         end_ids=loaded.end_ids,
         slots=slots,
-        budget=PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens),
+        budget=budget,
         clock_ns=time.monotonic_ns,
     )
 
@@ -79,7 +85,7 @@ def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device,
     sdpa = AttentionChoice(implementation="sdpa", name="sdpa", reason="probe", view_tokens=1)
     loaded.model.set_attn_implementation("sdpa")
     probe = SlotCache(loaded.model.config.num_hidden_layers, 1, 8)
-    ModelRunner(loaded.model, probe, sdpa, context=8).forward([[0]], torch.tensor([[0]]), slot=0, tokens=1)
+    ModelRunner(loaded.model, probe, sdpa, context=8).chunk([0], slot=0, start=0)
     choice = choose_attention(
         device_type=loaded.device.type,
         dtype=loaded.dtype,
@@ -89,6 +95,24 @@ def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device,
     install(choice)
     loaded.model.set_attn_implementation(choice.implementation)
     return choice, probe.token_bytes()
+
+
+def _warm_up(runner: ModelRunner, budget: PrefillBudget, *, slots: int, context: int) -> None:
+    """For a GPU: the cache takes its memory now, and kernels are loaded before a request has to wait for them.
+
+    The budget starts with what a long chunk costs once that is done: it cannot learn that from the first short one.
+    """
+    for tokens in (size for size in _WARM_CHUNKS if size <= context):
+        for _ in range(2):
+            began = time.monotonic_ns()
+            runner.chunk([0] * tokens, slot=0, start=0)
+            torch.accelerator.synchronize(runner.device)
+            took = time.monotonic_ns() - began
+    budget.prefilled(tokens, took)
+    for rows in sizes(slots):
+        nothing = torch.zeros(2, rows, 1, dtype=torch.long, device=runner.device)
+        runner.one_each(*nothing, first=0, view=context)
+    torch.accelerator.synchronize(runner.device)
 
 
 def _context(loaded: LoadedModel, settings: EngineSettings) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence as Rows
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from services.inference.engine.protocol import Sampling
@@ -14,6 +17,7 @@ from services.inference.engine.protocol import Sampling
 _TOP = 256  # candidates looked at first; nearly every nucleus is smaller
 _BLOCK = 64  # rows at once: what a GPU needs beside the logits stays below 100 MB at 130,000 tokens of vocabulary
 
+Row = NDArray[np.floating[Any]]
 Wanted = tuple[Sampling, int]  # how to choose, and at which position of the answer
 
 
@@ -43,15 +47,17 @@ def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
     if _greedy(sampling):
         return int(logits.argmax())
     total = 0.0 if sampling.top_k else float(_weights(logits, logits.max(), sampling.temperature).sum())
-    top = _in_order(*logits.topk(min(_TOP, len(logits))))
-    token = _draw(*top, total, sampling, position, whole=len(logits) <= _TOP)
-    return _choose_from_all(logits, sampling, position) if token is None else token
+    values, ids = _in_order(*logits.topk(min(_TOP, len(logits))))
+    mass = _weights(values, values[0], sampling.temperature).cumsum(0)
+    place = _draw(values.numpy(), mass.numpy(), total, sampling, position, whole=len(logits) <= _TOP)
+    return _choose_from_all(logits, sampling, position) if place is None else int(ids[place])
 
 
 def _choose_block(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
     """Waits for the device a few times in all, not a few times a row, unless a row must be sorted whole.
 
-    The draw is made on the CPU or in double: another order of addition moves a border between two tokens by 1e-15.
+    The draw is made from the top logits on the CPU, as there. Only the mass of all is added up by the device, in
+    double: another order of addition moves a border between two tokens by 1e-15.
     """
     peaks, best = logits.max(-1)
     chosen = [token if math.isfinite(peak) else None for peak, token in zip(peaks.tolist(), best.tolist())]
@@ -60,21 +66,21 @@ def _choose_block(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
         return chosen
     heat = torch.tensor([[sampling.temperature or 1.0] for sampling, _ in wanted], dtype=torch.float64)
     totals = _weights(logits, peaks[:, None], heat.to(logits.device)).sum(-1).tolist()
-    values, ids = (found.cpu() for found in logits.topk(min(_TOP, logits.shape[-1])))
-    values, ids = _in_order(values, ids)
-    whole = logits.shape[-1] <= _TOP
+    values, ids = _in_order(*(found.cpu() for found in logits.topk(min(_TOP, logits.shape[-1]))))
+    mass = _weights(values, values[:, :1], heat).cumsum(-1).numpy()
     for n in drawn:
-        token = _draw(values[n], ids[n], totals[n], *wanted[n], whole=whole)
-        chosen[n] = _choose_from_all(logits[n], *wanted[n]) if token is None else token
+        place = _draw(values[n].numpy(), mass[n], totals[n], *wanted[n], whole=logits.shape[-1] <= _TOP)
+        chosen[n] = _choose_from_all(logits[n], *wanted[n]) if place is None else int(ids[n, place])
     return chosen
 
 
 def _choose_from_all(logits: Tensor, sampling: Sampling, position: int) -> int:
     """Where many tokens are about equally likely: sorts the row, on the device where it lies."""
-    every = logits.sort(descending=True, stable=True)
-    token = _draw(*every, 0.0, sampling, position, whole=True)
-    assert token is not None
-    return token
+    values, ids = logits.sort(descending=True, stable=True)
+    mass = _weights(values, values[0], sampling.temperature).cumsum(0)
+    place = _draw(values.cpu().numpy(), mass.cpu().numpy(), 0.0, sampling, position, whole=True)
+    assert place is not None
+    return int(ids[place])
 
 
 def _greedy(sampling: Sampling) -> bool:
@@ -94,27 +100,25 @@ def _in_order(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     return values.gather(-1, order), ids.gather(-1, order)
 
 
-def _draw(values: Tensor, ids: Tensor, total: float, sampling: Sampling, position: int, *, whole: bool) -> int | None:
-    """From a row's top logits. `total` is the mass of all; None: the choice may lie beyond these.
+def _draw(values: Row, mass: Row, total: float, sampling: Sampling, position: int, *, whole: bool) -> int | None:
+    """The place of the choice among a row's top logits, `mass` their weights summed up to each; `total` is that of all.
 
-    `whole`: nothing lies beyond. Otherwise equals of the last may be missing, so they are left out.
+    `whole`: there are no other tokens. If there are, equals of the last may be missing, so they are left out, and None
+    says that the choice may lie beyond.
     """
-    if not whole:
-        values = values[: int((values > values[-1]).sum())]
-    if 0 < sampling.top_k <= len(values):
-        values = values[: int((values >= values[sampling.top_k - 1]).sum())]  # equals of the last one stay
-        whole = True
-    if not whole and (sampling.top_k or not len(values)):
+    reach = len(values) if whole else int((values > values[-1]).sum())
+    if 0 < sampling.top_k <= reach:
+        reach, whole = int((values >= values[sampling.top_k - 1]).sum()), True  # equals of the last one stay
+    if not whole and (sampling.top_k or not reach):
         return None
-    mass = _weights(values, values[0], sampling.temperature).cumsum(0)
-    bound = float(mass[-1]) if whole else total
+    bound = float(mass[reach - 1]) if whole else total
     if sampling.top_p < 1.0:
-        kept = int((mass < sampling.top_p * bound).sum()) + 1
-        if kept > len(mass) and not whole:
+        kept = int(mass[:reach].searchsorted(sampling.top_p * bound)) + 1
+        if kept > reach and not whole:
             return None
-        mass, whole = mass[:kept], True
-        bound = float(mass[-1])
-    place = int((mass <= uniform(sampling.seed, position) * bound).sum())
-    if place >= len(mass) and not whole:
+        reach, whole = min(kept, reach), True
+        bound = float(mass[reach - 1])
+    place = int(mass[:reach].searchsorted(uniform(sampling.seed, position) * bound, side="right"))
+    if place >= reach and not whole:
         return None
-    return int(ids[min(place, len(mass) - 1)])
+    return min(place, reach - 1)

@@ -59,13 +59,13 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         window = self.window
         assert window is not None
         rows, _, queries, _ = new.shape
-        seen = store[window.first : window.first + rows, :, : window.view]
-        if rows == 1:
-            seen[0, :, window.start : window.start + queries] = new[0]
-        else:  # decode: one position a row
+        slots = store[window.first : window.first + rows]
+        if queries > 1:
+            slots[0, :, window.start : window.start + queries] = new[0]
+        else:  # one position a row
             places = window.positions[:, 0].to(store.device)  # a model on several GPUs has layers elsewhere
-            seen[torch.arange(rows, device=store.device), :, places] = new[:, :, 0]
-        return seen
+            slots[torch.arange(rows, device=store.device), :, places] = new[:, :, 0]
+        return slots[:, :, : window.view]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return (self.window.view if self.window else 0), 0
