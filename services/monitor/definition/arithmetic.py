@@ -1,6 +1,7 @@
 """Prometheus' own arithmetic on samples, so that a rule says the same here and there.
 
 Sources: extrapolatedRate, funcChanges and bucketQuantile of Prometheus' promql/functions.go and promql/quantile.go.
+Windows are open at their start, as they are since Prometheus 3.
 """
 
 from __future__ import annotations
