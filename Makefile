@@ -52,7 +52,7 @@ lint: setup ## ruff, mypy, import rules, buf
 	@cd protos && ../$(BIN)/buf lint
 
 # `make gpu-check PYTHON=python3` sets nothing up: it takes the torch that a GPU machine has, whatever its Python.
-# It needs torch, transformers, psutil and pytest there; gguf and the model wheel for the default model's test.
+# It needs torch, transformers, psutil, pytest and hypothesis; gguf and the model wheel for the default model's test.
 GIVEN := $(filter command,$(origin PYTHON))
 gpu-check: $(if $(GIVEN),,setup) ## run the tests that need CUDA (see docs/performance.md); without a GPU they are skipped
 	@$(if $(GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu -rs -p no:cacheprovider \
