@@ -59,8 +59,9 @@ class Life:
         self._guard, self._audit, self._queue = neighbours.guard, neighbours.audit, neighbours.queue
         self._party = Party(terms.caller, terms.question.subject)
         self._mailbox = Mailbox()
-        self._talking: asyncio.Task[Any] | None = None  # while there is a conversation that can be cancelled
+        self._talking: asyncio.Task[Any] | None = None  # once there is a conversation
         self._accepting: asyncio.Future[Accepted] | None = None
+        self._over = False  # nothing can be cancelled any more
         self._leaving: End | None = None  # why the conversation was cancelled
         self._screening = Screening(ALLOW, b"")
         self._answer: Answer | None = None
@@ -80,10 +81,11 @@ class Life:
 
     def cancel(self, why: End) -> bool:
         """Ends the request early; False when it was over already."""
-        if self._leaving is not None or self._talking is None:
+        if self._leaving is not None or self._over:
             return False
         self._leaving = why
-        self._talking.cancel()
+        if self._talking is not None:  # else it has not begun, and ends before it does
+            self._talking.cancel()
         return True
 
     async def run(self) -> Account:
@@ -131,8 +133,10 @@ class Life:
         assert task is not None, "a life runs in a task of its own"
         try:
             async with asyncio.timeout_at(self.terms.deadline):
+                if self._leaving is not None:
+                    raise asyncio.CancelledError
                 end = await self._converse()
-                self._talking = None  # from here on nothing can be cancelled any more
+                self._over = True
                 return end, None
         except TimeoutError:
             return End(EXPIRED), DeadlineExceeded("the request's deadline passed", reason="DEADLINE_EXCEEDED")
@@ -148,7 +152,7 @@ class Life:
             log.exception("request %s failed", self.terms.request_id)
             return End(FAILED, "INTERNAL"), Internal("internal error")
         finally:
-            self._talking = None
+            self._over = True
 
     async def _converse(self) -> End | None:
         try:

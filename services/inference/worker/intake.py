@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -39,10 +39,13 @@ class Intake:
         model: str,
         *,
         lease_ms: int,
+        before_claiming: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`before_claiming` makes sure that no cancel of what is claimed then goes unheard."""
         self._queue, self._runs, self._keys, self._ticket_key = queue, runs, queue_keys, ticket_key
         self._model, self._lease_ms, self._clock = model, lease_ms, clock
+        self._before_claiming = before_claiming
         self._turns = Turns()
         self._stopping = False
         self._first = True
@@ -86,6 +89,7 @@ class Intake:
 
     async def _connect(self) -> None:
         await self._queue.open()
+        await self._before_claiming()
         self.note(await self._queue.depths())
         self._takeover_from = time.monotonic() + (0 if self._first else self._lease_ms / 1000)
         self.connected = True

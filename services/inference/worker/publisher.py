@@ -74,8 +74,9 @@ class Publisher:
         self._drop_orphans(sent, report)
 
     async def _something_to_publish(self) -> None:
+        # Also while nothing is held: what is claimed meanwhile makes nothing to publish in its prefill.
         with suppress(TimeoutError):
-            async with asyncio.timeout(CHECK_SECONDS if len(self._runs) else None):
+            async with asyncio.timeout(CHECK_SECONDS):
                 await self._runs.changed.wait()
 
     def _apply(self, run: Run, advance: Advance, report: Report) -> None:

@@ -29,6 +29,8 @@ from streams.keys import CLASSES
 
 log = logging.getLogger(__name__)
 
+UNWANTED_KEPT = 4096  # ids; one is needed for as long as a claim's answer takes
+
 
 class Handover:
     """The engine's outlet: passes everything on to the event loop and returns."""
@@ -52,6 +54,7 @@ class Runs:
         self._engine, self._clock, self._observer = engine, clock, observer or Observer()
         self._runs: dict[str, Run] = {}
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        self._unwanted: dict[str, None] = {}  # cancelled and not held, the newest last: their claim may be on its way
         self._full: list[Run] = []  # the engine had no room after all; they go first when it has
         self._loop: EngineLoop | None = None
         self.slots = engine.capacity().slots
@@ -97,6 +100,9 @@ class Runs:
         """Takes a claimed request on and gives it to the engine."""
         self._hold(run)
         record_queue_wait(run)
+        if run.request_id in self._unwanted:
+            self.end(run, pb.FINISH_CANCELLED)
+            return
         try:
             work = _work(run)
         except EngineRefusal as refusal:
@@ -109,6 +115,16 @@ class Runs:
         """Takes a claimed request on only to answer that it ends."""
         self._hold(run)
         self.end(run, finish, failure)
+
+    def cancel(self, request_id: str) -> None:
+        """Nobody waits for it any more, whether it is here, on its way, or not ours."""
+        run = self._runs.get(request_id)
+        if run is not None:
+            self.end(run, pb.FINISH_CANCELLED)
+            return
+        self._unwanted[request_id] = None
+        if len(self._unwanted) > UNWANTED_KEPT:
+            del self._unwanted[next(iter(self._unwanted))]
 
     def end(self, run: Run, finish: pb.Finish.ValueType, failure: str = "") -> None:
         """Stops it in the engine, before its next step, and tells the gateway how it ended."""

@@ -64,7 +64,7 @@ class Worker:
         self._publisher = Publisher(queue, self.runs)
         self._intake = Intake(
             queue, self.runs, queue_keys, ticket_key, self._model.name,
-            lease_ms=int(seat.lease_seconds * 1000), clock=clock,
+            lease_ms=int(seat.lease_seconds * 1000), before_claiming=cancels.open, clock=clock,
         )  # fmt: skip
         self._draining = False
         self._stopping = asyncio.Event()
@@ -216,6 +216,4 @@ class Worker:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             for request_id in cancelled:
-                run = self.runs.get(request_id)
-                if run is not None:
-                    self.runs.end(run, pb.FINISH_CANCELLED)
+                self.runs.cancel(request_id)

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from chassis.failures import FailedPrecondition, NotFound
 from chassis.identity import Principal, digest
 from chassis.server import serving
 from chassis.web import serving_http
+from services.audit.records.ticket import ticket_mac
 from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
 from services.gateway.edge.http_call import Bounds
@@ -42,6 +44,22 @@ GATEWAY = frozenset({"service:gateway"})
 BOUNDS = Bounds(body_bytes=20_000, body_seconds=0.5, linger_seconds=1.0, keep_alive_seconds=0.1)
 
 
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+def _once(event: asyncio.Event, reply: Any) -> Any:
+    """The reply, or an awaitable of it while the event is not set."""
+
+    async def later() -> Any:
+        await event.wait()
+        return reply
+
+    return reply if event.is_set() else later()
+
+
 @dataclass
 class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
     """Allows everything and filters nothing, unless told otherwise."""
@@ -50,9 +68,10 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
     losing: bool = False  # the next piece finds its filter lost
     unable: str = ""  # the reason with which a rebuild is refused
     digest: bytes = b"p" * 32
+    filters: asyncio.Event = field(default_factory=_set)  # while it is cleared, no filter answers
     items: list[guard_pb2.Item] = field(default_factory=list)
 
-    def answer(self, item: guard_pb2.Item) -> guard_pb2.ItemReply:
+    def answer(self, item: guard_pb2.Item) -> Any:
         self.items.append(item)
         reply = guard_pb2.ItemReply(item_id=item.item_id)
         if item.HasField("screen"):
@@ -68,7 +87,7 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
             reply.status.code, reply.status.reason = 9, self.unable
         else:
             reply.filtered.text = item.filter.text[item.filter.released_chars :]
-        return reply
+        return reply if item.HasField("screen") else _once(self.filters, reply)
 
     async def Exchange(self, requests, context):  # type: ignore[no-untyped-def]
         pack = lambda replies: guard_pb2.ExchangeResponse(replies=replies)
@@ -89,8 +108,10 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     refusing: str = ""  # the reason with which accepts are refused
     told: audit_pb2.GetOutcomeResponse | None = None  # of the request that holds the idempotency key
     running: bool = False  # it has no outcome yet
+    ticket_key: bytes = b"t" * 32
+    durable: asyncio.Event = field(default_factory=_set)  # while it is cleared, no entry becomes so
 
-    def take(self, item: audit_pb2.AppendItem) -> audit_pb2.AppendReply:
+    def take(self, item: audit_pb2.AppendItem) -> Any:
         assert item.sequence == len(self.entries), "a boot numbers its entries without a gap"
         self.entries.append(item)
         reply = audit_pb2.AppendReply(item_id=item.item_id)
@@ -99,12 +120,14 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             reply.status.code, reply.status.reason, reply.status.other_record_id = 6, self.refusing, "other"
             reply.status.same_request = self.told is not None
         elif kind == "accept":
-            reply.accepted.tickets.append(b"ticket")
-            reply.accepted.log_origin = "dev.test/log"
+            expires_ms, origin = item.accept.deadline_time.ToMilliseconds(), "dev.test/log"
+            ticket = ticket_mac(self.ticket_key, origin, item.record_id, expires_ms, item.accept.job_digests[0])
+            reply.accepted.tickets.append(ticket)
+            reply.accepted.log_origin = origin
             reply.accepted.expire_time.CopyFrom(item.accept.deadline_time)
         elif kind in ("refuse", "end"):
             reply.receipt = "{}"
-        return reply
+        return _once(self.durable, reply)
 
     def kinds(self) -> list[str]:
         return [str(item.WhichOneof("entry")) for item in self.entries]
@@ -182,7 +205,7 @@ class Door:
     http_port: int
     guard: GuardServicer
     audit: AuditServicer
-    queue: ScriptedQueue
+    queue: Any  # a ScriptedQueue unless a test brings another
     conductor: Conductor
 
     @staticmethod
@@ -191,8 +214,8 @@ class Door:
 
 
 @asynccontextmanager
-async def opened_door() -> AsyncIterator[Door]:
-    guard_servicer, audit_servicer, queue = GuardServicer(), AuditServicer(), ScriptedQueue()
+async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
+    guard_servicer, audit_servicer, queue = GuardServicer(), AuditServicer(), queue or ScriptedQueue()
     guard_methods = {f"/strongroom.guard.v1.GuardService/{name}": GATEWAY for name in ("Exchange", "GetPolicy")}
     audit_methods = {
         f"/strongroom.audit.v1.AuditService/{name}": GATEWAY
@@ -247,6 +270,12 @@ def told_before() -> audit_pb2.GetOutcomeResponse:
 @pytest.fixture
 def until():  # type: ignore[no-untyped-def]
     return _until
+
+
+@pytest.fixture
+def door_with():  # type: ignore[no-untyped-def]
+    """A door before a queue of the test's own."""
+    return opened_door
 
 
 @pytest.fixture

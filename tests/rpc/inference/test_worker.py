@@ -12,6 +12,7 @@ from streams import keys
 from streams.items import ItemSealer
 from streams.jobs import seal_job
 from streams.seal import QueueKeys
+from streams.worker import WorkQueue
 
 QUESTION = "one two three four five six"
 
@@ -148,6 +149,55 @@ async def test_a_cancel_that_the_stream_lost_is_found_as_a_tombstone(
         with shared_redis.client() as redis:
             redis.set(keys.CANCELLED + "r-1", 1)
         assert (await deltas(reply))[-1].finish == pb.FINISH_CANCELLED
+
+
+async def test_a_tombstone_is_found_also_while_a_prompt_makes_nothing_to_publish(
+    redis_url, shared_redis, gateway, worker, make_job
+):
+    """Fails if the publisher waits without limit while it holds nothing."""
+
+    class Prefilling(Watched):
+        def step(self):
+            self.steps.append(self.live())
+            return []
+
+    engine = Prefilling()
+    async with worker(redis_url, engine=engine, steps_per_second=50), gateway(redis_url) as queue:
+        reply = await queue.submit(make_job())
+        async with asyncio.timeout(10):
+            while not engine.steps:
+                await asyncio.sleep(0.005)
+            with shared_redis.client() as redis:
+                redis.set(keys.CANCELLED + "r-1", 1)
+            [last] = await deltas(reply)
+    assert last.finish == pb.FINISH_CANCELLED
+
+
+async def test_invariant_9_a_cancel_that_is_heard_before_the_claims_answer_keeps_the_request_out(
+    redis_url, gateway, worker, make_job
+):
+    """Fails if `Runs.cancel` forgets what it does not hold: the claim was made before the tombstone."""
+    claimed, answered = asyncio.Event(), asyncio.Event()
+
+    class SlowToAnswer(WorkQueue):
+        async def claim(self, jobs):
+            claims = await super().claim(jobs)
+            claimed.set()
+            await answered.wait()
+            return claims
+
+    engine = Watched()
+    async with worker(redis_url, engine=engine, claiming=SlowToAnswer) as running, gateway(redis_url) as queue:
+        reply = await queue.submit(make_job("gone", "word " * 500))
+        await claimed.wait()
+        await queue.cancel("gone")
+        async with asyncio.timeout(10):
+            while "gone" not in running.runs._unwanted:
+                await asyncio.sleep(0.005)
+        answered.set()
+        [last] = await deltas(reply)
+    assert last.finish == pb.FINISH_CANCELLED
+    assert not any("gone" in step for step in engine.steps)
 
 
 async def test_invariant_9_a_request_ends_at_its_deadline(redis_url, gateway, worker, make_job):

@@ -275,6 +275,14 @@ def test_invariant_4_every_accepted_request_ends_wherever_its_caller_leaves(benc
     asyncio.run(leave())
 
 
+async def test_invariant_9_a_caller_who_left_before_the_first_step_is_not_worked_for(bench):
+    """Fails if `Life.cancel` needs a task that runs already."""
+    life = bench.life()
+    life.detach()
+    account = await life.run()
+    assert account.error == "CANCELLED" and bench.audit.sent == [] and not bench.queue.submitted
+
+
 async def test_cancelling_twice_or_after_the_end_changes_nothing(bench):
     life = bench.life()
     task = asyncio.create_task(life.run())
