@@ -20,7 +20,7 @@ from chassis.failures import FailedPrecondition, NotFound
 from chassis.identity import Principal, digest
 from chassis.server import serving
 from chassis.web import serving_http
-from services.audit.records.ticket import ticket_mac
+from services.audit.records.ticket import TicketKey
 from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
 from services.gateway.edge.http_call import Bounds
@@ -121,8 +121,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             reply.status.same_request = self.told is not None
         elif kind == "accept":
             expires_ms, origin = item.accept.deadline_time.ToMilliseconds(), "dev.test/log"
-            ticket = ticket_mac(self.ticket_key, origin, item.record_id, expires_ms, item.accept.job_digests[0])
-            reply.accepted.tickets.append(ticket)
+            mac = TicketKey(self.ticket_key, origin).mac(item.record_id, expires_ms, item.accept.job_digests[0])
+            reply.accepted.tickets.append(mac)
             reply.accepted.log_origin = origin
             reply.accepted.expire_time.CopyFrom(item.accept.deadline_time)
         elif kind in ("refuse", "end"):

@@ -203,12 +203,12 @@ async def test_invariant_9_a_cancel_that_is_heard_before_the_claims_answer_keeps
 async def test_invariant_9_a_request_ends_at_its_deadline(redis_url, gateway, worker, make_job):
     """Fails if `Runs._hold` sets no timer."""
     async with worker(redis_url, steps_per_second=50) as running, gateway(redis_url) as queue:
-        reply = await queue.submit(make_job(text="word " * 500, deadline_in=0.5))
+        reply = await queue.submit(make_job(text="word " * 500, deadline_in=2.0))
         late = await queue.submit(make_job("r-2", deadline_in=-1))
         assert (await deltas(late))[-1].finish == pb.FINISH_EXPIRED
         answer = await deltas(reply)
         assert answer[-1].finish == pb.FINISH_EXPIRED
-        assert 1 < len(answer) < 100
+        assert 1 < len(answer) < 400
         assert not len(running.runs)
 
 
