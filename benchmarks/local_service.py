@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.local_stack import cpu_seconds, free_base
+from benchmarks.local_stack import cpu_seconds
 from chassis.settings import HTTP_OFFSET, PORT_OFFSETS
 from stack.keys import make_development_keys
+from stack.ports import free_port_base
 
 READY_SECONDS = 60.0
 
@@ -64,7 +65,7 @@ def counters(http_port: int, prefix: str) -> Counter[str]:
 def local_service(name: str) -> Iterator[LocalService]:
     """Starts `python -m services.NAME` with no traces sent, waits until it takes work, and stops it at the end."""
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
-        home, base = Path(folder), free_base()
+        home, base = Path(folder), free_port_base()
         make_development_keys(home / "keys")
         env = {
             **os.environ,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from stack.ports import free_port_base
 
 COMMAND = [sys.executable, "-m", "strongroom.cli.main"]
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -55,7 +56,7 @@ def local_stack(
     """Starts `strongroom up --detach` with the options; stops it at the end. `inside` gives, for the home, a command
     that runs another one in surroundings of its own."""
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
-        home, port_base = Path(folder), free_base()
+        home, port_base = Path(folder), free_port_base()
         place = ["--home", str(home)]
         env = {**os.environ, **(environment or {})}
         up = [*COMMAND, "up", "--detach", *place, "--port-base", str(port_base), *options]
@@ -70,23 +71,3 @@ def cpu_seconds(pid: int) -> float:
     """User and kernel time of a process since its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
-
-
-def free_base() -> int:
-    """A base whose whole range of ports is free now; processes that look at the same time begin in different places."""
-    bases: list[int] = list(range(20000, 32700, 100))  # below the ports that Linux gives to connections
-    first = os.getpid() % len(bases)
-    for base in bases[first:] + bases[:first]:
-        if all(_free(base + offset) for offset in range(40)):
-            return base
-    raise RuntimeError("no free range of 40 ports between 20000 and 32700")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

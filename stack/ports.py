@@ -1,8 +1,9 @@
-"""Who holds a port that the stack needs, told apart: a process left over from this home, or somebody else's."""
+"""Ports: who holds one that the stack needs, a process left over from this home or somebody else's; and free ones."""
 
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +11,9 @@ import psutil
 
 from stack.process import Plan
 from stack.runfiles import RunFile
+
+A_STACKS_PORTS = 40  # up to worker 9
+BELOW_THE_KERNELS = 32_700  # from about here on Linux gives ports to connections
 
 OTHERS = "stop what is not yours, or choose other ports with --port-base"
 OURS = "`strongroom down` ends what an earlier run left behind"
@@ -29,6 +33,15 @@ def taken_ports(plans: Iterable[Plan], left_over: Sequence[RunFile]) -> list[str
                 lines.append(f"{address}, which {plan.name} needs, is taken by {who}")
                 remedies.add(OURS if ours else OTHERS)
     return [*lines, *sorted(remedies)]
+
+
+def free_port_base() -> int:
+    """A base from which on every port of a stack is free on loopback: for stacks that stand beside others."""
+    for _ in range(200):
+        base = random.randrange(20_000, BELOW_THE_KERNELS, A_STACKS_PORTS)
+        if all(_is_free(f"127.0.0.1:{base + offset}") for offset in range(A_STACKS_PORTS)):
+            return base
+    raise RuntimeError(f"no {A_STACKS_PORTS} free ports in a row between 20000 and {BELOW_THE_KERNELS}")
 
 
 def _is_free(address: str) -> bool:

@@ -6,6 +6,7 @@ Packages are imported where they are used: a test that needs none of them runs w
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,11 @@ LATENT_SHAPE = SHAPE | {
     "first_k_dense_replace": 1,
     "initializer_range": 0.1,
 }
+
+
+# A shell that runs this in the background has it ignore Ctrl-C, and every process that tests start with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

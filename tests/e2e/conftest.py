@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from stack.ports import free_port_base
+
 BIN = Path(sys.executable).parent
-LAST_PORT = 37  # of a stack, counted from its base
 COMMAND_SECONDS = 120
 
 
@@ -112,22 +111,3 @@ def stopped_suite(home: Path) -> Iterator[Suite]:
     suite = Suite(home, free_port_base())
     yield suite
     suite.down()
-
-
-def free_port_base() -> int:
-    """A base from which on every port of a stack is free, below the ports that the kernel hands out."""
-    for _ in range(100):
-        base = random.randrange(20_000, 32_000, 40)
-        if all(_is_free(base + offset) for offset in range(LAST_PORT + 1)):
-            return base
-    raise RuntimeError("no free range of ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

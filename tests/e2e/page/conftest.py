@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from selenium.common.exceptions import NoSuchElementException, StaleElementRefer
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+
+from stack.ports import free_port_base
 
 PATIENCE = 60  # seconds; nothing here takes so long on a machine that is not busy with something else
 DESKTOP, PHONE = (1440, 900), (390, 844)
@@ -152,7 +153,7 @@ def monitor(tmp_path: Path, scraped: Scraped) -> Iterator[Monitor]:
     (keys / "credentials.json").write_text(json.dumps({"credentials": []}))
     (keys / "service-monitor").write_text("token\n")
     (keys / "service-monitor").chmod(0o600)
-    base = _free_base()
+    base = free_port_base()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
     settings = {
         "STRONGROOM_HOME": str(tmp_path),
@@ -165,11 +166,3 @@ def monitor(tmp_path: Path, scraped: Scraped) -> Iterator[Monitor]:
     monitor.start()
     yield monitor
     monitor.kill()
-
-
-def _free_base() -> int:
-    """A base whose monitor ports (+4 and +14) are free now."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", first.getsockname()[1] + 10))
-        return int(first.getsockname()[1]) - 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,22 +17,9 @@ from strongroom.verify import VERIFIES, verify_home
 
 from chassis.client import connect
 from stack.keys import make_development_keys
+from stack.ports import free_port_base
 
 ROOT = Path(__file__).parents[3]
-
-
-def free_base() -> int:
-    """A port base whose audit ports (+3, +13) are free."""
-    while True:
-        with socket.socket() as probe, socket.socket() as http:
-            probe.bind(("127.0.0.1", 0))
-            base = probe.getsockname()[1] - 3
-            try:
-                http.bind(("127.0.0.1", base + 13))
-            except OSError:
-                continue
-            if 1024 <= base <= 65000:
-                return base
 
 
 @pytest.fixture
@@ -85,7 +71,7 @@ async def append(stub: rpc.AuditServiceStub) -> pb.AppendReply:
 
 
 async def test_kill_9_then_a_clean_stop(home) -> None:
-    base = free_base()
+    base = free_port_base()
     async with process(home, base) as running, gateway(home, base) as stub:
         assert (await append(stub)).status.code == 0
         running.kill()
@@ -104,7 +90,7 @@ async def test_kill_9_then_a_clean_stop(home) -> None:
 
 async def test_invariant_7_a_missing_key_stops_the_start_with_file_and_remedy(home) -> None:
     """Fails if `_open` lets KeyUnusable pass as a crash that is tried again."""
-    base = free_base()
+    base = free_port_base()
     async with process(home, base) as running, gateway(home, base) as stub:
         await append(stub)
         running.send_signal(signal.SIGTERM)
@@ -118,7 +104,7 @@ async def test_invariant_7_a_missing_key_stops_the_start_with_file_and_remedy(ho
 
 
 async def test_wrong_settings_are_all_named(home) -> None:
-    async with process(home, free_base(), STRONGROOM_AUDIT_SEGMENT_MIB="0", STRONGROOM_AUDIT_SPEED="9") as running:
+    async with process(home, free_port_base(), STRONGROOM_AUDIT_SEGMENT_MIB="0", STRONGROOM_AUDIT_SPEED="9") as running:
         _, said = await running.communicate()
     assert running.returncode == 78
     assert b"STRONGROOM_AUDIT_SEGMENT_MIB" in said

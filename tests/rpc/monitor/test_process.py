@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 
 import httpx
 import pytest
+
+from stack.ports import free_port_base
 
 
 def environment(tmp_path, **more):
@@ -25,14 +26,6 @@ async def start(environ):
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.monitor", env=environ, stderr=asyncio.subprocess.PIPE
     )
-
-
-def free_port_base():
-    """A base whose monitor ports (+4 and +14) are free now."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", first.getsockname()[1] + 10))
-        return first.getsockname()[1] - 4
 
 
 async def test_it_starts_says_that_it_is_ready_and_stops_when_told(tmp_path):
