@@ -177,6 +177,7 @@ class JobQueue:
             self._stopping = True
             for task in tasks[1:]:
                 task.cancel()
+            self._submitted.set()
             await self._wake_reader()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._leave()
@@ -198,7 +199,7 @@ class JobQueue:
 
     async def _submit_waiting(self) -> None:
         """One round trip for all jobs that wait; a lone one goes alone."""
-        while True:
+        while not self._stopping:
             await self._submitted.wait()
             self._submitted.clear()
             waiting = [(job, added) for job, added in self._unsubmitted if not added.done()]  # nobody left meanwhile
@@ -284,7 +285,7 @@ class JobQueue:
     # The lease
 
     async def _keep_lease(self) -> None:
-        while True:
+        while not self._stopping:  # a cancel inside a command may end that alone
             await asyncio.sleep(LEASE_EVERY_SECONDS)
             if self._available:  # else the reader finds out when Redis is back, and renews at once
                 await self._keep_lease_once()

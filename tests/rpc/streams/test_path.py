@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams import keys
 from streams.failures import QueueFull, QueueUnavailable
+from streams.gateway import JobQueue
 from streams.seal import QueueKeys
 from streams.worker import ClaimState
 
@@ -306,3 +308,20 @@ async def test_a_burst_of_submits_is_no_outage(redis_url, gateway, make_job):
     async with gateway(redis_url, bound=1000) as queue:
         await asyncio.gather(*(queue.submit(make_job(f"r-{n}")) for n in range(300)))
         assert queue.available
+
+
+async def test_a_cancel_that_a_command_swallows_does_not_keep_the_gateway_from_stopping(redis_url, queue_keys):
+    entered = asyncio.Event()
+
+    class Swallowing(JobQueue):
+        async def _renew_and_look(self):
+            if not self.available:  # the first time
+                await super()._renew_and_look()
+                return
+            entered.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async with asyncio.timeout(10):
+        async with Swallowing(redis_url, queue_keys, "gateway-boot").running():
+            await entered.wait()
