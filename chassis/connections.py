@@ -12,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD_BYTES = 16 * 1024
 IDLE_SECONDS = 30  # between two requests of one connection
+LEAVING = (
+    "strongroom.leaving"  # ASGI extension; `tell` lists what to call when a caller hangs up before its answer ends
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._silent_bytes = 0  # since the parser last had something to say
         self._deaf = False  # nothing more is read
         self._refusal = _MALFORMED
+        self._leaving: list[Callable[[], None]] = []  # of the request that is being answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -98,6 +102,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._head.stop()
         self._unread.stop()
         super().connection_lost(exc)
+        leaving, self._leaving = self._leaving, []
+        for tell in leaving:
+            tell()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -130,6 +137,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._silent_bytes = 0
+        self._leaving = []
+        self.scope["extensions"] = {LEAVING: {"tell": self._leaving}}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -156,6 +165,7 @@ class BoundedConnection(HttpToolsProtocol):
     # What happens to the answer
 
     def on_response_complete(self) -> None:
+        self._leaving = []
         super().on_response_complete()
         self._bound_closing()
 

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis.connections import IDLE_SECONDS, BoundedConnection, Limits, refusal
 from chassis.server import CannotBind
@@ -29,11 +30,25 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
+class _Apart:
+    def __init__(self, prefix: str, inner: ASGIApp, rest: ASGIApp) -> None:
+        self._prefix, self._inner, self._rest = prefix, inner, rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._inner if scope["path"].startswith(self._prefix) else self._rest
+        await app(scope, receive, send)
+
+
 @asynccontextmanager
 async def serving_http(
-    address: str, not_ready: Callable[[], str], routes: Sequence[BaseRoute] = (), limits: Limits = LIMITS
+    address: str,
+    not_ready: Callable[[], str],
+    routes: Sequence[BaseRoute] = (),
+    limits: Limits = LIMITS,
+    apart: tuple[str, ASGIApp] | None = None,
 ) -> AsyncIterator[int]:
-    """HTTP on `address` while open; yields the port. `not_ready` gives why no work is taken, empty when it is."""
+    """HTTP on `address` while open; yields the port. `not_ready` gives why no work is taken, empty when it is. `apart`:
+    an application with all paths below a prefix, which does without what routes have around them."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -48,7 +63,7 @@ async def serving_http(
     )
     app.router.redirect_slashes = False  # a path that is not served is not guessed at
     config = uvicorn.Config(
-        app,
+        _Apart(*apart, app) if apart else app,
         http=partial(BoundedConnection, limits=limits),  # type: ignore[arg-type]
         ws="none",
         timeout_keep_alive=IDLE_SECONDS,

@@ -15,7 +15,7 @@ from chassis.start import CannotStart, run
 from chassis.web import serving_http
 from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
-from services.gateway.edge.routes import edge_routes
+from services.gateway.edge.routes import PREFIX, EdgeApp
 from services.gateway.guard_client import GuardClient
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.queue_client import QueueClient
@@ -62,9 +62,11 @@ async def main(settings: GatewaySettings) -> None:
         servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
         health = Health()
         deadlines = Deadlines(settings.default_deadline_seconds, settings.max_deadline_seconds)
-        edge = edge_routes(conductor, known, deadlines)
+        edge = EdgeApp(conductor, known, deadlines)
         await opened.enter_async_context(
-            serving_http(settings.http_address("gateway"), lambda: health.reason, [metrics.route(), *edge])
+            serving_http(
+                settings.http_address("gateway"), lambda: health.reason, [metrics.route()], apart=(PREFIX, edge)
+            )
         )
         await opened.enter_async_context(
             serving(

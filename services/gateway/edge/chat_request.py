@@ -85,8 +85,7 @@ def chat_request(body: bytes, idempotency_key: str) -> ChatRequest:
         idempotency_key=idempotency_key,
         priority=ours.text("priority") or "standard",
     )
-    for name, neutral in _NEUTRAL.items():
-        document.only(name, neutral)
+    document.neutral(_NEUTRAL)
     ours.close()
     document.close()
     return ChatRequest(question, stream, include_usage, timeout, tokens_field)
@@ -141,8 +140,7 @@ def _message(given: JsonObject) -> Message:
         content = "\n".join(parts)
     elif content is None:
         content = ""
-    for name, neutral in _NEUTRAL_IN_MESSAGE.items():
-        given.only(name, neutral)
+    given.neutral(_NEUTRAL_IN_MESSAGE)
     if role == "assistant":
         given.text("reasoning_content")  # of an earlier answer: no model sees what it thought then
     given.close()

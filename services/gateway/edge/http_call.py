@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from chassis.connections import LEAVING
 from chassis.failures import Cancelled, InvalidArgument
 from services.gateway.edge.failures import BODY_TOO_LARGE, BODY_TOO_SLOW
 
 # One `data:` line holds one JSON text; some readers of events break lines here too, where JSON need not escape.
-_LINE_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
+_LINE_BREAKS = "\x85\u2028\u2029"
+_ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in _LINE_BREAKS}
 JSON, EVENTS = "application/json", "text/event-stream; charset=utf-8"
 
 
@@ -34,13 +33,18 @@ class HttpCall:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
         self.method = str(scope["method"])
-        self.path_params: Mapping[str, Any] = scope.get("path_params", {})
-        self.headers = Headers(scope=scope)
+        self.path = str(scope["path"])
+        self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # of one named twice, the first
         self.request_id = ""  # once there is one
         self.tokens_field = "max_tokens"
         self.status = 0  # once it is sent
         self._receive, self._send, self._bounds = receive, send, bounds
+        self._leaving: list[Callable[[], None]] = scope["extensions"][LEAVING]["tell"]
         self._unread = True
+
+    def header(self, name: bytes) -> str:
+        """In lower case; empty where there is none."""
+        return self._headers.get(name, b"").decode("latin-1")
 
     @property
     def streaming(self) -> bool:
@@ -48,7 +52,7 @@ class HttpCall:
 
     async def body(self) -> bytes:
         """Raises InvalidArgument above the bound, Cancelled when the caller leaves."""
-        declared = self.headers.get("content-length", "")
+        declared = self.header(b"content-length")
         if declared.isdecimal() and int(declared[:20]) > self._bounds.body_bytes:
             raise self._too_large()
         body = bytearray()
@@ -64,14 +68,15 @@ class HttpCall:
             ) from None
         return bytes(body)
 
-    async def gone(self) -> None:
-        """Returns when the caller hangs up, or the answer is complete."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def when_left(self, told: Callable[[], None]) -> None:
+        """Tells of a caller who hangs up before the answer is complete, without a task that waits for it."""
+        self._leaving.append(told)
 
-    async def answer(self, status: int, value: Any, request_id: str, headers: Mapping[str, str] | None = None) -> None:
+    async def answer(
+        self, status: int, json_text: str, request_id: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         """The whole answer at once."""
-        body = as_json(value).encode()
+        body = json_text.encode()
         lengths = {"content-length": str(len(body)), **(headers or {})}
         if self._unread:
             lengths["connection"] = "close"
@@ -102,7 +107,7 @@ class HttpCall:
 
     async def _linger(self) -> None:
         """To close on a caller who still sends would reset the connection, and the answer with it."""
-        if "100-continue" in self.headers.get("expect", "").lower():
+        if "100-continue" in self.header(b"expect").lower():
             return  # it waits for our word, and has it
         try:
             async with asyncio.timeout(self._bounds.linger_seconds):
@@ -118,10 +123,8 @@ class HttpCall:
         )
 
 
-def as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def event(value: Any) -> str:
+def event(json_text: str) -> str:
     """One server-sent event."""
-    return f"data: {as_json(value).translate(_LINE_BREAKS)}\n\n"
+    if any(char in json_text for char in _LINE_BREAKS):
+        json_text = json_text.translate(_ESCAPED)
+    return f"data: {json_text}\n\n"

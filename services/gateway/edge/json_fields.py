@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chassis.failures import InvalidArgument
@@ -80,6 +80,11 @@ class JsonObject:
         """An empty one where it is absent."""
         value = self._left.pop(name, None)
         return member({} if value is None else value, self.where(name))
+
+    def neutral(self, unsupported: Mapping[str, Sequence[Any]]) -> None:
+        """Takes the fields that are not supported, if their values ask for nothing."""
+        for name in [name for name in self._left if name in unsupported]:
+            self.only(name, unsupported[name])
 
     def only(self, name: str, neutral: Sequence[Any]) -> None:
         """Takes a field that is not supported, if its value asks for nothing."""

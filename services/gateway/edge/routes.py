@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 
 from opentelemetry.trace import SpanKind
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from chassis.failures import Cancelled, Internal, InvalidArgument, NotFound, ServiceError
 from chassis.identity import Principal, admit
 from chassis.tracing import begun, span, trace_id
 from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
-from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, completion, model_object
+from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, as_json, completion, model_object
 from services.gateway.edge.chat_request import ChatRequest, chat_request
 from services.gateway.edge.failures import METHOD_NOT_ALLOWED, error_object, headers_of, status_of
 from services.gateway.edge.http_call import Bounds, HttpCall, event
@@ -28,57 +26,61 @@ log = logging.getLogger(__name__)
 
 BOUNDS = Bounds()
 
-COMPLETIONS, MODELS, MODEL, REST = "/v1/chat/completions", "/v1/models", "/v1/models/{model:path}", "/v1/{rest:path}"
-_METHODS = {COMPLETIONS: "POST", MODELS: "GET", MODEL: "GET"}
+PREFIX = "/v1/"
+COMPLETIONS, MODELS, MODEL, REST = "/v1/chat/completions", "/v1/models", "/v1/models/{model}", "/v1/{rest}"
+METHODS = {COMPLETIONS: "POST", MODELS: "GET", MODEL: "GET"}
+
+Handle = Callable[[HttpCall], Awaitable[None]]
 
 
-def edge_routes(
-    conductor: Conductor, known: Mapping[str, Principal], deadlines: Deadlines, bounds: Bounds = BOUNDS
-) -> list[Route]:
-    """What the gateway serves beside its health."""
-    edge = Edge(conductor, deadlines, bounds)
-    handlers = {COMPLETIONS: edge.complete, MODELS: edge.list_models, MODEL: edge.show_model}
-    routes = [
-        Route(path, Endpoint(path, handle, known, bounds), methods=[_METHODS[path]])
-        for path, handle in handlers.items()
-    ]
-    return [*routes, Route(REST, Endpoint(REST, edge.refuse_route, known, bounds))]
-
-
-class Endpoint:
-    """An ASGI application for one route: it runs its handler inside the layers."""
+class EdgeApp:
+    """What the gateway serves under /v1/: an ASGI application that runs a call's handler inside the layers."""
 
     def __init__(
-        self,
-        route: str,
-        handle: Callable[[HttpCall], Awaitable[None]],
-        known: Mapping[str, Principal],
-        bounds: Bounds,
+        self, conductor: Conductor, known: Mapping[str, Principal], deadlines: Deadlines, bounds: Bounds = BOUNDS
     ) -> None:
-        self._route, self._handle, self._known, self._bounds = route, handle, known, bounds
+        self._known, self._bounds = known, bounds
+        edge = Edge(conductor, deadlines, bounds)
+        self._handles: dict[str, Handle] = {
+            COMPLETIONS: edge.complete, MODELS: edge.list_models, MODEL: edge.show_model, REST: edge.refuse_route
+        }  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = HttpCall(scope, receive, send, self._bounds)
-        attributes = {"http.request.method": call.method, "http.route": self._route}
-        place = begun(call.headers.get("traceparent", ""))
-        with span(f"{call.method} {self._route}", place, SpanKind.SERVER, attributes) as current:
+        route = _route(call.path)
+        attributes = {"http.request.method": call.method, "http.route": route}
+        place = begun(call.header(b"traceparent"))
+        with span(f"{call.method} {route}", place, SpanKind.SERVER, attributes) as current:
             try:
-                admit(call.headers.get("authorization", ""), self._known, CALLERS, self._route)
-                await self._handle(call)
+                admit(call.header(b"authorization"), self._known, CALLERS, route)
+                _take_method(call.method, route)
+                await self._handles[route](call)
             except ServiceError as error:
                 await _fail(call, error)
                 if status_of(error) >= 500:
                     current.fail()
             except Exception:
-                log.exception("%s failed", self._route)
+                log.exception("%s failed", route)
                 await _fail(call, Internal("internal error"))
                 current.fail()
             current.set_attribute("http.response.status_code", call.status)
 
 
+def _route(path: str) -> str:
+    if path in METHODS:
+        return path
+    return MODEL if path.startswith(f"{MODELS}/") else REST
+
+
+def _take_method(method: str, route: str) -> None:
+    taken = METHODS.get(route, method)
+    if method != taken:
+        raise InvalidArgument(f"this route takes {taken} only", reason=METHOD_NOT_ALLOWED)
+
+
 async def _fail(call: HttpCall, error: ServiceError) -> None:
     """An answer of its own, or the last event of a stream that was open."""
-    said = error_object(error, trace_id(), call.request_id, call.tokens_field)
+    said = as_json(error_object(error, trace_id(), call.request_id, call.tokens_field))
     if call.streaming:
         await call.write(event(said), last=True)
     else:
@@ -94,35 +96,32 @@ class Edge:
     async def complete(self, call: HttpCall) -> None:
         request = await self._read(call)
         seconds = self._deadlines.of(request.timeout_seconds)
-        async with asked(self._conductor, request.question, seconds) as life, _watched(call, life):
+        async with asked(self._conductor, request.question, seconds) as life:
+            call.when_left(life.detach)
             call.request_id = life.terms.request_id
             await (self._stream(call, request, life) if request.stream else self._whole(call, life))
 
     async def list_models(self, call: HttpCall) -> None:
         await call.body()
         models = [model_object(name, served) for name, served in sorted(self._conductor.models().items())]
-        await call.answer(200, {"object": "list", "data": models}, trace_id())
+        await call.answer(200, as_json({"object": "list", "data": models}), trace_id())
 
     async def show_model(self, call: HttpCall) -> None:
         await call.body()
-        name = str(call.path_params["model"])
+        name = call.path.removeprefix(f"{MODELS}/")
         served = self._conductor.models().get(name)
         if served is None:
             raise NotFound("no worker serves this model: GET /v1/models lists them", reason="MODEL_NOT_FOUND")
-        await call.answer(200, model_object(name, served), trace_id())
+        await call.answer(200, as_json(model_object(name, served)), trace_id())
 
     async def refuse_route(self, call: HttpCall) -> None:
-        path = f"/v1/{call.path_params['rest']}"
-        if path in _METHODS or path.startswith(f"{MODELS}/"):
-            method = _METHODS.get(path, "GET")
-            raise InvalidArgument(f"this route takes {method} only", reason=METHOD_NOT_ALLOWED)
-        served = ", ".join(_METHODS)
+        served = ", ".join(METHODS)
         raise NotFound(f"there is no such route: this edge serves {served}", reason="ROUTE_NOT_FOUND")
 
     async def _read(self, call: HttpCall) -> ChatRequest:
         try:
             body = await call.body()
-            request = chat_request(body, call.headers.get("idempotency-key", ""))
+            request = chat_request(body, call.header(b"idempotency-key"))
         except Cancelled:
             raise
         except ServiceError as error:
@@ -170,18 +169,3 @@ async def _write(call: HttpCall, chunks: Chunks, events: str, last: bool = False
         return
     await call.open_stream(call.request_id)
     await call.write(chunks.role(), events, last=last)
-
-
-@asynccontextmanager
-async def _watched(call: HttpCall, life: Life) -> AsyncIterator[None]:
-    """A caller who hangs up leaves the life, which then ends by itself."""
-
-    async def leave() -> None:
-        await call.gone()
-        life.detach()
-
-    watcher = asyncio.create_task(leave())
-    try:
-        yield
-    finally:
-        watcher.cancel()

@@ -24,7 +24,7 @@ from services.audit.records.ticket import TicketKey
 from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
 from services.gateway.edge.http_call import Bounds
-from services.gateway.edge.routes import edge_routes
+from services.gateway.edge.routes import PREFIX, EdgeApp
 from services.gateway.guard_client import GuardClient
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
@@ -243,8 +243,9 @@ async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
         port = await opened.enter_async_context(
             serving("127.0.0.1:0", add, allowed=ALLOWED, max_message_bytes=MAX_CALL_BYTES, **options)
         )
-        edge = edge_routes(conductor, CALLER, Deadlines(10, 60), BOUNDS)
-        http_port = await opened.enter_async_context(serving_http("127.0.0.1:0", lambda: "", edge))
+        edge = EdgeApp(conductor, CALLER, Deadlines(10, 60), BOUNDS)
+        serving_edge = serving_http("127.0.0.1:0", lambda: "", apart=(PREFIX, edge))
+        http_port = await opened.enter_async_context(serving_edge)
         channel = await opened.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         await _until(lambda: guard._streams[0].connected.is_set() and audit._stream.connected.is_set())
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
