@@ -1,9 +1,9 @@
 """The guard alone: what it costs to judge, redact and filter a text, and an item of its stream.
 
-In this process: CPU of one text of 2,000 characters, and of a piece of an answer; the floor, in turn with it, is Unicode
+In this process: CPU of one text of 2,000 characters, and of a piece of an answer; the floor beside it is Unicode
 normalisation (NFKC) of the same text, which looks at every character and decides nothing. The service, as a process of
-its own: prompts screened and answers filtered by callers in a closed loop, its CPU read from the kernel; the floor there
-is the same stream whose items are answered at once.
+its own: prompts screened and answers filtered by callers in a closed loop, its CPU read from the kernel; the floor
+there is the same stream whose items are answered at once.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from strongroom.guard.v1 import guard_pb2 as pb
 
+from chassis import genai
 from services.guard.policy.open_filters import FilterKey, Piece
 from services.guard.policy.output_filter import Filtered
 from services.guard.policy.screening import Message, Screening, Verdict
@@ -16,6 +17,8 @@ VERDICTS = {
     Verdict.FLAG: pb.VERDICT_FLAG,
     Verdict.REFUSE: pb.VERDICT_REFUSE,
 }
+
+_NAMES = {number: verdict.value for verdict, number in VERDICTS.items()}
 
 
 def messages_of(screen: pb.Screen) -> list[Message]:
@@ -52,6 +55,23 @@ def filtered(answer: Filtered) -> pb.Filtered:
         withheld=answer.withheld is not None,
         rule=answer.withheld or next(iter(answer.flagged), ""),
     )
+
+
+def about_screening(work: pb.Screen, screened: pb.Screened) -> dict[str, str | int]:
+    """What a span tells of a screening."""
+    told: dict[str, str | int] = {
+        genai.REQUEST_ID: work.request_id,
+        genai.VERDICT: _NAMES[screened.verdict],
+        genai.POLICY: screened.policy_digest.hex(),
+        genai.FINDINGS: len(screened.findings),
+    }
+    return {**told, genai.RULE: screened.rule} if screened.rule else told
+
+
+def about_filtering(work: pb.Filter, filtered: pb.Filtered) -> dict[str, str | int]:
+    """What a span tells of a piece that was filtered."""
+    told: dict[str, str | int] = {genai.REQUEST_ID: work.request_id, genai.FINDINGS: len(filtered.findings)}
+    return {**told, genai.RULE: filtered.rule} if filtered.withheld else told
 
 
 def findings(found: Iterable[Finding]) -> list[pb.Finding]:

@@ -1,5 +1,6 @@
 """Text as the topic lists see it: one folded character for each original one, so that offsets never move."""
 
+import re
 import unicodedata
 
 from services.guard.redaction.characters import ideographic, invisible
@@ -7,6 +8,7 @@ from services.guard.redaction.characters import ideographic, invisible
 GAP = " "  # punctuation, spaces, symbols: whatever can be put between the letters of a word
 NOTHING = "\0"  # what cannot be seen
 STOP = "。"  # ends a sentence: no word goes across
+LONGEST_GAP = 8  # characters between two letters of a word; more end the word
 
 # Digits and signs written for letters, and letters of other scripts that look Latin. `l` and `1` both read as `i`.
 _LOOKALIKES = (
@@ -59,9 +61,37 @@ def fold(text: str) -> str:
     return text.translate(_FOLDS)
 
 
+class _Spaced(dict[str, bool]):
+    """Filled as characters are met; at most one item for each Unicode character."""
+
+    def __missing__(self, character: str) -> bool:
+        spaced = self[character] = character.isalnum() and (character.isascii() or not ideographic(character))
+        return spaced
+
+
+_SPACED = _Spaced()
+
+
 def spaced_script(character: str) -> bool:
     """A folded character of a script that puts spaces between words, so that words have edges."""
-    return character.isalnum() and (character.isascii() or not ideographic(character))
+    return _SPACED[character]
+
+
+# All gaps but the usual one: a single GAP between two ASCII letters or digits.
+_GAPS = re.compile(f"[{GAP}{NOTHING}]{{2,}}|{NOTHING}|(?<![0-9a-z]){GAP}|{GAP}(?![0-9a-z])")
+
+
+def squeeze(text: str) -> str:
+    """A whole text, folded and squeezed: one GAP stays between words of spaced scripts, nothing beside an ideograph."""
+    return _GAPS.sub(_squeezed_gap, fold(text))
+
+
+def _squeezed_gap(gap: re.Match[str]) -> str:
+    folded, (start, end) = gap.string, gap.span()
+    if end - start > LONGEST_GAP:  # a STOP for every so many, so that waiting for letters is bounded in characters too
+        return STOP * ((end - start) // (LONGEST_GAP + 1))
+    shows = start > 0 and end < len(folded) and GAP in gap.group()
+    return GAP if shows and _SPACED[folded[start - 1]] and _SPACED[folded[end]] else ""
 
 
 def fold_word(word: str) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from services.guard.policy.bundle import Action, Combination, Direction, PolicyBundle, Topic, WordList
 from services.guard.policy.document import Problems, Section, UniqueKeyLoader
-from services.guard.policy.folding import GAP, fold_word, spaced_script
+from services.guard.policy.folding import GAP, fold_word, spaced_script, squeeze
 from services.guard.policy.scan import TopicScan
 from services.guard.policy.terms import index_terms
 from services.guard.redaction.masking import MODES, Masking
@@ -113,7 +113,8 @@ def _unfindable(bundle: PolicyBundle) -> list[str]:
 def _finds(bundle: PolicyBundle, source: WordList, word: str) -> bool:
     index = bundle.prompt_terms if source.direction.covers(Direction.PROMPT) else bundle.answer_terms
     scan = TopicScan(index)
-    return any(hit.rule.source.rule == source.rule for hit in scan.feed(word) + scan.finish())
+    hits = scan.feed(word) + scan.finish() if index.possible(squeeze(word)) else []
+    return any(hit.rule.source.rule == source.rule for hit in hits)
 
 
 def _need_topics(root: Section, topics: tuple[Topic, ...]) -> None:

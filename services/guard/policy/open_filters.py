@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from services.guard.policy.output_filter import Filtered, OutputFilter, rebuild
+from services.guard.policy.output_filter import Filtered, OutputFilter, check_whole, joined, rebuild
 from services.guard.policy.shelf import PolicyShelf
 
 
@@ -12,8 +13,7 @@ class FilterLost(Exception):
     """There is no filter that this piece could follow: feed the whole text again."""
 
 
-@dataclass(frozen=True)
-class FilterKey:
+class FilterKey(NamedTuple):
     """One text of one answer."""
 
     request_id: str
@@ -21,8 +21,7 @@ class FilterKey:
     channel: int
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """`n` counts from 0. With `rebuild`, `text` is everything so far, and `released` characters of the output were
     handed out before."""
 
@@ -68,17 +67,19 @@ class OpenFilters:
         self._forget_idle()
         known = self._open.get(key)
         if known and known.piece == piece and known.digest == digest:
-            return Turn(key, known, lambda: known.filter, again=True)
+            return Turn(key, known)
         fresh = _Open(None, digest, piece, Filtered(""), self._clock())
         if piece.rebuild:
             bundle = self._shelf.get(digest)
-            return Turn(key, fresh, lambda: rebuild(bundle, piece.text, piece.released))
+            return Turn(key, fresh, lambda: _fed(rebuild(bundle, piece.text, piece.released), "", piece.last))
         if piece.n == 0 and known is None:
             bundle = self._shelf.get(digest)
-            return Turn(key, fresh, lambda: OutputFilter(bundle))
+            if piece.last:
+                return Turn(key, fresh, lambda: (None, check_whole(bundle, piece.text)))
+            return Turn(key, fresh, lambda: _fed(OutputFilter(bundle), piece.text, last=False))
         if known is None or known.digest != digest or known.piece.last or piece.n != known.piece.n + 1:
             raise FilterLost
-        return Turn(key, fresh, lambda: known.filter)
+        return Turn(key, fresh, lambda: _fed(known.filter, piece.text, piece.last))
 
     def keep(self, turn: "Turn") -> None:
         """Remembers a piece that has been run."""
@@ -98,29 +99,20 @@ class OpenFilters:
 
 @dataclass
 class Turn:
-    """The work of one piece."""
+    """The work of one piece; none where its answer is repeated."""
 
     key: FilterKey
     entry: _Open
-    obtain: Callable[[], OutputFilter | None]
-    again: bool = False
+    work: Callable[[], tuple[OutputFilter | None, Filtered]] | None = None
 
     def run(self) -> Filtered:
-        if not self.again:
-            self.entry.filter = self.obtain()
-            assert self.entry.filter is not None, "a filter goes only with its last piece, after which none follows"
-            piece = self.entry.piece
-            self.entry.answer = _answer(self.entry.filter, "" if piece.rebuild else piece.text, piece.last)
-            if piece.last:
-                self.entry.filter = None
+        if self.work is not None:
+            self.entry.filter, self.entry.answer = self.work()
         return self.entry.answer
 
 
-def _answer(output_filter: OutputFilter, text: str, last: bool) -> Filtered:
+def _fed(output_filter: OutputFilter | None, text: str, last: bool) -> tuple[OutputFilter | None, Filtered]:
+    """The filter for the next piece, and what this one sets free."""
+    assert output_filter is not None, "a filter goes only with its last piece, after which none follows"
     fed = output_filter.feed(text)
-    if not last:
-        return fed
-    rest = output_filter.finish()
-    return Filtered(
-        fed.released + rest.released, fed.findings + rest.findings, rest.withheld, fed.flagged + rest.flagged
-    )
+    return (None, joined(fed, output_filter.finish())) if last else (output_filter, fed)

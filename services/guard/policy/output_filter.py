@@ -1,15 +1,15 @@
 """Checks an answer while it is written: masks personal data, and stops at what the policy forbids."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.guard.policy.bundle import PolicyBundle
+from services.guard.policy.folding import squeeze
 from services.guard.policy.scan import TopicHit, TopicScan
 from services.guard.redaction.finding import Finding
-from services.guard.redaction.redactor import Redactor
+from services.guard.redaction.redactor import Redactor, redact
 
 
-@dataclass(frozen=True)
-class Filtered:
+class Filtered(NamedTuple):
     """What one piece of an answer set free. `withheld`: the rule for which nothing more will be; `flagged`: rules of
     topics that only mark."""
 
@@ -86,6 +86,22 @@ class OutputFilter:
             raise CannotResume(f"released_chars: {released_characters} were released, this text gives only {given}")
         fresh = [f for f, end in zip(done.findings, self._mask_ends, strict=True) if end > released_characters]
         self._owed = Filtered(done.released[released_characters:], tuple(fresh), None, done.flagged)
+
+
+def check_whole(bundle: PolicyBundle, text: str) -> Filtered:
+    """A whole answer in one piece, exactly as a filter would release it."""
+    if not bundle.answer_terms.possible(squeeze(text)):
+        redaction = redact(bundle.maskings, text)
+        return Filtered(redaction.text, redaction.findings)
+    made = OutputFilter(bundle)
+    return joined(made.feed(text), made.finish())
+
+
+def joined(first: Filtered, rest: Filtered) -> Filtered:
+    """Two pieces as one."""
+    return Filtered(
+        first.released + rest.released, first.findings + rest.findings, rest.withheld, first.flagged + rest.flagged
+    )
 
 
 def rebuild(bundle: PolicyBundle, raw_text_so_far: str, released_characters: int) -> OutputFilter:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from services.guard.policy.bundle import Action, Combination
-from services.guard.policy.folding import GAP, NOTHING, STOP, fold, spaced_script
+from services.guard.policy.folding import GAP, LONGEST_GAP, NOTHING, STOP, fold, spaced_script
 from services.guard.policy.terms import ALONE, UNLESS, UNLESS_REACH, Membership, Rule, Term, TermIndex
-
-LONGEST_GAP = 8  # characters between two letters of a word; more end the word
+from services.guard.redaction.characters import IDEOGRAPHIC
 
 _WORDS = re.compile(f"[^{GAP}{NOTHING}]+")
+# Where a word of a spaced script begins in squeezed text, which has nothing but letters, digits, GAP and STOP.
+_SPACED = rf"(?![{IDEOGRAPHIC}])[^\W_]"
+_STARTS = re.compile(rf"(?<!{_SPACED}){_SPACED}")
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,16 @@ class TopicScan:
         self._gap_shows = False
         self._occurrences: dict[Membership, list[_Occurrence]] = {}  # of words that others may still complete or excuse
         self._candidates: list[_Candidate] = []
-        self._horizon = max((_reach(rule) for rule in index.rules), default=0) + 2 * index.longest + 2
 
     @property
     def hold(self) -> int:
         """Where the longest stretch begins that more text could still turn into a hit."""
-        length = self._dropped + len(self._text)
         partial = self._partial_word()
         starts = [candidate.start for candidate in self._candidates]
-        for membership, seen in self._occurrences.items():
-            starts += (one.start for one in seen if self._awaits_others(membership, one, length, partial))
+        if self._occurrences:
+            length = self._dropped + len(self._text)
+            for membership, seen in self._occurrences.items():
+                starts += [one.start for one in seen if self._awaits_others(membership, one, length, partial)]
         if partial is not None:
             starts.append(partial)
         return self._origins[min(starts) - self._dropped] if starts else self._read
@@ -94,41 +96,45 @@ class TopicScan:
     def finish(self) -> list[TopicHit]:
         """The end of the text is an edge for every word, and excuses nothing more."""
         length = self._dropped + len(self._text)
-        hits = self._events(length, length + 1) + self._decide(length + self._horizon, self._read)
+        hits = self._events(length, length + 1) + self._decide(length + self._index.reach, self._read)
         self._candidates = []
         return hits
 
     def _squeeze(self, text: str) -> None:
-        folded = fold(text)
+        """As `squeeze` does with a whole text, and keeps where each character came from."""
+        folded, read, origins = fold(text), self._read, self._origins
         squeezed: list[str] = []
-        last = self._text[-1:]
-        end = 0
+        gap, shows, last, end = self._gap, self._gap_shows, self._text[-1:] or STOP, 0
         for match in _WORDS.finditer(folded):
-            start = match.start()
+            start, stop = match.span()
             if start > end:
-                self._widen_gap(folded, end, start, squeezed)
-            if squeezed:
-                last = squeezed[-1][-1]
-            word = match.group()
-            if self._gap and self._gap_shows and spaced_script(last or STOP) and spaced_script(word[0]):
-                squeezed.append(GAP)
-                self._origins.append(self._read + start)
-            squeezed.append(word)
-            end = match.end()
-            self._origins.extend(range(self._read + start, self._read + end))
-            self._gap, self._gap_shows = 0, False
-        self._widen_gap(folded, end, len(folded), squeezed)
+                shows = shows or folded.find(GAP, end, start) >= 0
+                if gap + start - end > LONGEST_GAP and self._stop(gap, end, start, squeezed):
+                    last = STOP
+                gap += start - end
+            if gap:
+                if shows and spaced_script(last) and spaced_script(folded[start]):
+                    squeezed.append(GAP)
+                    origins.append(read + start)
+                gap, shows = 0, False
+            squeezed.append(folded[start:stop])
+            origins.extend(range(read + start, read + stop))
+            last, end = folded[stop - 1], stop
+        if end < len(folded):
+            shows = shows or folded.find(GAP, end) >= 0
+            self._stop(gap, end, len(folded), squeezed)
+            gap += len(folded) - end
+        self._gap, self._gap_shows = gap, shows
         self._text += "".join(squeezed)
         self._read += len(text)
 
-    def _widen_gap(self, folded: str, start: int, end: int, squeezed: list[str]) -> None:
-        """A STOP for every LONGEST_GAP + 1 characters, so that waiting for letters is bounded in characters too."""
-        for place in range(start, end):
-            self._gap += 1
-            self._gap_shows |= folded[place] == GAP
-            if self._gap % (LONGEST_GAP + 1) == 0:
-                squeezed.append(STOP)
-                self._origins.append(self._read + place)
+    def _stop(self, gap: int, start: int, end: int, squeezed: list[str]) -> bool:
+        """A STOP for every LONGEST_GAP + 1 characters of a gap, so that waiting for letters is bounded in characters
+        too. True if there was one."""
+        stops = range(start + LONGEST_GAP - gap % (LONGEST_GAP + 1), end, LONGEST_GAP + 1)
+        squeezed += [STOP] * len(stops)
+        self._origins += [self._read + place for place in stops]
+        return len(stops) > 0
 
     def _events(self, before: int, now: int) -> list[TopicHit]:
         hits: list[TopicHit] = []
@@ -197,7 +203,7 @@ class TopicScan:
 
     def _decide(self, length: int, read: int) -> list[TopicHit]:
         """The candidates whose surroundings are known once the squeezed text has that length."""
-        ready = [candidate for candidate in self._candidates if candidate.known <= length]
+        ready = [candidate for candidate in self._candidates if candidate.known <= length] if self._candidates else []
         if not ready:
             return []
         self._candidates = [candidate for candidate in self._candidates if candidate.known > length]
@@ -219,13 +225,13 @@ class TopicScan:
 
     def _partial_word(self) -> int | None:
         """Where the longest ending of the text begins that is the beginning of a word."""
-        text = self._text
-        for start in range(max(0, len(text) - self._index.longest), len(text)):
-            if text[start:] in self._index.beginnings and not (
-                start and spaced_script(text[start]) and spaced_script(text[start - 1])
-            ):
+        text, length, beginnings = self._text, len(self._text), self._index.beginnings
+        starts = [match.start() for match in _STARTS.finditer(text, max(0, length - self._index.longest))]
+        first = next((start for start in starts if text[start:] in beginnings), length)
+        for start in range(max(0, length - self._index.longest_ideographic), first):
+            if not spaced_script(text[start]) and text[start:] in beginnings:
                 return self._dropped + start
-        return None
+        return self._dropped + first if first < length else None
 
     def _awaits_others(self, membership: Membership, seen: _Occurrence, length: int, partial: int | None) -> bool:
         source = self._index.rules[membership.rule].source
@@ -237,25 +243,22 @@ class TopicScan:
         return length <= last_start or (partial is not None and partial <= last_start)
 
     def _forget(self) -> None:
-        """Drops what nothing can refer to any more."""
+        """Drops what nothing can refer to any more; seldom enough that copying costs nothing."""
+        if len(self._text) < 2 * self._index.reach + UNLESS_REACH:
+            return
         length = self._dropped + len(self._text)
-        oldest = min([length - self._horizon, *(candidate.start for candidate in self._candidates)])
+        oldest = min([length - self._index.reach, *(candidate.start for candidate in self._candidates)])
         for membership in list(self._occurrences):
             kept = [seen for seen in self._occurrences[membership] if seen.end >= oldest - UNLESS_REACH]
             if kept:
                 self._occurrences[membership] = kept
             else:
                 del self._occurrences[membership]
-        excess = oldest - UNLESS_REACH - 2 * self._index.longest - 2
-        if excess - self._dropped > 0:
-            cut = excess - self._dropped
-            self._text, self._origins, self._dropped = self._text[cut:], self._origins[cut:], excess
+        cut = oldest - UNLESS_REACH - 2 * self._index.longest - 2 - self._dropped
+        if cut > 0:
+            self._text, self._origins = self._text[cut:], self._origins[cut:]
+            self._dropped += cut
 
 
 def _apart(one: _Occurrence, others: Iterable[_Occurrence]) -> bool:
     return all(other.end <= one.start or one.end <= other.start for other in others)
-
-
-def _reach(rule: Rule) -> int:
-    within = rule.source.within if isinstance(rule.source, Combination) else 0
-    return within + 2 * UNLESS_REACH

@@ -1,18 +1,23 @@
 """Judges a prompt, and composes the messages that a model may see."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from services.guard.policy.bundle import Action, PolicyBundle
+from services.guard.policy.folding import squeeze
 from services.guard.policy.scan import TopicHit, TopicScan
 from services.guard.policy.terms import TermIndex
-from services.guard.redaction.characters import ideographic
+from services.guard.redaction.characters import IDEOGRAPHIC
 from services.guard.redaction.finding import Finding
 from services.guard.redaction.redactor import redact
 
 ROLES = ("system", "user", "assistant")
 CHINESE_SHARE = 0.2  # of the letters; an ideograph says as much as an English word
+
+
+_IDEOGRAPHS = re.compile(f"[{IDEOGRAPHIC}]+")
 
 
 class Verdict(Enum):
@@ -21,14 +26,12 @@ class Verdict(Enum):
     REFUSE = "REFUSE"
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     role: str
     content: str
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """`rule` and `stage` are those of the strongest hit; empty where there is none."""
 
     verdict: Verdict
@@ -37,14 +40,15 @@ class Judgement:
     stage: str = ""
 
 
-@dataclass(frozen=True)
-class MessageFinding:
+_UNREMARKABLE = Judgement(Verdict.ALLOW)
+
+
+class MessageFinding(NamedTuple):
     message: int  # index of the message as the caller sent it
     finding: Finding
 
 
-@dataclass(frozen=True)
-class Screening:
+class Screening(NamedTuple):
     """A verdict on a prompt. `messages` is what a model may see, and is empty with REFUSE."""
 
     judgement: Judgement
@@ -84,6 +88,8 @@ def compose(bundle: PolicyBundle, messages: Sequence[Message]) -> tuple[Message,
 
 
 def judge(terms: TermIndex, text: str) -> Judgement:
+    if not terms.possible(squeeze(text)):  # most texts by far
+        return _UNREMARKABLE
     scan = TopicScan(terms)
     hits = scan.feed(text) + scan.finish()
     return _strongest([_of_hit(hit) for hit in hits])
@@ -100,14 +106,14 @@ _STRENGTH = {Verdict.ALLOW: 0, Verdict.FLAG: 1, Verdict.REFUSE: 2}
 
 def _strongest(judgements: Sequence[Judgement]) -> Judgement:
     """The severest verdict, and among those the highest score; the first of equals."""
-    return max(judgements, key=lambda one: (_STRENGTH[one.verdict], one.score), default=Judgement(Verdict.ALLOW))
+    return max(judgements, key=lambda one: (_STRENGTH[one.verdict], one.score), default=_UNREMARKABLE)
 
 
 def language_of(messages: Sequence[Message]) -> str:
     """zh or en, by the last thing the user said."""
     last = next((message.content for message in reversed(messages) if message.role == "user"), "")
-    letters = [character for character in last if character.isalpha()]
-    chinese = sum(map(ideographic, letters))
+    letters = "" if last.isascii() else "".join(filter(str.isalpha, last))
+    chinese = len(letters) - len(_IDEOGRAPHS.sub("", letters))
     return "zh" if letters and chinese / len(letters) >= CHINESE_SHARE else "en"
 
 

@@ -54,6 +54,10 @@ class TermIndex:
     automaton: AhoCorasick | None
     beginnings: frozenset[str]  # of every word that counts, and whole ones whose edge is still to be seen
     longest: int
+    longest_ideographic: int  # of the words that begin with an ideograph
+    reach: int  # of a hit, at most: characters of squeezed text from its beginning to where it is decided
+    parts: tuple[tuple[tuple[int, int], ...], ...]  # for each term: the rules it helps to meet, its group as a bit
+    needs: tuple[int, ...]  # for each rule: the bits of all its groups
 
     def hits(self, text: str) -> Iterable[tuple[Term, int, int]]:
         """Every occurrence of every word, overlapping ones too, edges not looked at."""
@@ -61,6 +65,19 @@ class TermIndex:
             return
         for number, start, end in self.automaton.find_matches_as_indexes(text, overlapping=True):
             yield self.terms[number], start, end
+
+    def possible(self, text: str) -> bool:
+        """Whether a rule may be met somewhere in this whole squeezed text; False is certain. Only asks whether all the
+        words are there, wherever they stand."""
+        if self.automaton is None:
+            return False
+        met: dict[int, int] = {}
+        for number, _, _ in self.automaton.find_matches_as_indexes(text, overlapping=True):
+            for rule, groups in self.parts[number]:
+                seen = met[rule] = met.get(rule, 0) | groups
+                if seen == self.needs[rule]:
+                    return True
+        return False
 
 
 @dataclass
@@ -99,9 +116,31 @@ def index_terms(topics: Sequence[Topic], direction: Direction) -> TermIndex:
     counting = [term for term in terms if any(member.group != UNLESS for member in term.memberships)]
     beginnings = {term.text[:length] for term in counting for length in range(1, len(term.text))}
     beginnings |= {term.text for term in counting if term.edge_after}
+    longest = max((len(term.text) for term in terms), default=0)
     return TermIndex(
-        tuple(rules), terms, automaton, frozenset(beginnings), max((len(t.text) for t in terms), default=0)
+        tuple(rules),
+        terms,
+        automaton,
+        frozenset(beginnings),
+        longest,
+        max((len(term.text) for term in terms if not spaced_script(term.text[0])), default=0),
+        max(map(_reach, rules), default=0) + 2 * longest + 2,
+        tuple(tuple((one.rule, _bit(one.group)) for one in term.memberships if one.group != UNLESS) for term in terms),
+        tuple(map(_needs, rules)),
     )
+
+
+def _reach(rule: Rule) -> int:
+    within = rule.source.within if isinstance(rule.source, Combination) else 0
+    return within + 2 * UNLESS_REACH
+
+
+def _bit(group: int) -> int:
+    return 1 << max(group, 0)  # a word that counts ALONE is all that its rule needs
+
+
+def _needs(rule: Rule) -> int:
+    return (1 << len(rule.source.groups)) - 1 if isinstance(rule.source, Combination) else _bit(ALONE)
 
 
 def _groups(source: WordList | Combination) -> Mapping[int, Sequence[str]]:

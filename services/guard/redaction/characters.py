@@ -10,7 +10,7 @@ CHINESE_DIGITS = {
 
 # The alphabet of `classify`. Digits stand for themselves whatever script wrote them, except Chinese ones (a to j for
 # 0 to 9), which ordinary Chinese prose is full of and which therefore have rules of their own.
-DIGIT = "0-9a-j"
+DIGIT, DIGIT_CLASSES = "0-9a-j", "0123456789abcdefghij"
 LETTER, FOREIGN_LETTER, IDEOGRAPH, IGNORED, OTHER = "L", "M", "C", "z", "x"
 NEWLINE, SPACE, MARK, IDEOGRAPHIC_STOP = "n", " ", "s", "o"
 
@@ -41,10 +41,13 @@ def invisible(character: str) -> bool:
     return character in _FILLERS or unicodedata.category(character) in ("Cf", "Mn", "Me", "Cc")
 
 
+# Written without spaces between words: Han, kana, Hangul. For use inside the brackets of a pattern.
+IDEOGRAPHIC = "\u2e80-\u2fdf\u3005-\ud7ff\uf900-\ufaff\U00020000-\U0010ffff"
+_IDEOGRAPHIC = re.compile(f"[{IDEOGRAPHIC}]")
+
+
 def ideographic(character: str) -> bool:
-    """Written without spaces between words: Han, kana, Hangul."""
-    point = ord(character)
-    return 0x2E80 <= point <= 0x2FDF or 0x3005 <= point <= 0xD7FF or 0xF900 <= point <= 0xFAFF or point >= 0x20000
+    return _IDEOGRAPHIC.match(character) is not None
 
 
 def _class_of(character: str) -> str:

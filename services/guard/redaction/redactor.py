@@ -1,10 +1,10 @@
 """Masks personal data in a text that arrives in pieces, exactly as it would in the whole text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.guard.redaction import card, email, mobile
-from services.guard.redaction.characters import classify, unfinished
+from services.guard.redaction.characters import DIGIT_CLASSES, IGNORED, classify, unfinished
 from services.guard.redaction.email import EmailDetector
 from services.guard.redaction.finding import Detector, Finding, Span, Window
 from services.guard.redaction.masking import Masking
@@ -15,8 +15,7 @@ ENTITIES = (mobile.ENTITY, card.ENTITY, email.ENTITY)
 MEMORY = 64  # characters kept behind the cursor: what detectors may look back at
 
 
-@dataclass(frozen=True)
-class Redaction:
+class Redaction(NamedTuple):
     """A text with its personal data masked, and where that was, in characters of the original. `mask_ends` has for
     each finding how many characters of `text` reach to the end of its mask."""
 
@@ -124,6 +123,12 @@ class Redactor:
             detector.shift(excess)
 
 
+def _possible(kinds: str) -> bool:
+    """Whether a whole text may have personal data in it; False is certain: no @, too few digits for any number, and
+    nothing invisible, which would count against its own bound."""
+    return "@" in kinds or IGNORED in kinds or sum(map(kinds.count, DIGIT_CLASSES)) >= mobile.SHORTEST
+
+
 def _moved(span: Span, by: int) -> Span:
     return Span(span.entity, span.start + by, span.end + by, span.mask, span.rule, span.origin + by, span.complete)
 
@@ -142,6 +147,8 @@ def _without_overlap(cluster: Sequence[Span], after: int) -> list[Span]:
 
 def redact(maskings: Mapping[str, Masking], text: str) -> Redaction:
     """By definition the stream fed in one piece."""
+    if not _possible(classify(text)):
+        return Redaction(text, (), ())
     redactor = Redactor(maskings)
     redactor.push(text)
     redactor.end()

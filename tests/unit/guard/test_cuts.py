@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from services.guard.policy.bundle import PolicyBundle
+from services.guard.policy.folding import squeeze
 from services.guard.policy.loading import load_bundle
-from services.guard.policy.output_filter import OutputFilter
+from services.guard.policy.output_filter import OutputFilter, check_whole, joined
+from services.guard.policy.scan import TopicScan
+from services.guard.policy.screening import Verdict, judge
 from services.guard.redaction.finding import Finding
-from services.guard.redaction.redactor import redact
+from services.guard.redaction.redactor import Redactor, redact
 from services.guard.settings import SHIPPED_POLICY
 
 BUNDLE = load_bundle(SHIPPED_POLICY)
@@ -103,6 +106,51 @@ def test_redacting_a_text_is_the_filter_fed_in_one_piece(text: str) -> None:
         assert (released, tuple(findings)) == (redaction.text, redaction.findings)
     else:
         assert redaction.text.startswith(released)
+
+
+ANY_TEXT = COMPOSED | st.text(max_size=80)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ANY_TEXT)
+def test_a_whole_answer_is_checked_as_a_filter_would(text: str) -> None:
+    """Fails if `possible` leaves out a rule's word, or `_possible` a digit."""
+    assert check_whole(BUNDLE, text) == joined((filter := OutputFilter(BUNDLE)).feed(text), filter.finish())
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_whole_answer_of_each_kind_is_checked_as_a_filter_would(text: str) -> None:
+    assert check_whole(BUNDLE, text) == joined((filter := OutputFilter(BUNDLE)).feed(text), filter.finish())
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ANY_TEXT)
+def test_a_whole_text_is_squeezed_as_a_scan_does(text: str) -> None:
+    """Fails if a gap at either end, a long one, or one beside an ideograph is taken for a usual one."""
+    scan = TopicScan(BUNDLE.prompt_terms)
+    scan._squeeze(text)
+    assert squeeze(text) == scan._text
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ANY_TEXT)
+def test_a_prompt_is_judged_by_every_rule_that_it_meets(text: str) -> None:
+    """Fails if `possible` is False where a rule is met."""
+    scan = TopicScan(BUNDLE.prompt_terms)
+    hits = scan.feed(text) + scan.finish()
+    judged = judge(BUNDLE.prompt_terms, text)
+    assert (judged.rule != "") == bool(hits)
+    assert (judged.verdict is Verdict.REFUSE) == any(hit.refuses for hit in hits)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ANY_TEXT)
+def test_a_whole_text_is_redacted_as_a_stream_is(text: str) -> None:
+    """Fails if fewer than eleven digits, or invisible characters beside them, are taken to be harmless."""
+    redactor = Redactor(BUNDLE.maskings)
+    redactor.push(text)
+    redactor.end()
+    assert redact(BUNDLE.maskings, text) == redactor.emit(len(text))
 
 
 def test_memory_is_bounded_by_what_is_held_back(bundle: PolicyBundle, size_of: Callable[[OutputFilter], int]) -> None:
