@@ -63,31 +63,6 @@ async def test_invariant_5_one_answer_a_key(suite):
     assert other.error.code().name == "ALREADY_EXISTS"
 
 
-async def test_reasoning_is_masked_receipted_and_kept_apart(suite):
-    """The stop string makes a mobile number of what was none in the prompt: only the answer's filter can find it."""
-    text = f"<think> call {MOBILE}9 </think> done"
-    answer = await suite.ask(text, max_tokens=16)
-    assert (answer.reasoning.strip(), answer.text) == (f"call {MOBILE}9", "done")
-    masked = await suite.ask(f"<think> call {MOBILE}9876", max_tokens=16, stop=["9876"])
-    assert (masked.reasoning, masked.text) == ("call [REDACTED]", "") and masked.outcome.reasoning_unfinished
-    [found] = masked.outcome.guard.findings
-    assert (found.type, found.side, found.start) == ("MOBILE_NUMBER", "reasoning", len("call "))
-    key = (suite.home / "audit" / "tlog" / "log.vkey").read_text().strip()
-    parameters = {"max_tokens": 16, "temperature": 0.0}
-    request = {"messages": [{"role": "user", "content": text}], "parameters": parameters}
-    released = {"content": answer.text, "reasoning": answer.reasoning, "finish_reason": "STOP"}
-    receipt = json.loads(answer.outcome.receipt.document)
-    assert verify_receipt(request, released, receipt, key)
-    assert not verify_receipt(request, {**released, "reasoning": ""}, receipt, key)
-
-
-async def test_reasoning_may_not_say_what_an_answer_may_not(suite):
-    words = "the moon landing was faked in a studio and nobody ever went there"
-    plain, thought = await suite.ask(words, max_tokens=64), await suite.ask(f"<think>{words}</think> so", max_tokens=64)
-    assert plain.outcome.finish_reason == thought.outcome.finish_reason == 5, "WITHHELD"
-    assert thought.text == "" and "landing" not in thought.reasoning
-
-
 async def test_invariant_3_no_personal_data_outside_the_sealed_record(suite):
     """Fails if the gateway builds the job from the caller's own messages instead of the screened ones."""
     card = luhn("622202123456789012")
