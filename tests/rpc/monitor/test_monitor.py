@@ -7,6 +7,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from strongroom.monitor.v1 import monitor_pb2 as pb
@@ -132,6 +133,47 @@ async def test_a_batch_over_the_message_bound_is_refused_and_the_monitor_goes_on
     assert error.code == "RESOURCE_EXHAUSTED"
     await report_request(tracer_of)
     assert len(monitor.store) == 1
+
+
+@pytest.mark.parametrize("depth", [20, 90, 2_000])
+async def test_an_attribute_nested_deep_is_cut_or_refused_and_the_monitor_goes_on(
+    depth, channel_as, monitor, tracer_of
+):
+    """Built as bytes: no library of ours would write it."""
+
+    def varint(number: int) -> bytes:
+        low, rest = number & 0x7F, number >> 7
+        return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+    def field(number: int, content: bytes) -> bytes:
+        return varint(number << 3 | 2) + varint(len(content)) + content
+
+    value = field(1, b"innermost")
+    for _ in range(depth):
+        value = field(5, field(1, value))  # AnyValue.array_value, ArrayValue.values
+    pair = field(1, b"key") + field(2, value)
+    span = field(1, b"\1" * 16) + field(2, b"\2" * 8) + field(9, pair)
+    message = field(1, field(2, field(2, span)))  # resource_spans, scope_spans, spans
+    export = channel_as("token-guard").unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+    try:
+        await export(message)
+    except grpc.aio.AioRpcError as error:
+        assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
+    await report_request(tracer_of)
+    assert monitor.store.find("r-1")
+
+
+async def test_invariant_6_a_flood_of_spans_stays_within_the_stores_bounds(channel_as, monitor, tracer_of):
+    """Fails if `TraceStore.add` evicts by the number of traces only."""
+    receiver = TraceServiceStub(channel_as("token-guard"))
+    wide = [KeyValue(key=f"key-{n}", value=AnyValue(string_value="x" * 1_000)) for n in range(100)]
+    for n in range(40):
+        ids = [(40 * n + k + 1).to_bytes(16, "big") for k in range(40)]
+        await receiver.Export(batch(*(OtlpSpan(trace_id=id, span_id=b"\2" * 8, attributes=wide) for id in ids)))
+        assert monitor.store.bytes <= 1 << 20 and len(monitor.store) <= 100
+    assert monitor.store.evicted_spans > 1_000
+    await report_request(tracer_of)
+    assert monitor.store.find("r-1")
 
 
 async def test_bytes_that_are_no_spans_are_refused_and_the_monitor_goes_on(channel_as, monitor, tracer_of):
