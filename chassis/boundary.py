@@ -11,6 +11,9 @@ from typing import Any
 
 import grpc
 
+from chassis.failures import InvalidArgument
+
+MALFORMED = "MALFORMED_MESSAGE"
 INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")  # answered without a credential: probes have none
 
 
@@ -76,7 +79,7 @@ class Boundary(grpc.aio.ServerInterceptor):
 
             async def proceed() -> None:
                 nonlocal response
-                response = await behavior(request, context)
+                response = await behavior(_readable(request), context)
 
             await run(context, proceed)
             return response
@@ -85,7 +88,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             # Written here, not yielded to gRPC: gRPC drops a cancelled generator, whose `finally` would then
             # run in another task, later. Under `aclosing` the clean-up runs in this call's own task.
             async def proceed() -> None:
-                async with aclosing(behavior(request, context)) as responses:
+                async with aclosing(behavior(_readable(request), context)) as responses:
                     async for response in responses:
                         try:
                             await context.write(response)
@@ -96,7 +99,29 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         make = getattr(grpc, f"{shape}_rpc_method_handler")
         inside: Callable[[Any, Any], Awaitable[Any]] = stream if handler.response_streaming else answer
-        return make(inside, handler.request_deserializer, handler.response_serializer)
+        # A batch stream's messages come from our own services; of others gRPC would repeat what the parser said.
+        read = handler.request_deserializer if long_lived else _reading(handler.request_deserializer)
+        return make(inside, read, handler.response_serializer)
+
+
+class _Unreadable:
+    """In place of a message that is none of its type: the layers are to answer, credentials first."""
+
+
+def _reading(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except Exception:  # protobuf's own kind, which the chassis need not know
+            return _Unreadable()
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Unreadable):
+        raise InvalidArgument("the message is not of this method's type: send what the contract says", reason=MALFORMED)
+    return request
 
 
 def _inside(layer: Layer, call: Call, proceed: Proceed) -> Proceed:

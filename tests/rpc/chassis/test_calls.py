@@ -156,3 +156,15 @@ async def test_a_method_that_no_list_names_is_refused(stub):
 async def test_the_caller_may_bring_a_credential_of_its_own(stub):
     own = (("authorization", "Bearer nobodys"),)
     assert (await refused(stub.CheckText(pb.CheckTextRequest(), metadata=own))).reason == "UNKNOWN_CREDENTIAL"
+
+
+@pytest.mark.parametrize(
+    ("token", "code"), [("token-of-the-gateway", "INVALID_ARGUMENT"), ("nobody", "UNAUTHENTICATED")]
+)
+async def test_bytes_that_are_no_message_get_a_clear_error_after_the_credential(token, code, serve):
+    """gRPC itself would answer UNKNOWN with what its parser said."""
+    async with serve() as port, connect(f"127.0.0.1:{port}", token) as channel:
+        raw = channel.unary_unary("/strongroom.guard.v1.GuardService/CheckText")
+        error = await refused(raw(b"\xff\xff\xff no message"))
+        assert error.code == code
+        assert "DecodeError" not in str(error) and "protobuf" not in str(error)
