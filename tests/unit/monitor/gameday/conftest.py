@@ -45,13 +45,13 @@ class PretendStack:
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         self._counters[_service(name), name, _sorted(labels)] += amount
 
-    def observe(self, name: str, value: float, bounds: Iterable[float], **labels: str) -> None:
-        """One observation of a histogram."""
+    def observe(self, name: str, value: float, bounds: Iterable[float], times: int = 1, **labels: str) -> None:
+        """So many observations of a histogram."""
         for bound in [*bounds, math.inf]:
             text = "+Inf" if bound == math.inf else str(float(bound))
-            self.count(f"{name}_bucket", float(value <= bound), **labels, le=text)
-        self.count(f"{name}_sum", value, **labels)
-        self.count(f"{name}_count", 1, **labels)
+            self.count(f"{name}_bucket", times * float(value <= bound), **labels, le=text)
+        self.count(f"{name}_sum", times * value, **labels)
+        self.count(f"{name}_count", times, **labels)
 
     def gauge(self, name: str, value: float | Callable[[], float], **labels: str) -> None:
         read = value if callable(value) else lambda: value
@@ -80,24 +80,22 @@ class PretendStack:
 
     def answer(self, count: int = 1, first_text: float = 0.08, end: str = "COMPLETED") -> None:
         """Requests that come and go, with all that they leave in the metrics of four services."""
-        for _ in range(count):
-            self.count("strongroom_gateway_requests_total", end=end, priority="interactive")
-            if end != "COMPLETED":
-                continue
-            self.observe(
-                "strongroom_gateway_time_to_first_release_seconds", first_text, FIRST_TEXT, priority="interactive"
-            )
-            self.observe("gen_ai_server_time_per_output_token_seconds", 0.03, TOKEN)
-            self.observe("strongroom_guard_item_seconds", 0.0008, FIRST_TEXT, kind="screen")
-            self.count("strongroom_guard_items_total", kind="screen")
-            self.commit()
-            self.count("strongroom_inference_events_total", event="ended_stop")
-            self.count("strongroom_inference_computed_tokens_total", 64)
-            self.count("strongroom_inference_useful_tokens_total", 62)
-            self.checkpoint = self.now
+        self.count("strongroom_gateway_requests_total", count, end=end, priority="interactive")
+        if end != "COMPLETED":
+            return
+        first = "strongroom_gateway_time_to_first_release_seconds"
+        self.observe(first, first_text, FIRST_TEXT, count, priority="interactive")
+        self.observe("gen_ai_server_time_per_output_token_seconds", 0.03, TOKEN, count)
+        self.observe("strongroom_guard_item_seconds", 0.0008, FIRST_TEXT, count, kind="screen")
+        self.count("strongroom_guard_items_total", count, kind="screen")
+        self.commit(times=count)
+        self.count("strongroom_inference_events_total", count, event="ended_stop")
+        self.count("strongroom_inference_computed_tokens_total", 64 * count)
+        self.count("strongroom_inference_useful_tokens_total", 62 * count)
+        self.checkpoint = self.now
 
-    def commit(self, seconds: float = 0.003) -> None:
-        self.observe("strongroom_audit_commit_seconds", seconds, COMMIT)
+    def commit(self, seconds: float = 0.003, times: int = 1) -> None:
+        self.observe("strongroom_audit_commit_seconds", seconds, COMMIT, times)
 
     def demand(self, fill: float = 1.0) -> None:
         """One second's samples of slots, with demand."""
