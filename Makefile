@@ -31,7 +31,7 @@ define pip_install
   echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
 endef
 
-.PHONY: help setup up test lint gpu-check soak-edge lock clean
+.PHONY: help setup up test lint monitoring gpu-check soak-edge lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ lint: setup ## ruff, mypy, import rules, buf
 	@$(BIN)/mypy chassis services streams stack client/strongroom benchmarks
 	@$(BIN)/lint-imports
 	@cd protos && ../$(BIN)/buf lint
+
+monitoring: setup ## after a change of the monitor's definition: write docs/alerts*.md, deploy/prometheus and deploy/grafana
+	@$(BIN)/python -m services.monitor.definition.document
+	@$(BIN)/python -m services.monitor.export
 
 # `make gpu-check PYTHON=python3` sets nothing up: it takes the torch that a GPU machine has, whatever its Python.
 # It needs torch, transformers, psutil, pytest and hypothesis; gguf and the model wheel for the default model's test.

@@ -1,4 +1,4 @@
-"""For tests of all layers: a process's spans, and models: tiny random ones, and the real default one, converted once.
+"""For tests of all layers: Debian's programs, a process's spans, models: tiny random ones, and the real default one.
 
 Packages are imported where they are used: a test that needs none of them runs where they are not installed.
 """
@@ -6,6 +6,7 @@ Packages are imported where they are used: a test that needs none of them runs w
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,21 @@ LATENT_SHAPE = SHAPE | {
 # A shell that runs this in the background has it ignore Ctrl-C, and every process that tests start with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def debian_program() -> Callable[[str, str], str]:
+    """`debian_program(name, package)`: its path. Without it a test is skipped; where CI installs it, it fails."""
+
+    def path(name: str, package: str) -> str:
+        if found := shutil.which(name):
+            return found
+        missing = f"{name} is not here: apt-get install {package}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    return path
 
 
 @pytest.fixture

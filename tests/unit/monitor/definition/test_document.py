@@ -16,7 +16,7 @@ from services.monitor.definition.selection import Selection
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_document_is_what_the_definition_says(language):
     written = (DOCS / NAMES[language]).read_text(encoding="utf-8")
-    assert written == document(shipped(), language), "run `python -m services.monitor.definition.document`"
+    assert written == document(shipped(), language), "run `make monitoring`"
 
 
 def test_both_languages_have_the_same_sections_rows_and_queries():

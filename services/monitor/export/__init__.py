@@ -1,0 +1,1 @@
+"""The definition as files for those who remember longer than the monitor: Prometheus, Alertmanager and Grafana."""
