@@ -31,6 +31,8 @@ PRIORITY = Label("priority", CLASSES)
 VERDICT = Label("verdict", (ALLOW, FLAG, REFUSE))
 RULE = Label("rule", room=128)  # as many as a policy has, and a new policy may bring others
 REASON = Label("reason", room=64)
+# A word for what an alert goes by: the first one must be a rise.
+TURNED_AWAY = Label("reason", ("TOO_MANY_IN_FLIGHT",), room=64)
 MODEL = Label("model", room=32)
 NEIGHBOUR = Label("neighbour", ("guard", "audit", "queue"))
 
@@ -55,7 +57,7 @@ class GatewayMetrics(Metrics):
             "strongroom_gateway_requests_total", "Requests that are over, by how they ended.", END, PRIORITY
         )
         self._turned_away = self.counters(
-            "strongroom_gateway_turned_away_total", "Requests refused before anything was accepted.", REASON
+            "strongroom_gateway_turned_away_total", "Requests refused before anything was accepted.", TURNED_AWAY
         )
         self._verdicts = self.counters(
             "strongroom_gateway_verdicts_total", "Verdicts on prompt and answer together, by rule.", VERDICT, RULE

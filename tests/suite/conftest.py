@@ -108,13 +108,19 @@ class Suite:
 
     @asynccontextmanager
     async def stream(
-        self, text: str, seconds: float = 30.0, system: str = "", idempotency_key: str = "", **sampling: Any
+        self,
+        text: str,
+        seconds: float = 30.0,
+        system: str = "",
+        idempotency_key: str = "",
+        priority: Any = pb.PRIORITY_UNSPECIFIED,
+        **sampling: Any,
     ) -> AsyncIterator[tuple[Answer, AsyncIterator[str]]]:
         """An answer that fills while its pieces are iterated."""
         messages = [pb.Message(role="system", content=system)] if system else []
         messages.append(pb.Message(role="user", content=text))
         chosen = pb.Sampling(**{"temperature": 0.0, **sampling})
-        prompt = pb.Prompt(messages=messages, sampling=chosen, idempotency_key=idempotency_key)
+        prompt = pb.Prompt(messages=messages, sampling=chosen, idempotency_key=idempotency_key, priority=priority)
         answer = Answer()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port_base}") as channel:
             call = rpc.GatewayServiceStub(channel).StreamGenerate(
