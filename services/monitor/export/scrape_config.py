@@ -15,7 +15,8 @@ SERIES_PER_TARGET = 20_000  # the most that the monitor itself can be told to ta
 
 def scraped(host: str, port_base: int, workers: int) -> list[Target]:
     """A local stack, the monitor with it: that one is silent, only Prometheus can tell."""
-    monitor = Target(job("monitor"), f"{host}:{port_base + PORT_OFFSETS['monitor'] + HTTP_OFFSET}")
+    bracketed = f"[{host}]" if ":" in host else host
+    monitor = Target(job("monitor"), f"{bracketed}:{port_base + PORT_OFFSETS['monitor'] + HTTP_OFFSET}")
     return [*stack_targets(host, port_base, workers), monitor]
 
 

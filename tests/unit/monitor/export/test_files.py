@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,8 @@ def generated_rules() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", files(shipped(), LOCAL))
 def test_what_is_committed_is_what_the_definition_gives(name):
-    """`make monitoring` writes it anew."""
-    assert (ROOT / "deploy" / name).read_text(encoding="utf-8") == files(shipped(), LOCAL)[name]
+    committed = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+    assert committed == files(shipped(), LOCAL)[name], "run `make monitoring`"
 
 
 def test_nothing_else_lies_beside_the_generated_files():
@@ -103,6 +105,33 @@ def test_another_stack_has_its_own_targets():
         "strongroom-audit": ["127.0.0.1:9013"],
         "strongroom-monitor": ["127.0.0.1:9014"],
     }
+
+
+def test_an_address_of_ip_6_is_bracketed():
+    text = files(shipped(), Stack("::1", 7400, 1))["prometheus/prometheus.yml"]
+    assert text.count("[::1]:74") == 5
+
+
+def export(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.monitor.export", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+
+def test_the_command_writes_all_files_where_it_is_told(tmp_path):
+    written = export("--to", tmp_path / "new", "--port-base", "9000")
+    assert written.returncode == 0, written.stderr
+    found = {str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert found == set(files(shipped(), LOCAL))
+    assert "127.0.0.1:9010" in (tmp_path / "new" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "bounds"), [("--port-base", "70000", "1024 to 65000"), ("--workers", "many", "0 to 64")]
+)
+def test_a_wrong_option_is_named_with_its_bounds(tmp_path, option, wrong, bounds):
+    refused = export("--to", tmp_path, option, wrong)
+    assert refused.returncode == 2
+    assert option in refused.stderr and wrong in refused.stderr and bounds in refused.stderr
 
 
 def test_a_milder_alert_is_inhibited_where_the_graver_one_fires():
