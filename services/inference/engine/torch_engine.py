@@ -134,8 +134,11 @@ class TorchEngine:
         for sequence in list(self._ended):
             self._release(sequence)
         decoding = list(self._order.decoding)  # before prefill adds rows that have their token of this step already
+        started, prefilled = self._clock_ns(), self._prompt_tokens
         outputs += self._prefill(beside_decode=bool(decoding))
         outputs += self._decode(decoding)
+        if self._prompt_tokens > prefilled:
+            self._budget.stepped(self._clock_ns() - started)
         self._steps += 1
         self._order.check()
         assert len(self._order) == len(self._live), "slots held differ from live requests"

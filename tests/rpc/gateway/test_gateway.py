@@ -10,6 +10,7 @@ from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.guard.v1 import guard_pb2
 
 from services.gateway.requests.outcome import Step
+from services.gateway.servicer import MAX_CALL_BYTES
 
 
 def prompt(text="hello", **kwargs):
@@ -137,7 +138,8 @@ async def test_an_unknown_key_leaves_no_entry(door):
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED and door.audit.entries == []
 
 
-async def test_above_the_bound_in_flight_the_answer_comes_at_once_with_a_time_to_come_back(door):
+async def test_invariant_6_above_the_bound_in_flight_the_answer_comes_at_once_with_a_time_to_come_back(door):
+    """Fails if `Conductor.start` does not enter the admission."""
     door.queue.script = []
     calls = [door.stub.StreamGenerate(pb.StreamGenerateRequest(prompt=prompt()), metadata=door.key()) for _ in range(4)]
     for call in calls:
@@ -147,6 +149,14 @@ async def test_above_the_bound_in_flight_the_answer_comes_at_once_with_a_time_to
     assert details(error, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
     for call in calls:
         call.cancel()
+
+
+async def test_invariant_6_a_message_over_the_bound_is_refused_unread_and_the_next_is_answered(door):
+    """Fails if the server takes any size. It is gRPC that refuses: no time to come back, since that would not help."""
+    message = prompt("x" * (MAX_CALL_BYTES + 1))
+    error = await refused(door.stub.Generate(pb.GenerateRequest(prompt=message), metadata=door.key()))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and door.audit.entries == []
+    assert (await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())).text == "Hello world"
 
 
 async def test_an_idempotency_key_in_use_names_the_request_that_holds_it(door):

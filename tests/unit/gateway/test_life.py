@@ -239,7 +239,8 @@ async def test_an_answer_whose_last_release_is_refused_does_not_end_as_complete(
     assert "RELEASE" not in bench.audit.kinds(life.terms.request_id)
 
 
-async def test_a_caller_who_does_not_read_holds_its_own_request_only(bench):
+async def test_invariant_6_a_caller_who_does_not_read_holds_its_own_request_only(bench):
+    """Fails if `Mailbox.put` adds without waiting for room."""
     bench.queue.script = [Step(f"{n} ", 8) for n in range(500)]
     life = bench.life(seconds=0.5)
     task = asyncio.create_task(life.run())

@@ -153,7 +153,10 @@ def test_a_whole_text_is_redacted_as_a_stream_is(text: str) -> None:
     assert redact(BUNDLE.maskings, text) == redactor.emit(len(text))
 
 
-def test_memory_is_bounded_by_what_is_held_back(bundle: PolicyBundle, size_of: Callable[[OutputFilter], int]) -> None:
+def test_invariant_6_memory_is_bounded_by_what_is_held_back(
+    bundle: PolicyBundle, size_of: Callable[[OutputFilter], int]
+) -> None:
+    """Fails if a match that is still open at its bound is held on to instead of being masked from its start."""
     for unit in (
         "正常的文字，没有什么。",
         "1 2 3 4 5 6 7 ",
