@@ -209,7 +209,9 @@ async def test_invariant_9_a_request_ends_at_its_deadline(redis_url, gateway, wo
         answer = await deltas(reply)
         assert answer[-1].finish == pb.FINISH_EXPIRED
         assert 1 < len(answer) < 400
-        assert not len(running.runs)
+        async with asyncio.timeout(10):  # its end reaches us a moment before the worker knows that it is written
+            while len(running.runs):
+                await asyncio.sleep(0.01)
 
 
 async def test_invariant_6_a_worker_claims_only_what_its_engine_can_take(
