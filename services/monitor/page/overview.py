@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from services.monitor.definition.rules import Definition
+from services.monitor.definition.rules import Definition, Rule
 from services.monitor.page import panels
 from services.monitor.page.charts import drawing, last_known, latest
 from services.monitor.page.mood import firing, mood, pending, ready, silent
@@ -71,6 +71,7 @@ def _facts_of(status: Status, words: Words) -> dict[str, Any]:
         "findings": _largest(guard.findings_per_second)[:MAX_ROWS],
         "uncovered": (audit.tree_entries or 0) - (audit.checkpoint_entries or 0),
         "problem": lambda problem: _problem(problem, words),
+        "counts": _counts,
         "known": lambda word: word in words,
         "max_rows": MAX_ROWS,
     }
@@ -110,6 +111,12 @@ def _largest(rates: Mapping[str, float]) -> list[tuple[str, float]]:
 def _end(end: str, words: Words) -> str:
     word = f"end_{end.lower()}"
     return words(word) if word in words else end
+
+
+def _counts(rule: Rule) -> bool:
+    """Whether its value says more than that it is so: below 1 and above 0 are yes and no."""
+    condition = rule.condition
+    return bool(rule.unit) or condition.threshold != (1 if condition.below else 0)
 
 
 def _problem(problem: str, words: Words) -> str:

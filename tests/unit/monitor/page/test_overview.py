@@ -56,7 +56,8 @@ def test_an_alert_comes_with_what_it_means_and_what_to_do(shown, busy, changed, 
     rule = shipped().rule("guard_down")
     assert "2 alerts" in page.text and "critical A guard does not answer" in page.text
     assert "instance 127.0.0.1:7411 since 14:12:40 · for 40 s" in page.text
-    assert "31 % now; the bound is > 20 %" in page.text
+    assert "31 % now; it fires above 20 %" in page.text
+    assert "0 now" not in page.text  # of a guard that is down, or not
     assert f"What to do {rule.remedy.en.replace('`', '')}" in page.text
     assert "strongroom status" in [text.strip() for text in page.pieces]  # as code
     zh = shown(status, chinese).text
