@@ -14,15 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
+from services.audit.disk_thread import DiskThread
 from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
 from services.audit.records.planning import Control, Item, Presence, Reap
 from services.audit.writer import Durable, Writer
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # A group within these is prepared on the loop: a few milliseconds at most.
 INLINE_ITEMS, INLINE_BYTES = 256, 256 * 1024
@@ -64,7 +63,7 @@ class Sequencer:
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._unpublished = asyncio.Event()
-        self._commit_thread = ThreadPoolExecutor(1, "audit-writer")
+        self._disk = DiskThread("audit-writer")
         self._publish_thread = ThreadPoolExecutor(1, "audit-publisher")
         self._stopping = False
         self.failed = asyncio.Event()  # nothing can be made durable any more: the process has to end
@@ -74,6 +73,7 @@ class Sequencer:
     @asynccontextmanager
     async def running(cls, writer: Writer, limits: SequencerLimits | None = None) -> AsyncIterator[Sequencer]:
         sequencer = cls(writer, limits or SequencerLimits())
+        sequencer._disk.start()
         commits = asyncio.create_task(sequencer._commit_groups())
         behind = [
             asyncio.create_task(sequencer._publish_behind()),
@@ -152,14 +152,11 @@ class Sequencer:
         on the writer's. Large contents, and answers that are read back from the journal, would hold up the loop."""
         items, writer = [each.item for each in waiting], self._writer
         small = len(waiting) <= INLINE_ITEMS and sum([each.size for each in waiting]) <= INLINE_BYTES
-        group = writer.prepare(items) if small else await self._on_thread(writer.prepare, items)
-        durable = await self._on_thread(writer.make_durable, group) if group.entries else Durable([], 0.0)
+        group = writer.prepare(items) if small else await self._disk.run(writer.prepare, items)
+        durable = await self._disk.run(writer.make_durable, group) if group.entries else Durable([], 0.0)
         if group.reads:
-            return await self._on_thread(writer.settle, group, durable)
+            return await self._disk.run(writer.settle, group, durable)
         return writer.settle(group, durable)
-
-    def _on_thread(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._commit_thread, work, *arguments)
 
     def _deliver(self, group: list[_Waiting], answers: list[Outcome | Exception]) -> None:
         self.counters.items += len(group)
@@ -203,7 +200,7 @@ class Sequencer:
         for task in behind:
             task.cancel()
         await asyncio.gather(*behind, return_exceptions=True)
-        self._commit_thread.shutdown()
+        self._disk.stop()
         self._publish_thread.shutdown()
         if not self.failed.is_set():
             await asyncio.to_thread(self._writer.stop)
