@@ -17,26 +17,32 @@ _ISSUED = re.compile(
 _GROUPINGS = frozenset(
     {(4, 6, 5), (4, 6, 4), (6, 13), (6, 10), (8, 8), (6, 6, 7), (4, 4, 5), (4, 4, 4, 7), (6, 4, 4, 5)}
 )
-_DOUBLED = {str(digit): (2 * digit) // 10 + (2 * digit) % 10 for digit in range(10)}
+_DOUBLED = tuple(sum(divmod(2 * digit, 10)) for digit in range(10))
 _WEAK = re.compile("[n,]")
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
-def luhn(number: str) -> bool:
-    doubled = sum(_DOUBLED[digit] for digit in number[-2::-2])
-    return (doubled + sum(map(int, number[-1::-2]))) % 10 == 0
-
-
-def fits(number: str) -> bool:
-    """Whether these digits may be a card number, however they are written."""
-    return luhn(number) and len(set(number)) > 1 and not _resident_id(number)
+def fitting(number: str) -> list[int]:
+    """Of LENGTHS those whose first digits may be a card number, however they are written. One pass for all of them:
+    Luhn doubles every other digit, counted from the check digit, which must not be doubled."""
+    found: list[int] = []
+    even, odd = 0, 0  # sums in which the digits at even places are doubled, and those at odd ones
+    for length, digit in enumerate(map(int, number[: LENGTHS[0]]), 1):
+        if length % 2:
+            even, odd = even + _DOUBLED[digit], odd + digit
+            total = odd
+        else:
+            even, odd = even + digit, odd + _DOUBLED[digit]
+            total = even
+        if length >= LENGTHS[-1] and total % 10 == 0:
+            found.insert(0, length)
+    return [length for length in found if len(set(number[:length])) > 1 and not _resident_id(number[:length])]
 
 
 def plain_number(reading: Reading, *, named: bool, alone: bool) -> str | None:
-    """The digits, if the reading is a card number. `named`: a word nearby says card. `alone`: no digits beside it."""
+    """The digits, which fit, if they are written as a card number is. `named`: a word nearby says card. `alone`: no
+    digits beside it."""
     number = reading.number
-    if not fits(number):
-        return None
     issued = _ISSUED.fullmatch(number) is not None
     sizes = reading.groups()
     fours = all(size == 4 for size in sizes[:-1]) and sizes[-1] <= 4

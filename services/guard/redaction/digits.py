@@ -1,9 +1,10 @@
 """A run of digits in any writing, and the ways of reading a number that starts at its first digit."""
 
 import re
-from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
-from services.guard.redaction.characters import DIGIT, digit_value
+from services.guard.redaction.characters import DIGIT, DIGIT_CLASSES, digit_value
 from services.guard.redaction.finding import Window
 
 MOST_DIGITS = 25  # one more than any number looked for, so that a longer run is seen to be longer
@@ -16,10 +17,12 @@ GLUED_WITHIN = 16  # characters back in which the digit before is looked for, pa
 _GAP = r"z*+(?:[ \-._s()n,]z*+){0,4}+"
 _RUN = re.compile(rf"[{DIGIT}](?:{_GAP}[{DIGIT}]){{0,{MOST_DIGITS - 1}}}+")
 _GAP_ONLY = re.compile(_GAP)
+_GROUP, _UNEVEN = re.compile("[0-9]+"), re.compile("[a-jz]")
 
 _SHORT_LIMIT = 10
 _SHORT = re.compile(rf"[{DIGIT}](?:{_GAP}[{DIGIT}]){{0,{_SHORT_LIMIT - 1}}}+({_GAP})")
-_DIGITS = frozenset("0123456789abcdefghij")
+_DIGIT_VALUES = {kind: digit_value(kind) for kind in DIGIT_CLASSES}
+_DIGITS = frozenset(DIGIT_CLASSES)
 _VALUES = {ord(kind): None for kind in " -._s()n,z"} | {ord("a") + value: str(value) for value in range(10)}
 
 # The rest of a group whose first digits have been looked at.
@@ -30,16 +33,14 @@ START = re.compile(rf"(?:\(z{{0,8}}+)?+(?:\+z{{0,8}}+)?+([{DIGIT}])")
 UNFINISHED_START = re.compile(r"(?:\(z{0,8}+(?:\+z{0,8}+)?+|\+z{0,8}+)\Z")
 
 
-@dataclass(frozen=True)
-class Digit:
+class Digit(NamedTuple):
     value: str
     at: int
     chinese: bool
     gap: str  # class letters of what stands before it, without invisible ones; empty for the first
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """Digits from one start on, at most MOST_DIGITS, with what stands between them.
 
     `open`: the window ends before the run does. `at_bound`: it reaches VISIBLE_BOUND or RAW_BOUND unfinished.
@@ -56,12 +57,20 @@ class Run:
     def end(self) -> int:
         return self.start + len(self.kinds)
 
+    def ending(self, lengths: list[int]) -> list[int]:
+        """Those of the lengths after which a group of digits may end. Leaves in what `digits` are needed to tell."""
+        if not lengths or _UNEVEN.search(self.kinds):
+            return lengths
+        ends = set(accumulate(map(len, _GROUP.findall(self.kinds))))
+        return [length for length in lengths if length in ends]
+
     def digits(self) -> tuple[Digit, ...]:
         found: list[Digit] = []
         gap = ""
-        for offset, kind in enumerate(self.kinds):
-            if kind in _DIGITS:
-                found.append(Digit(digit_value(kind), self.start + offset, kind.isalpha(), gap))
+        for at, kind in enumerate(self.kinds, self.start):
+            value = _DIGIT_VALUES.get(kind)
+            if value is not None:
+                found.append(Digit(value, at, kind >= "a", gap))
                 gap = ""
             elif kind != "z":
                 gap += kind
@@ -103,8 +112,7 @@ def _bound(kinds: str, start: int) -> tuple[int, bool]:
     return start + RAW_BOUND, True
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """The first `length` digits of a run, read as one number."""
 
     digits: tuple[Digit, ...]

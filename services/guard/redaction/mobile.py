@@ -5,8 +5,7 @@ import re
 from services.guard.redaction.digits import Reading
 
 ENTITY = "MOBILE_NUMBER"
-LENGTHS = (15, 13, 12, 11)
-SHORTEST = LENGTHS[-1]
+SHORTEST = 11
 
 _NUMBER = re.compile(r"(0086|86|0)?(1[3-9][0-9]{9})", re.ASCII)
 
@@ -24,9 +23,10 @@ def might_start(digits: str) -> bool:
     return re.match(r"(?:0086|86|0)?(?:1(?:[3-9]|$)|$)", digits) is not None or "0086".startswith(digits)
 
 
-def fits(number: str) -> bool:
-    """Whether these digits may be a mobile number, however they are written."""
-    return _NUMBER.fullmatch(number) is not None
+def fitting(number: str) -> list[int]:
+    """How many of the first digits may be a mobile number, however they are written; at most one way."""
+    match = _NUMBER.match(number)
+    return [match.end()] if match else []
 
 
 def plain_number(reading: Reading, *, plus: bool, named: bool, alone: bool) -> str | None:

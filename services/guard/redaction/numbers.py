@@ -101,13 +101,11 @@ class NumberDetector:
         digits: tuple[Digit, ...] = ()
         around = Surroundings(window, opening)
         plus = "+" in window.kinds[opening : run.start]
-        for masking, lengths, fits, rule in (
-            (self._card, card.LENGTHS, card.fits, "luhn-issuer"),
-            (self._mobile, mobile.LENGTHS, mobile.fits, "mainland-mobile"),
+        for masking, lengths, rule in (
+            (self._card, card.fitting(run.number), "luhn-issuer"),
+            (self._mobile, mobile.fitting(run.number), "mainland-mobile"),
         ):
-            for length in lengths:
-                if length > len(run.number) or not fits(run.number[:length]):
-                    continue
+            for length in run.ending(lengths):
                 digits = digits or run.digits()
                 if not ends_a_group(run, digits, length):
                     continue
