@@ -33,6 +33,17 @@ async def stream(http, path="/live", **headers):
         yield next_view
 
 
+async def answered(http, path, **headers):
+    """Status, headers and text; of a stream, which has no end, the first piece."""
+    async with http.stream("GET", path, headers=headers) as answer:
+        text = ""
+        async for piece in answer.aiter_text():
+            text += piece
+            if answer.headers["content-type"].startswith("text/event-stream"):
+                break
+        return answer.status_code, answer.headers, text
+
+
 async def first_that(next_view, wanted):
     async with asyncio.timeout(PATIENCE):
         while not wanted(view := await next_view()):
@@ -53,9 +64,9 @@ async def test_pages_show_traces_to_this_machine(http, traced):
 @pytest.mark.parametrize("host", ["evil.example", "monitor.internal:7414", "127.0.0.1.evil.example"])
 async def test_nothing_is_shown_under_another_name(path, host, http, traced):
     """A site whose name resolves to 127.0.0.1 would otherwise read it through a local browser."""
-    answer = await http.get(path, headers={"host": host})
-    assert answer.status_code in (400, 403)
-    assert TRACE_ID not in answer.text and "screen" not in answer.text and "event:" not in answer.text
+    status, _, text = await answered(http, path, host=host)
+    assert status in (400, 403)
+    assert TRACE_ID not in text and "screen" not in text and "retry:" not in text
     assert (await http.get("/healthz", headers={"host": host})).status_code == 200
 
 
@@ -114,9 +125,9 @@ async def test_streams_are_bounded_and_a_place_is_free_once_its_reader_leaves(ht
     async with AsyncExitStack() as readers:
         for _ in range(3):
             await (await readers.enter_async_context(stream(http)))()
-        refused = await http.get("/live")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-        assert "close one" in refused.text
+        status, headers, text = await answered(http, "/live")
+        assert (status, headers.get("retry-after")) == (503, "5")
+        assert "close one" in text
         assert (await http.head("/live")).status_code == 503
         assert (await http.get("/")).status_code == 200
     async with asyncio.timeout(PATIENCE):
@@ -128,15 +139,15 @@ async def test_streams_are_bounded_and_a_place_is_free_once_its_reader_leaves(ht
 
 async def test_a_page_of_another_site_can_hold_no_stream(http):
     for site in ("cross-site", "same-site"):
-        assert (await http.get("/live", headers={"sec-fetch-site": site})).status_code == 403
+        assert (await answered(http, "/live", **{"sec-fetch-site": site}))[0] == 403
     async with stream(http, **{"sec-fetch-site": "same-origin"}) as next_view:
         assert await next_view()
 
 
 @pytest.mark.parametrize("path", ["/live?page=", "/live?page=nothing"])
 async def test_a_stream_of_no_page_is_refused_with_what_there_is(path, http):
-    answer = await http.get(path)
-    assert (answer.status_code, answer.text) == (400, "page: must be overview or traces")
+    status, _, text = await answered(http, path)
+    assert (status, text) == (400, "page: must be overview or traces")
 
 
 async def test_a_reader_who_reads_nothing_costs_no_memory_and_harms_nobody(http, shown):
@@ -170,4 +181,4 @@ async def test_streams_end_when_the_monitor_stops(http, shown):
         async with asyncio.timeout(PATIENCE):
             while await next_view() is not None:
                 pass
-    assert (await http.get("/live")).status_code == 503
+    assert (await answered(http, "/live"))[0] == 503
