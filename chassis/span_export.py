@@ -16,7 +16,7 @@ from chassis.sampling import Sampler
 from chassis.tracing import Finished, send_spans_to
 
 MAX_QUEUED_SPANS = 8192
-EXPORT_DELAY_MS = 250
+EXPORT_DELAY_MS = 1000  # each export is a call for both sides: a quarter as often costs a quarter
 EXPORT_SECONDS = 2  # also about how long a stop waits for a receiver that is away
 
 _SCOPE = InstrumentationScope("strongroom")
