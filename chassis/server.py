@@ -26,6 +26,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),  # else an idle connection is soon pinged once in a minute only
     ("grpc.http2.ping_timeout_ms", 5_000),  # 60 s by default, and it is this one that ends a connection
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
