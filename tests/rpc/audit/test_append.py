@@ -160,8 +160,8 @@ async def test_a_disk_that_fails_answers_nothing_as_durable(started) -> None:
 async def test_only_a_gateway_may_append(audit, token) -> None:
     async with audit.calling(token) as stub:
         call = stub.Append()
-        await call.write(pb.AppendRequest(boot_id="b"))
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:  # the write hears of it, or the read does
+            await call.write(pb.AppendRequest(boot_id="b"))
             await call.read()
     assert refused.value.code() in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
