@@ -29,7 +29,12 @@ _VALUES = {ord(kind): None for kind in " -._s()n,z"} | {ord("a") + value: str(va
 REST_OF_GROUP = re.compile(rf"[0-9](?:z{{0,{GLUED_WITHIN - 1}}}+[0-9])*+")
 
 # From here on a number may start; a bracket or plus sign before its first digit belongs to it.
-START = re.compile(rf"(?:\(z{{0,8}}+)?+(?:\+z{{0,8}}+)?+([{DIGIT}])")
+_START = rf"(?:\(z{{0,8}}+)?+(?:\+z{{0,8}}+)?+([{DIGIT}])"
+START = re.compile(_START)
+# The same where no invisible character is, without the many runs that are too short for any number and end for certain.
+_ENOUGH = rf"(?:{_GAP}[{DIGIT}]){{{_SHORT_LIMIT}}}"
+LONG_START = re.compile(rf"{_START}(?:{_ENOUGH}|(?:{_GAP}[{DIGIT}])*+{_GAP}\Z)")
+LONG_RUN = re.compile(rf"[{DIGIT}]{_ENOUGH}")
 UNFINISHED_START = re.compile(r"(?:\(z{0,8}+(?:\+z{0,8}+)?+|\+z{0,8}+)\Z")
 
 

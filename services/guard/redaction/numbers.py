@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 
 from services.guard.redaction import card, mobile
-from services.guard.redaction.characters import DIGIT, escape_length
+from services.guard.redaction.characters import DIGIT, IGNORED, escape_length
 from services.guard.redaction.digits import (
+    LONG_START,
     RAW_BOUND,
     REST_OF_GROUP,
     START,
@@ -58,7 +59,8 @@ class NumberDetector:
                 if piece.complete:
                     self._overlong = None
                 continue
-            start = START.search(window.kinds, self.settled)
+            pattern = START if IGNORED in window.kinds else LONG_START
+            start = pattern.search(window.kinds, self.settled)
             if start is None:
                 tail = None if window.ended else UNFINISHED_START.search(window.kinds, self.settled)
                 self.settled = tail.start() if tail else len(window)

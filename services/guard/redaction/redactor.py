@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from services.guard.redaction import card, email, mobile
-from services.guard.redaction.characters import DIGIT_CLASSES, IGNORED, classify, unfinished
+from services.guard.redaction.characters import IGNORED, classify, unfinished
+from services.guard.redaction.digits import LONG_RUN
 from services.guard.redaction.email import EmailDetector
 from services.guard.redaction.finding import Detector, Finding, Span, Window
 from services.guard.redaction.masking import Masking
@@ -124,9 +125,9 @@ class Redactor:
 
 
 def _possible(kinds: str) -> bool:
-    """Whether a whole text may have personal data in it; False is certain: no @, too few digits for any number, and
-    nothing invisible, which would count against its own bound."""
-    return "@" in kinds or IGNORED in kinds or sum(map(kinds.count, DIGIT_CLASSES)) >= mobile.SHORTEST
+    """Whether a whole text may have personal data in it; False is certain: no @, no run of digits that is long enough,
+    and nothing invisible, which would count against its own bound."""
+    return "@" in kinds or IGNORED in kinds or LONG_RUN.search(kinds) is not None
 
 
 def _moved(span: Span, by: int) -> Span:

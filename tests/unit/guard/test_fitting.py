@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stdnum import luhn
 
 from services.guard.redaction import card, mobile
-from services.guard.redaction.digits import MOST_DIGITS, Run, ends_a_group, read_run
+from services.guard.redaction.digits import LONG_START, MOST_DIGITS, START, Run, ends_a_group, read_run, too_short
 from services.guard.redaction.finding import Window
 
 NUMBERS = st.text("0123456789", min_size=11, max_size=MOST_DIGITS)
@@ -39,6 +39,20 @@ def test_a_mobile_number_fits_in_one_way_at_most(number: str) -> None:
 def test_a_residents_identity_number_is_no_card() -> None:
     assert luhn.is_valid("110101199003070054")
     assert card.fitting("110101199003070054") == []
+
+
+@given(
+    st.lists(st.sampled_from([*"0123456789ab", " ", "-", ".", "(", "+", "L", "C", "     "]), max_size=60).map("".join)
+)
+def test_the_runs_that_are_looked_at_are_all_but_the_short_ones(kinds: str) -> None:
+    """Fails if a run of eleven digits is passed over, or a short one that the end of the text may still lengthen."""
+    window = Window("x" * len(kinds), kinds, False)
+    at = 0
+    while (start := START.search(kinds, at)) and (short := too_short(window, start.start(1), 11)) is not None:
+        at = short
+    found = LONG_START.search(kinds)
+    assert (found and found.span(1)) == (start and start.span(1))
+    assert (found and found.start()) == (start and start.start())
 
 
 @given(KINDS)
