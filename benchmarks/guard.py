@@ -2,8 +2,8 @@
 
 In this process: CPU of one text of 2,000 characters, and of a piece of an answer; the floor beside it is Unicode
 normalisation (NFKC) of the same text, which looks at every character and decides nothing. The service, as a process of
-its own: prompts screened and answers filtered by callers in a closed loop, its CPU read from the kernel; the floor
-there is the same stream whose items are answered at once.
+its own: prompts screened and answers filtered by callers in a closed loop, and once by eight whose pieces come every
+20 ms, its CPU read from the kernel; the floor there is the same stream whose items are answered at once.
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ from services.guard.policy.screening import Message, judge, screen
 from services.guard.redaction.redactor import redact
 from services.guard.settings import SHIPPED_POLICY
 
-CALLERS = (1, 8, 64)
 PIECES = (20, 40)  # characters; 40 is about what a release of eight tokens has
 STREAM = 8  # pieces of a streamed answer
+BEAT = 0.02  # seconds; a decode step
+# Callers, pieces an answer, seconds between them: 0 is a closed loop.
+LOADS = {
+    **{f"{callers} · {pieces}": (callers, pieces, 0.0) for pieces in (1, STREAM) for callers in (1, 8, 64)},
+    f"8 · {STREAM} · every 20 ms": (8, STREAM, BEAT),
+}
 SECONDS, ROUNDS = 2.0, 5
 SLICE_SECONDS = 0.05  # between changes from a text to its floor and back
 
@@ -83,11 +88,13 @@ def measure_pieces(bundle: PolicyBundle, seconds: float) -> dict[str, dict[str, 
     return found
 
 
-async def measure_service(asking: Asking, pid: int, callers: int, pieces: int, seconds: float) -> dict[str, float]:
-    """Closed loop over one stream: each caller has a prompt screened and an answer filtered, piece by piece."""
+async def measure_service(
+    asking: Asking, pid: int, callers: int, pieces: int, seconds: float, beat: float = 0.0
+) -> dict[str, float]:
+    """Over one stream each caller has a prompt screened and an answer filtered, piece by piece."""
     await asking.load(callers, pieces, 0.3)  # warm
     cpu, began = cpu_seconds(pid), time.perf_counter()
-    requests = await asking.load(callers, pieces, seconds)
+    requests = await asking.load(callers, pieces, seconds, beat)
     wall, cpu = time.perf_counter() - began, cpu_seconds(pid) - cpu
     items = requests * (1 + pieces)
     return {
@@ -111,13 +118,12 @@ async def measure_services(rounds: int, seconds: float) -> dict[str, dict[str, d
             Asking.through(channel) as guard,
             Asking.through(bare) as nobody,
         ):
-            for pieces in (1, STREAM):
-                for callers in CALLERS:
-                    taken, floors = [], []
-                    for _ in range(rounds):
-                        taken.append(await measure_service(guard, service.pid, callers, pieces, seconds))
-                        floors.append(await measure_service(nobody, floor.pid, callers, pieces, seconds))
-                    found[f"{callers}/{pieces}"] = {"guard": best(taken), "floor": best(floors)}
+            for name, (callers, pieces, beat) in LOADS.items():
+                taken, floors = [], []
+                for _ in range(rounds):
+                    taken.append(await measure_service(guard, service.pid, callers, pieces, seconds, beat))
+                    floors.append(await measure_service(nobody, floor.pid, callers, pieces, seconds, beat))
+                found[name] = {"guard": best(taken), "floor": best(floors)}
     return found
 
 
@@ -146,8 +152,7 @@ def show(result: dict[str, Any]) -> None:
         rows = [[*name.split("/"), *figures.values()] for name, figures in result["pieces"].items()]
         print("\n" + table(["filter", "piece", "µs/piece", "held back"], rows))
     header = [
-        "service: callers",
-        "pieces",
+        "service: callers · pieces",
         "CPU ms/request",
         "CPU µs/item",
         "items/s",
@@ -157,7 +162,7 @@ def show(result: dict[str, Any]) -> None:
     rows = []
     for name, figures in result.get("service", {}).items():
         guard, floor = figures["guard"], figures["floor"]
-        rows.append([*name.split("/"), *guard.values(), floor["cpu_us_per_item"], floor["items_per_s"]])
+        rows.append([name, *guard.values(), floor["cpu_us_per_item"], floor["items_per_s"]])
     if rows:
         print("\n" + table(header, rows))
 

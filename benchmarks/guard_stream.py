@@ -43,24 +43,26 @@ class Asking:
             await asking._stream.connected.wait()
             yield asking
 
-    async def load(self, callers: int, pieces: int, seconds: float) -> int:
-        """Callers that ask again as soon as they are answered; returns how many requests were."""
+    async def load(self, callers: int, pieces: int, seconds: float, beat: float = 0.0) -> int:
+        """Callers that ask again as soon as they are answered, or each with one item every `beat` seconds, all at
+        once; returns how many requests were."""
         until, done = time.perf_counter() + seconds, 0
 
         async def caller() -> None:
             nonlocal done
             while time.perf_counter() < until:
-                await self._request(pieces)
+                await self._request(pieces, beat)
                 done += 1
 
         await asyncio.gather(*(caller() for _ in range(callers)))
         return done
 
-    async def _request(self, pieces: int) -> None:
+    async def _request(self, pieces: int, beat: float) -> None:
         request_id = secrets.token_hex(16)
         screen = pb.Screen(request_id=request_id, messages=[pb.Message(role="user", content=QUESTION)])
         policy = (await self._ask(screen=screen)).screened.policy_digest
         for n in range(pieces):
+            await next_beat(beat)
             text = QUESTION if pieces == 1 else ENGLISH[n * PIECE : (n + 1) * PIECE]
             work = pb.Filter(
                 request_id=request_id,
@@ -79,6 +81,12 @@ class Asking:
         if reply.status.code:
             raise RuntimeError(f"an item was refused: {reply.status.reason}")
         return reply
+
+
+async def next_beat(seconds: float) -> None:
+    """The same moment for all who wait for it."""
+    if seconds:
+        await asyncio.sleep(seconds - time.monotonic() % seconds)
 
 
 def _pack(items: Sequence[pb.Item]) -> pb.ExchangeRequest:

@@ -14,6 +14,7 @@ import rfc8785
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
+from benchmarks.guard_stream import next_beat
 from chassis.exchange import BatchStream
 from services.guard.policy.loading import load_bundle
 from services.guard.settings import SHIPPED_POLICY
@@ -80,20 +81,21 @@ class Appending:
             await self._stream.connected.wait()
             yield self
 
-    async def load(self, callers: int, releases: int, seconds: float) -> int:
-        """Callers that open, release and end record after record; returns how many."""
+    async def load(self, callers: int, releases: int, seconds: float, beat: float = 0.0) -> int:
+        """Callers that open, release and end record after record, as fast as they are answered, or each with one entry
+        every `beat` seconds, all at once; returns how many records."""
         until, done = time.perf_counter() + seconds, 0
 
         async def caller() -> None:
             nonlocal done
             while time.perf_counter() < until:
-                await self._record(releases)
+                await self._record(releases, beat)
                 done += 1
 
         await asyncio.gather(*(caller() for _ in range(callers)))
         return done
 
-    async def _record(self, releases: int) -> None:
+    async def _record(self, releases: int, beat: float) -> None:
         record = record_id()
         accept = pb.Accept(
             party=pb.Party(tenant="development", caller="developer"),
@@ -105,6 +107,7 @@ class Appending:
         accept.deadline_time.FromSeconds(int(time.time()) + 60)
         await self._append(record, accept=accept)
         for n in range(releases):
+            await next_beat(beat)
             await self._append(record, release=pb.Release(n=n, content=RELEASE_BODY))
         end = pb.End(
             state=pb.END_STATE_COMPLETED,
