@@ -19,6 +19,9 @@ class Filtered(NamedTuple):
     flagged: tuple[str, ...] = ()
 
 
+_NOTHING = Filtered("")
+
+
 class CannotResume(Exception):
     """The released text cannot have come from this answer under this policy."""
 
@@ -35,13 +38,13 @@ class OutputFilter:
         self._topics = TopicScan(bundle.answer_terms)
         self._withheld: str | None = None
         self._mask_ends: tuple[int, ...] = ()  # of the last piece's findings, in its released text
-        self._owed = Filtered("")  # after a rebuild: what was decided and has not been handed out
+        self._owed = _NOTHING  # after a rebuild: what was decided and has not been handed out
 
     def feed(self, text: str) -> Filtered:
         if self._withheld is not None:
             return self._closed()
         hits = self._topics.feed(text)
-        stop = next((hit for hit in hits if hit.refuses), None)
+        stop = next((hit for hit in hits if hit.refuses), None) if hits else None
         if stop:
             return self._withhold(text, hits, stop)
         self._redactor.push(text)
@@ -68,14 +71,16 @@ class OutputFilter:
     def _release(self, limit: int, hits: list[TopicHit]) -> Filtered:
         part = self._redactor.emit(limit)
         self._mask_ends = part.mask_ends
+        if not hits and self._owed is _NOTHING:  # most pieces
+            return Filtered(part.text, part.findings, self._withheld)
         flagged = tuple(hit.rule.source.rule for hit in hits if hit.counts and not hit.refuses)
-        owed, self._owed = self._owed, Filtered("")
+        owed, self._owed = self._owed, _NOTHING
         return Filtered(
             owed.released + part.text, owed.findings + part.findings, self._withheld, owed.flagged + flagged
         )
 
     def _closed(self) -> Filtered:
-        owed, self._owed = self._owed, Filtered("")
+        owed, self._owed = self._owed, _NOTHING
         return Filtered(owed.released, owed.findings, self._withheld, owed.flagged)
 
     def resume_after(self, raw: str, released_characters: int) -> None:

@@ -138,7 +138,10 @@ class TopicScan:
 
     def _events(self, before: int, now: int) -> list[TopicHit]:
         hits: list[TopicHit] = []
-        for seen in sorted(self._words(before, now), key=attrgetter("known", "start", "end")):
+        words = list(self._words(before, now))
+        if not words and not self._candidates:  # most pieces
+            return hits
+        for seen in sorted(words, key=attrgetter("known", "start", "end")):
             hits += self._decide(seen.known - 1, self._read)
             self._combine(seen)
         return hits + self._decide(now, self._read)

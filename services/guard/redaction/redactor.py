@@ -48,6 +48,10 @@ class Redactor:
     def received(self) -> int:
         return self._offset + len(self._text) + len(self._unclassified)
 
+    @property
+    def _settled(self) -> int:
+        return min([detector.settled for detector in self._detectors])
+
     def push(self, text: str) -> None:
         """Takes more text. An escape that is not complete waits for its rest."""
         text = self._unclassified + text
@@ -71,7 +75,11 @@ class Redactor:
 
     def emit(self, limit: int) -> Redaction:
         """What is decided and starts before position `limit` of the whole text, masked; a match never comes in part."""
-        limit = min(limit, self._offset + min(detector.settled for detector in self._detectors))
+        limit = min(limit, self._offset + self._settled)
+        if not self._spans:  # most pieces
+            plain = self._raw_to(limit)
+            self._trim()
+            return Redaction(plain, (), ())
         released: list[str] = []
         findings: list[Finding] = []
         mask_ends: list[int] = []
@@ -114,7 +122,7 @@ class Redactor:
         return self._text[start : self._cursor]
 
     def _trim(self) -> None:
-        excess = min([self._cursor, *(detector.settled for detector in self._detectors)]) - MEMORY
+        excess = min(self._cursor, self._settled) - MEMORY
         if excess <= MEMORY:  # seldom enough that copying costs nothing
             return
         self._text, self._kinds = self._text[excess:], self._kinds[excess:]
