@@ -41,6 +41,7 @@ class WindowBounds:
 
     seconds: float
     series_per_target: int = 2_000
+    series: int = 20_000  # of all together: some 100 MB when scraped every two seconds for ten minutes
 
 
 class _Series:
@@ -124,7 +125,7 @@ class Windows:
         scraped = self._of(target, at)
         kept = {(sample.name, sample.labels): sample for sample in samples if sample.name in self.names}
         new = sum(labels not in scraped.series.get(name, {}) for name, labels in kept)
-        if len(scraped) + new > self._bounds.series_per_target:
+        if len(scraped) + new > self._bounds.series_per_target or len(self) + new > self._bounds.series:
             self.failed(target, at)
             return False
         for sample in kept.values():

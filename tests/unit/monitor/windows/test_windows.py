@@ -91,6 +91,16 @@ def test_a_target_with_too_many_series_is_not_taken_at_all(windows):
     assert windows.answered(GUARD, 14, [depth(2)])
 
 
+def test_all_targets_together_have_a_bound_too_and_those_that_are_there_stay():
+    windows = Windows([JOBS], WindowBounds(seconds=60, series_per_target=10, series=25))
+    taken = []
+    for port in range(5):
+        target = Target("strongroom-guard", f"127.0.0.1:{port}")
+        taken.append(windows.answered(target, 10, [counter(1, kind=str(n)) for n in range(9)]))
+    assert taken == [True, True, False, False, False]
+    assert windows.answered(Target("strongroom-guard", "127.0.0.1:0"), 12, [counter(2, kind="0")])
+
+
 def test_series_that_come_and_go_count_until_they_are_forgotten(windows):
     for at in range(8):
         assert windows.answered(GUARD, at, [counter(1, kind=f"k{at}")])
