@@ -15,6 +15,7 @@ CHANNEL_OPTIONS = [
     *KEEPALIVE,
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),  # 30 s by default: a neighbour may come back elsewhere
     ("grpc.min_reconnect_backoff_ms", 2_000),  # despite its name, the time that one attempt to connect gets
 ]
 

@@ -52,7 +52,7 @@ class StackSettings:
             )
         if not 1024 <= self.port_base <= 65000:
             problems.append(f"STRONGROOM_PORT_BASE: {self.port_base} is not between 1024 and 65000")
-        if self.bind not in LOOPBACK and not self.insecure:
+        if self.in_plaintext and not self.insecure:
             problems.append(
                 f"STRONGROOM_BIND: {self.bind!r} is not loopback, and there is no TLS yet: bind 127.0.0.1, or set "
                 "STRONGROOM_INSECURE=true if the network is private"
@@ -62,6 +62,11 @@ class StackSettings:
     def check(self) -> list[str]:
         """What is wrong with the service's own settings, one line each."""
         return []
+
+    @property
+    def in_plaintext(self) -> bool:
+        """Whether others than this machine can read along: there is no TLS yet."""
+        return self.bind not in LOOPBACK
 
     @property
     def keys_folder(self) -> Path:

@@ -31,7 +31,12 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
 
     async def whole() -> None:
         asyncio.get_running_loop().set_exception_handler(log_loop_errors)
-        await main(load(kind, service))
+        settings = load(kind, service)
+        if settings.in_plaintext:
+            log.warning(
+                "%s: STRONGROOM_INSECURE: all that comes and goes on %s is in plaintext", service, settings.bind
+            )
+        await main(settings)
 
     _collect_seldom()
     try:

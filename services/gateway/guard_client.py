@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
-from zlib import crc32
 
+import grpc
 from strongroom.guard.v1 import guard_pb2 as pb
-from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
-from chassis.client import connect
-from chassis.exchange import BatchStream
+from chassis.failures import Unavailable
 from services.gateway.batches import envelope, failure
+from services.gateway.guard_replicas import Replicas
 from services.gateway.requests.channel import CONTENT, REASONING
 from services.gateway.requests.neighbours import FilterLost
 from services.gateway.requests.outcome import ALLOW, FLAG, REFUSE, Filtered, Finding, Screening
@@ -33,26 +32,18 @@ _VERDICTS = {pb.VERDICT_ALLOW: ALLOW, pb.VERDICT_FLAG: FLAG}
 class GuardClient:
     """Screens and filters through the replicas' batch streams."""
 
-    def __init__(self, replicas: Sequence[rpc.GuardServiceStub]) -> None:
-        self._stubs = replicas
-        self._streams: list[BatchStream[pb.Item, pb.ItemReply]] = [
-            BatchStream("guard", stub.Exchange, _pack, lambda message: message.replies) for stub in replicas
-        ]
+    def __init__(self, replicas: Replicas) -> None:
+        self.replicas = replicas
 
     @classmethod
     @asynccontextmanager
     async def connected(cls, addresses: Sequence[str], token: str) -> AsyncIterator[GuardClient]:
         """Streams to all replicas while the context is open."""
-        async with AsyncExitStack() as opened:
-            channels = [await opened.enter_async_context(connect(address, token)) for address in addresses]
-            client = cls([rpc.GuardServiceStub(channel) for channel in channels])
-            for stream in client._streams:
-                await opened.enter_async_context(stream.running())
-            yield client
+        async with Replicas(addresses, token).running() as replicas:
+            yield cls(replicas)
 
     def require(self) -> None:
-        if not any(stream.connected.is_set() for stream in self._streams):
-            self._streams[0].require_connected()
+        self.replicas.require()
 
     async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening:
         screen = pb.Screen(request_id=request_id, messages=[_message(message) for message in messages])
@@ -82,30 +73,34 @@ class GuardClient:
         return await self._ask(request_id, pb.Item(filter=work), deadline, partial(_filtered, _SIDES[channel]))
 
     async def policy(self, digest: bytes) -> bytes:
-        """The text of a policy bundle, from whichever replica has it."""
-        connected = [stub for stub, stream in zip(self._stubs, self._streams) if stream.connected.is_set()]
-        reply = await (connected or list(self._stubs))[0].GetPolicy(pb.GetPolicyRequest(policy_digest=digest))
-        return bytes(reply.document)
+        """The text of a policy bundle, from whichever replica has it: not all load a new one at the same moment."""
+        replicas = self.replicas.ranked(digest.hex())
+        for replica in replicas:
+            try:
+                return bytes((await replica.stub.GetPolicy(pb.GetPolicyRequest(policy_digest=digest))).document)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND or replica is replicas[-1]:
+                    raise
+        raise AssertionError("there is always a replica, or `ranked` raises")
 
     async def _ask(self, request_id: str, item: pb.Item, deadline: float, read: Callable[[pb.ItemReply], T]) -> T:
-        """Whoever asks stops waiting at the request's deadline by itself; the guard is told it."""
-        stream = self._stream_of(request_id)
-        answer = stream.send(envelope(item, deadline), read)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            stream.forget(item.item_id)  # nobody waits for it any more
-            raise
+        """Whoever asks stops waiting at the request's deadline by itself; the guard is told it.
 
-    def _stream_of(self, request_id: str) -> BatchStream[pb.Item, pb.ItemReply]:
-        """A request stays with one replica, which has its filter; the others are asked while that one is away."""
-        first = crc32(request_id.encode()) % len(self._streams)
-        order = self._streams[first:] + self._streams[:first]
-        return next((stream for stream in order if stream.connected.is_set()), order[0])
-
-
-def _pack(items: Sequence[pb.Item]) -> pb.ExchangeRequest:
-    return pb.ExchangeRequest(items=items)
+        What a replica that left has not answered is asked of another: a filter is then found lost, and fed again.
+        """
+        item = envelope(item, deadline)
+        while True:
+            replica = self.replicas.ranked(request_id)[0]
+            answer = replica.stream.send(item, read)
+            item_id = item.item_id
+            try:
+                return await answer
+            except Unavailable:
+                if not replica.left:
+                    raise
+            except asyncio.CancelledError:
+                replica.stream.forget(item_id)  # nobody waits for it any more
+                raise
 
 
 def _screening(reply: pb.ItemReply) -> Screening:

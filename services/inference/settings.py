@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from chassis.settings import HTTP_OFFSET, PORT_OFFSETS, StackSettings
@@ -15,7 +16,7 @@ class InferenceSettings(StackSettings):
     """STRONGROOM_INFERENCE_<NAME>, and the shared ones."""
 
     worker: int = 0  # which of this machine's workers: gives the ports and, with `host`, the seat
-    host: str = ""  # tells the seats of several machines apart
+    host: str = ""  # tells the seats of several machines apart; auto: by this machine's, or container's, name
     engine: str = "torch"  # or echo, which answers with the question
     revision: str = ""  # of a hub id
     dtype: str = "auto"
@@ -73,7 +74,8 @@ class InferenceSettings(StackSettings):
     @property
     def seat(self) -> str:
         """Stable over restarts: a new process takes up what the last one on this seat held."""
-        return f"{self.host}-worker-{self.worker}" if self.host else f"worker-{self.worker}"
+        host = socket.gethostname() if self.host == "auto" else self.host
+        return f"{host}-worker-{self.worker}" if host else f"worker-{self.worker}"
 
     @property
     def own_address(self) -> str:

@@ -28,7 +28,7 @@ class MonitorSettings(StackSettings):
     max_spans_per_trace: int = 1_000  # 10 to 100,000
     scrape_stack: bool = True  # the services of this machine's stack, by their ports
     workers: int = 1  # 0 to 64; of this machine's stack
-    targets: str = ""  # further ones: guard=HOST:PORT,inference=HOST:PORT…, the port that serves /metrics
+    targets: str = ""  # further ones: guard=HOST:PORT… with the port of /metrics; a name's every address is one
     scrape_seconds: float = 2.0  # 0.5 to 60; from one round to the next
     max_series: int = 2_000  # 100 to 20,000; a target with more than so many that matter is not taken
     audit_address: str = ""  # where alerts are recorded; unset means the stack's own

@@ -13,6 +13,7 @@ from services.monitor.alerts.board import AlertBoard
 from services.monitor.definition.rules import Definition
 from services.monitor.definition.selection import Selection
 from services.monitor.machine.machine import Machine
+from services.monitor.scraping.discovery import Discovery
 from services.monitor.scraping.scraper import Scraper, Standing
 from services.monitor.status import assembly
 from services.monitor.status.assembly import Figures
@@ -48,9 +49,12 @@ class Watch:
         own: Own,
         interval_seconds: float,
         clock: Callable[[], float] = time.time,
+        discovery: Discovery | None = None,
     ) -> None:
+        """`discovery` says before each round whom to ask; without it the scraper's targets stay."""
         self._definition, self._windows, self._scraper, self._machine = definition, windows, scraper, machine
         self.board, self._own, self._interval, self._clock = board, own, interval_seconds, clock
+        self._discovery = discovery
         self._history = FigureHistory(rounds=max(int(900 / interval_seconds), 1))
         self._listeners: list[Listener] = []
         self._at, self.figures = clock(), Figures.of(definition, windows, clock())
@@ -76,6 +80,8 @@ class Watch:
 
     async def round(self) -> None:
         """All of one round is of one time: the scrapes, the evaluation and the point in the history."""
+        if self._discovery:
+            self._scraper.ask_instead(await self._discovery.targets(), self._clock())
         at = self._clock()
         await asyncio.gather(self._scraper.round(at), self._machine.sample())
         self._windows.answered(self._own.target, at, self._own.samples())

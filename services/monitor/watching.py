@@ -22,6 +22,7 @@ from services.monitor.machine.kernel import Kernel
 from services.monitor.machine.machine import Machine
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.recording import AlertRecorder
+from services.monitor.scraping.discovery import Discovery
 from services.monitor.scraping.scraper import ScrapeLimits, Scraper, http_client
 from services.monitor.scraping.targets import job
 from services.monitor.settings import MonitorSettings
@@ -52,7 +53,10 @@ async def watching_stack(settings: MonitorSettings, token: str, metrics: Monitor
             board = AlertBoard(definition.rules, BoardBounds(unseen_seconds=max(30.0, 5 * interval)))
             own = Target(job("monitor"), settings.http_address("monitor"))
             watch = Watch(
-                definition, windows, scraper, machine, board, Own(own, lambda: metrics.samples(windows.names)), interval
+                *(definition, windows, scraper, machine, board),
+                Own(own, lambda: metrics.samples(windows.names)),
+                interval,
+                discovery=Discovery(settings.scraped),
             )
             feed = AlertFeed(lambda: board.firing)
             recorder = AlertRecorder(audit_pb2_grpc.AuditServiceStub(audit))

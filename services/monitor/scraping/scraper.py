@@ -36,6 +36,7 @@ class Standing:
     """What is known of a target besides its samples."""
 
     reader: Reader
+    since: float  # from when on it is asked
     problem: str = ""  # of the last scrape
     ready: bool | None = None
     reason: str = ""
@@ -52,12 +53,22 @@ class Scraper:
         client: httpx.AsyncClient,
         started: float,
     ) -> None:
-        self._windows, self._limits, self._client, self._started = windows, limits, client, started
-        self.targets = {target: Standing(reader=Reader(windows.names, limits.max_series)) for target in targets}
+        self._windows, self._limits, self._client = windows, limits, client
+        self.targets: dict[Target, Standing] = {}
+        self.ask_instead(targets, started)
         self._rounds = 0
         self.scrapes = 0  # that succeeded
         self.failures: Counter[str] = Counter()
         self.bytes = 0
+
+    def ask_instead(self, targets: Sequence[Target], at: float) -> None:
+        """From now on these. Whoever is among them already keeps its standing; of the others nothing is kept."""
+        for gone in self.targets.keys() - set(targets):
+            self._windows.drop(gone)
+        self.targets = {target: self.targets.get(target) or self._unknown(at) for target in targets}
+
+    def _unknown(self, at: float) -> Standing:
+        return Standing(reader=Reader(self._windows.names, self._limits.max_series), since=at)
 
     async def round(self, at: float) -> None:
         """Asks everybody once. All samples of a round have its time."""
@@ -84,7 +95,7 @@ class Scraper:
         self.failures[problem] += 1
         standing = self.targets[target]
         standing.problem, standing.ready, standing.reason = problem, None, ""
-        if self._windows.last_ok(target) is not None or at - self._started >= self._limits.starting_seconds:
+        if self._windows.last_ok(target) is not None or at - standing.since >= self._limits.starting_seconds:
             self._windows.failed(target, at)
 
     async def _get(self, target: Target, path: str, max_bytes: int, *, any_status: bool = False) -> bytes:

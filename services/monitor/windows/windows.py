@@ -137,6 +137,10 @@ class Windows:
         """The target was asked and gave nothing that could be taken."""
         self._mark(self._of(target, at), at, up=False)
 
+    def drop(self, target: Target) -> None:
+        """The target is none any more: whatever it showed is of no interest."""
+        self._targets.pop(target, None)
+
     def last_ok(self, target: Target) -> float | None:
         scraped = self._targets.get(target)
         return scraped.last_ok if scraped else None

@@ -63,3 +63,17 @@ def test_a_failed_background_task_shows_no_text_either():
     assert done.returncode == 0
     assert json.loads(done.stderr)["exception"] == "KeyError"
     assert CARD not in done.stderr
+
+
+def test_plaintext_that_others_could_read_is_told_of_in_the_log():
+    """Fails if `run` starts without a word: DESIGN wants it logged and shown."""
+    done = run("pass", STRONGROOM_BIND="0.0.0.0", STRONGROOM_INSECURE="1")
+    line = json.loads(done.stderr)
+    assert (done.returncode, line["level"]) == (0, "warning")
+    assert "STRONGROOM_INSECURE: all that comes and goes on 0.0.0.0 is in plaintext" in line["event"]
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::", "172.20.0.5"])
+def test_plaintext_beyond_loopback_is_refused_unless_it_is_asked_for(bind):
+    done = run("pass", STRONGROOM_BIND=bind)
+    assert done.returncode == 78 and "STRONGROOM_INSECURE=true if the network is private" in done.stderr

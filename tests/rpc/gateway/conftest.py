@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -68,6 +69,7 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
     losing: bool = False  # the next piece finds its filter lost
     unable: str = ""  # the reason with which a rebuild is refused
     digest: bytes = b"p" * 32
+    lacking: bool = False  # it has no policy of any digest
     filters: asyncio.Event = field(default_factory=_set)  # while it is cleared, no filter answers
     items: list[guard_pb2.Item] = field(default_factory=list)
 
@@ -95,6 +97,8 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
             yield message
 
     async def GetPolicy(self, request, context):  # type: ignore[no-untyped-def]
+        if self.lacking:
+            raise NotFound("no such policy", field="policy_digest")
         return guard_pb2.GetPolicyResponse(policy_digest=request.policy_digest, document=b"policy: text")
 
 
@@ -247,7 +251,7 @@ async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
         serving_edge = serving_http("127.0.0.1:0", lambda: "", apart=(PREFIX, edge))
         http_port = await opened.enter_async_context(serving_edge)
         channel = await opened.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
-        await _until(lambda: guard._streams[0].connected.is_set() and audit._stream.connected.is_set())
+        await _until(lambda: guard.replicas.all[0].connected and audit._stream.connected.is_set())
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         yield Door(stub, port, http_port, guard_servicer, audit_servicer, queue, conductor)
         await conductor.drain(2)
@@ -266,6 +270,12 @@ def told_before() -> audit_pb2.GetOutcomeResponse:
     texts = {"answer_released": [answer], "findings": [], "parameters": {"policy_digest": "ab"}}
     fields = [audit_pb2.Field(name=name, content=json.dumps(value).encode()) for name, value in texts.items()]
     return audit_pb2.GetOutcomeResponse(state="COMPLETED", model="tiny", trace_id="e" * 32, fields=fields, receipt="{}")
+
+
+@pytest.fixture
+def parts() -> SimpleNamespace:
+    """For tests that put neighbours together themselves."""
+    return SimpleNamespace(guard_servicer=GuardServicer, known=CALLER)
 
 
 @pytest.fixture

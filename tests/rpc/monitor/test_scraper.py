@@ -168,6 +168,32 @@ async def test_who_has_never_answered_is_starting_for_a_while(service):
         assert [value for _, value in windows.current(Selection("up"))] == [0]
 
 
+async def test_a_target_that_is_none_any_more_leaves_nothing_behind(service):
+    """Fails if `ask_instead` keeps the windows of who is gone: a replica scaled away would count for ever."""
+    target, _ = service
+    away = Target(job("guard"), "127.0.0.1:1")
+    async with scraping(target, away) as (scraper, windows):
+        await scraper.round(10.0)
+        standing, newcomer = scraper.targets[target], Target(job("guard"), "127.0.0.1:2")
+        scraper.ask_instead([target, newcomer], 11.0)
+        await scraper.round(12.0)
+        assert scraper.targets[target] is standing
+        instances = {labels["instance"] for labels, _ in windows.current(Selection("up"))}
+        assert instances == {target.instance, newcomer.instance}
+
+
+async def test_a_newcomer_is_starting_for_a_while_too(service):
+    """Fails if the time is counted from the monitor's own start: each new replica would be down until it is up."""
+    limits = ScrapeLimits(timeout_seconds=1.0, starting_seconds=60)
+    async with scraping(service[0], limits=limits) as (scraper, windows):
+        await scraper.round(100.0)
+        scraper.ask_instead([service[0], Target(job("inference"), "127.0.0.1:1")], 100.0)
+        await scraper.round(102.0)
+        assert [labels["job"] for labels, _ in windows.current(Selection("up"))] == ["strongroom-gateway"]
+        await scraper.round(160.0)
+        assert [value for _, value in windows.current(Selection("up"))] == [1, 0]
+
+
 @pytest.mark.parametrize("said", [b"", b"[]", b'"x"', b"[" * 4000, b'{"ready": 1, "reason": ["x"]}', b"\xff"])
 async def test_a_strange_word_on_readiness_is_no_word(said):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

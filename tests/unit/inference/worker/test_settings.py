@@ -1,5 +1,7 @@
 """Settings of a worker: ports by its number, every mistake named at once."""
 
+import socket
+
 import pytest
 
 from chassis.settings import InvalidSettings, load
@@ -14,6 +16,12 @@ def test_each_worker_has_its_ports_and_seat(number: int, grpc: int, http: int) -
     assert settings.own_address == f"127.0.0.1:{grpc}"
     assert settings.own_http_address == f"127.0.0.1:{http}"
     assert settings.seat == f"worker-{number}"
+
+
+def test_a_seat_may_be_named_after_the_machine() -> None:
+    """Fails if `seat` takes "auto" for a name: replicas would all sit on one seat, and drive each other off it."""
+    settings = load(InferenceSettings, "inference", {"STRONGROOM_INFERENCE_HOST": "auto"})
+    assert settings.seat == f"{socket.gethostname()}-worker-0"
 
 
 def test_every_wrong_setting_is_named_at_once() -> None:
