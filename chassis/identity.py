@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chassis.boundary import Call, Layer, Proceed
+from chassis.disk import refusal_of_secret
 from chassis.failures import PermissionDenied, Unauthenticated
 
 CREDENTIALS_FILE = "credentials.json"
@@ -89,8 +90,8 @@ def load_credentials(keys: Path) -> dict[str, Principal]:
     try:
         entries = json.loads(path.read_text())["credentials"]
         return {str(entry["sha256"]): _holder(entry) for entry in entries}
-    except FileNotFoundError:
-        raise InvalidCredentials(f"{path} is missing: `strongroom up` makes it, or STRONGROOM_KEYS is wrong") from None
+    except OSError as error:
+        raise InvalidCredentials(refusal_of_secret(error, path)) from None
     except (ValueError, KeyError, TypeError):
         raise InvalidCredentials(
             f"{path} is not a credentials file: restore it, or remove it to make a new one"
@@ -111,8 +112,8 @@ def service_token(keys: Path, service: str) -> str:
     path = keys / f"service-{service}"
     try:
         token = path.read_text().strip()
-    except FileNotFoundError:
-        raise InvalidCredentials(f"{path} is missing: `strongroom up` makes it, or STRONGROOM_KEYS is wrong") from None
+    except OSError as error:
+        raise InvalidCredentials(refusal_of_secret(error, path)) from None
     if not token:
         raise InvalidCredentials(f"{path} is empty: restore it, or remove it to have `strongroom up` make a new one")
     return token

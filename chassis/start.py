@@ -6,9 +6,12 @@ import asyncio
 import gc
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
+from chassis.disk import FolderUnusable
 from chassis.identity import InvalidCredentials
 from chassis.logs import log_as_json, log_loop_errors
 from chassis.server import CannotBind
@@ -18,6 +21,7 @@ S = TypeVar("S", bound=StackSettings)
 
 log = logging.getLogger(__name__)
 
+MADE_ON = datetime(2026, 1, 1, tzinfo=UTC)  # the earliest day on which this code can run
 EXIT_MISCONFIGURED = 78  # EX_CONFIG: the supervisor does not start it again
 
 
@@ -32,6 +36,7 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
     async def whole() -> None:
         asyncio.get_running_loop().set_exception_handler(log_loop_errors)
         settings = load(kind, service)
+        _require_plausible_clock(time.time())
         if settings.in_plaintext:
             log.warning(
                 "%s: STRONGROOM_INSECURE: all that comes and goes on %s is in plaintext", service, settings.bind
@@ -41,12 +46,21 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
     _collect_seldom()
     try:
         _loop_factory()(whole())
-    except (InvalidSettings, InvalidCredentials, CannotBind, CannotStart) as problem:
+    except (InvalidSettings, InvalidCredentials, FolderUnusable, CannotBind, CannotStart) as problem:
         print(f"{service} cannot start:\n{problem}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_MISCONFIGURED) from None
     except Exception:  # a traceback on standard error would show the exception's text
         log.exception("%s stopped", service)
         raise SystemExit(1) from None
+
+
+def _require_plausible_clock(now: float) -> None:
+    """A clock that a dead battery reset would date records, tickets and deadlines wrongly."""
+    if now < MADE_ON.timestamp():
+        said = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        raise CannotStart(
+            f"the clock says {said}, before this version was made ({MADE_ON:%Y-%m-%d}): set the machine's clock"
+        )
 
 
 def _collect_seldom() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -99,5 +101,8 @@ def _listener(address: str) -> socket.socket:
     host = host.strip("[]")
     try:
         return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError:
-        raise CannotBind(f"{address} is taken: stop what listens there, or set STRONGROOM_PORT_BASE") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotBind(f"{address} is taken: stop what listens there, or set STRONGROOM_PORT_BASE") from None
+        said = os.strerror(error.errno or errno.EIO)
+        raise CannotBind(f"{address} cannot be listened on ({said}): check STRONGROOM_BIND") from None

@@ -11,6 +11,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from chassis.disk import refusal_of_secret
+
 JOB, STEP = "job", "step"  # purposes
 JOB_EPOCH = JOB_N = 0  # a job is sealed once, before any claim
 
@@ -89,8 +91,8 @@ def load_key(path: Path) -> bytes:
     """A 32-byte key, kept raw in a file that nobody but its owner may read."""
     try:
         mode, secret = stat.S_IMODE(path.stat().st_mode), path.read_bytes()
-    except FileNotFoundError:
-        raise KeyUnusable(f"{path} is missing: `strongroom up` makes it, or STRONGROOM_KEYS is wrong") from None
+    except OSError as error:
+        raise KeyUnusable(refusal_of_secret(error, path)) from None
     if mode & 0o077:
         raise KeyUnusable(f"{path} has mode {mode:04o}: run chmod 600 {path}")
     if len(secret) != KEY_BYTES:

@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import AsyncExitStack, closing
 
+from chassis.disk import explained, require_room
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
@@ -15,6 +16,7 @@ from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.metrics import AuditMetrics
+from services.audit.opening import ClockBehind, FormatUnknown
 from services.audit.records.planning import Clock
 from services.audit.sealing.provider import KeyUnusable
 from services.audit.sequencer import Sequencer
@@ -58,10 +60,13 @@ async def main(settings: AuditSettings) -> None:
 
 
 def _open(settings: AuditSettings, observer: Observer) -> Writer:
+    require_room(settings.folders.audit, settings.room_bytes)
     try:
         return Writer(settings.folders, Clock(time.time, time.monotonic), settings.writer_limits, observer=observer)
-    except (KeyUnusable, JournalCorrupt, JournalLocked, LogDiverged) as problem:
+    except (KeyUnusable, JournalCorrupt, JournalLocked, LogDiverged, FormatUnknown, ClockBehind) as problem:
         raise CannotStart(str(problem)) from None
+    except OSError as error:
+        raise CannotStart(explained(error, settings.folders.audit)) from None
 
 
 async def _until_stopped(sequencer: Sequencer) -> None:

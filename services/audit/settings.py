@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chassis.settings import StackSettings
 from services.audit.journal.journal import MIB, JournalLimits
+from services.audit.opening import tolerance
 from services.audit.records.planning import RecordLimits
 from services.audit.sequencer import SequencerLimits
 from services.audit.writer import Folders, WriterLimits
@@ -21,6 +22,7 @@ class AuditSettings(StackSettings):
     max_recent_records: int = 100_000  # 1,000 to 10,000,000; found without reading the journal
     max_idempotency_keys: int = 100_000  # 1 to 10,000,000; a tenant's, in 24 hours
     max_waiting_items: int = 8_192  # 1 to 1,000,000
+    clock_may_be_behind: bool = False  # the newest entry, by more than an hour: for one start, when that one was wrong
     publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
 
     def check(self) -> list[str]:
@@ -44,6 +46,11 @@ class AuditSettings(StackSettings):
         return Folders(self.home / "audit", self.keys_folder)
 
     @property
+    def room_bytes(self) -> int:
+        """Without so much space audit does not start: what the journal takes at once, and as much again."""
+        return 2 * min(self.segment_mib, 4) * MIB
+
+    @property
     def writer_limits(self) -> WriterLimits:
         return WriterLimits(
             journal=JournalLimits(segment_bytes=self.segment_mib * MIB, chunk_bytes=min(self.segment_mib, 4) * MIB),
@@ -53,6 +60,7 @@ class AuditSettings(StackSettings):
                 recent_records=self.max_recent_records,
                 idempotency_keys_per_tenant=self.max_idempotency_keys,
             ),
+            clock_behind_seconds=tolerance(self.clock_may_be_behind),
         )
 
     @property

@@ -18,6 +18,7 @@ from services.audit.keys import LogKeys, open_keys
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, open_checkpoint, sign_checkpoint
+from services.audit.opening import CLOCK_BEHIND_SECONDS, check_clock, check_format, mark_format
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
 from services.audit.records.open_records import Span
@@ -80,6 +81,7 @@ class Observer:
 class WriterLimits:
     journal: JournalLimits = field(default_factory=JournalLimits)
     records: RecordLimits = field(default_factory=RecordLimits)
+    clock_behind_seconds: float = CLOCK_BEHIND_SECONDS  # the newest entry
 
 
 class Group(NamedTuple):
@@ -116,6 +118,7 @@ class Writer:
         """Opens the log: reads the whole journal, checks it against the stored checkpoint, then cuts and appends."""
         self._faults, self._observer = faults or FaultPoints(), observer or Observer()
         limits = limits or WriterLimits()
+        check_format(folders.audit)
         for folder in (folders.journal, folders.tlog, folders.keys):
             open_directory(folder)
         new = not any(folders.journal.glob("*.journal")) and not (folders.tlog / CHECKPOINT).exists()
@@ -152,10 +155,12 @@ class Writer:
         except FrameInvalid as invalid:
             raise JournalCorrupt(f"{folders.journal}: a whole frame is not valid: {invalid}") from None
         self._check_checkpoint(folders.tlog / CHECKPOINT)
+        behind = check_clock(clock.now_ms(), self.stored.newest_ms(), limits.clock_behind_seconds)
+        mark_format(folders.audit)
         self.journal.start()
         replay.finish(clock.now_ms())
         repaired = self.publisher.rebuild(self.tree.size)
-        self._commit_started(cut, repaired)
+        self._commit_started(cut, repaired, behind)
 
     def _check_checkpoint(self, path: Path) -> None:
         """What was once signed and published must still be in the journal, unchanged."""
@@ -173,12 +178,14 @@ class Writer:
         if stored.root != self.tree.root(stored.size):
             raise LogDiverged(f"{path}: the journal's first {stored.size} entries are not those that were signed")
 
-    def _commit_started(self, cut: Cut | None, repaired: Sequence[str]) -> None:
+    def _commit_started(self, cut: Cut | None, repaired: Sequence[str], behind: float) -> None:
         detail: dict[str, object] = {"entries": self.tree.size, "open_records": len(self.recorder.open)}
         if cut:
             detail["cut"] = {"segment": cut.segment, "offset": cut.offset, "reason": cut.reason}
         if repaired:
             detail["repaired_tiles"] = list(repaired)
+        if behind > CLOCK_BEHIND_SECONDS:
+            detail["clock_behind_seconds"] = int(behind)
         self._sign()
         self.commit([Control("started", detail)])
         self.publisher.publish(self.checkpoint)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
+from chassis.disk import MIB, require_room
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
@@ -23,9 +24,12 @@ from services.guard.settings import GuardSettings
 
 log = logging.getLogger(__name__)
 
+KEPT_POLICY_BYTES = MIB  # a policy is far smaller
+
 
 async def main(settings: GuardSettings) -> None:
     known = load_credentials(settings.keys_folder)
+    require_room(settings.kept_policies, KEPT_POLICY_BYTES)
     try:
         bundle = load_bundle(settings.policy_file)
     except InvalidPolicy as invalid:

@@ -55,6 +55,10 @@ class StoredEntries:
         self._leaf_locations = array("Q")
         self._recent: list[tuple[int, bytes]] = [(-1, b"")] * RECENT_LEAVES  # at index modulo their number
 
+    def newest_ms(self) -> int | None:
+        """When the last leaf was written down; None in a log without any."""
+        return self.leaf(self.leaf_count - 1).time_ms if self.leaf_count else None
+
     def add_leaf(self, location: int, leaf: bytes) -> None:
         index = len(self._leaf_locations)
         self._recent[index % RECENT_LEAVES] = (index, leaf)

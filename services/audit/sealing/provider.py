@@ -10,6 +10,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from chassis.disk import refusal_of_secret
 from services.audit.journal.segment import fsync_directory
 
 KEY_BYTES = 32
@@ -52,12 +53,14 @@ def unwrap(cipher: AESGCM, wrapped: bytes, purpose: str) -> bytes:
 
 def read_key(path: Path, *, exactly: int | None = KEY_BYTES) -> bytes:
     """A key file's bytes, if nobody but its owner may read it."""
-    if not path.exists():
-        raise KeyUnusable(f"{path} is missing but the log exists: restore it from your backup")
-    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        mode, data = stat.S_IMODE(path.stat().st_mode), path.read_bytes()
+    except FileNotFoundError:
+        raise KeyUnusable(f"{path} is missing but the log exists: restore it from your backup") from None
+    except OSError as error:
+        raise KeyUnusable(refusal_of_secret(error, path)) from None
     if mode & 0o077:
         raise KeyUnusable(f"{path} has mode {mode:04o}: run chmod 600 {path}")
-    data = path.read_bytes()
     if exactly is not None and len(data) != exactly:
         raise KeyUnusable(f"{path} has {len(data)} bytes instead of {exactly}: restore it from your backup")
     return data

@@ -77,3 +77,11 @@ def test_plaintext_that_others_could_read_is_told_of_in_the_log():
 def test_plaintext_beyond_loopback_is_refused_unless_it_is_asked_for(bind):
     done = run("pass", STRONGROOM_BIND=bind)
     assert done.returncode == 78 and "STRONGROOM_INSECURE=true if the network is private" in done.stderr
+
+
+def test_a_clock_from_before_this_version_was_made_is_refused():
+    """Fails if `run` asks no clock: a dead battery would date everything wrongly."""
+    body = "pass\n\nimport chassis.start\nchassis.start.time = type('Clock', (), {{'time': staticmethod(lambda: 0.0)}})"
+    done = run(body.replace("{{", "{").replace("}}", "}"))
+    assert done.returncode == 78
+    assert "the clock says 1970-01-01T00:00:00+00:00, before this version was made" in done.stderr
