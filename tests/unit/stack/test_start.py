@@ -110,6 +110,15 @@ def test_a_redis_too_old_for_us_is_passed_over(tmp_path: Path) -> None:
     assert find_redis_server({"PATH": str(tmp_path)}) != old
 
 
+def test_a_redis_that_is_a_link_is_called_by_its_own_name(tmp_path: Path) -> None:
+    """Debian's is a link to redis-check-rdb, which goes by the name it is called by. Fails if the link is resolved."""
+    program = tmp_path / "redis-check-rdb"
+    program.write_text("#!/bin/sh\necho 'Redis server v=7.0.15 sha=0 malloc=jemalloc-5.3.0 bits=64 build=0'\n")
+    program.chmod(0o755)
+    (tmp_path / "redis-server").symlink_to(program)
+    assert find_redis_server({"PATH": str(tmp_path)}) == tmp_path / "redis-server"
+
+
 def test_redis_keeps_what_it_was_told_and_listens_on_loopback_only(tmp_path: Path) -> None:
     config = write_config(tmp_path / "redis", "127.0.0.1:7409").read_text().splitlines()
     assert {"bind 127.0.0.1", "port 7409", "appendonly yes", "maxmemory-policy noeviction"} <= set(config)
