@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.inference.engine.echo import EchoEngine
 from services.inference.engine.protocol import Engine
+from services.inference.models.hub import settle_hub
 from services.inference.models.wheel import NAME as DEFAULT_MODEL
 
 
@@ -49,6 +50,7 @@ def open_engine(settings: EngineSettings, home: Path, progress: Callable[[str], 
     """Raises ModelUnavailable or ValueError, whose message says what to do."""
     if settings.engine == "echo":
         return EchoEngine(slots=settings.slots, context_tokens=settings.context_tokens or 8192)
+    settle_hub(settings.hub)
     from services.inference.engine.torch_opening import open_torch_engine
 
     return open_torch_engine(settings, home, progress or _to_stderr)

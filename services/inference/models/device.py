@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped, unused-ignore]
 import torch
 
+from services.inference.models.cuda import Cuda, described, found, obstacle
+
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a huge number
 
@@ -23,12 +25,26 @@ class Device:
         return self.name.split(":")[0]
 
 
-def choose_device(asked: str) -> Device:
-    if asked != "auto":
+def choose_device(asked: str, cuda: Cuda | None = None) -> Device:
+    """The GPU if it can be used, else the CPU with the reason; what was asked for by name is never replaced."""
+    if asked != "auto" and _named(asked).type != "cuda":
         return Device(name=asked, reason="set")
-    if torch.cuda.is_available():
-        return Device(name="cuda", reason=f"a GPU is there: {torch.cuda.get_device_name(0)}")
-    return Device(name="cpu", reason="torch finds no GPU")
+    cuda = cuda or found()
+    problem = obstacle(cuda)
+    if asked == "auto" and problem:
+        return Device(name="cpu", reason=problem)
+    if problem:
+        raise ValueError(f"device {asked} cannot be used: {problem}; or set STRONGROOM_INFERENCE_DEVICE=cpu")
+    if asked == "auto":
+        return Device(name="cuda", reason=f"a GPU is there: {torch.cuda.get_device_name(0)}, {described(cuda)}")
+    return Device(name=asked, reason=f"set; {described(cuda)}")
+
+
+def _named(asked: str) -> torch.device:
+    try:
+        return torch.device(asked)
+    except RuntimeError:
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {asked!r}") from None
 
 
 def choose_dtype(asked: str, device: Device) -> torch.dtype:

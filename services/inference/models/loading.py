@@ -50,9 +50,9 @@ class LoadedModel:
 def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> LoadedModel:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    where = locate(source, home, progress)
     device = choose_device(source.device)
     dtype = choose_dtype(source.dtype, device)
+    where = locate(source, home, progress)
     options = {"revision": source.revision or None, "local_files_only": not source.hub}
     placing = {"device_map": source.device_map} if source.device_map else {}
     try:
