@@ -39,7 +39,8 @@ WHEELHOUSE := build/wheelhouse
 # pip builds the image out of its own wheel, and is not in it.
 IMAGE_PIP  := pip==26.3
 
-.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image lock clean
+.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image secrets models lock clean
+
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +84,13 @@ image: wheelhouse ## build the application image from the wheelhouse, and its ba
 	@docker image inspect $(BASE) > /dev/null 2>&1 || deploy/base.sh $(BASE)
 	@docker build --network=none --force-rm --file deploy/Dockerfile --build-arg BASE=$(BASE) \
 	  --tag $(IMAGE) --tag strongroom:latest .
+
+secrets: setup ## make the development secrets of a stack in containers, in deploy/secrets (root: they become uid 10001's)
+	@$(BIN)/strongroom keys deploy/secrets --owner 10001:10001
+
+models: setup ## convert the default model into deploy/models, where compose.yaml looks for it
+	@$(BIN)/python -m services.inference.models.convert --home deploy > /dev/null
+	@chmod -R a+rX deploy/models
 
 lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \

@@ -1,4 +1,4 @@
-"""The commands that the suite adds to `strongroom`: up, down, status. Each is loaded by an entry point."""
+"""The commands that the suite adds to `strongroom`: up, down, status, keys. Each is loaded by an entry point."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from chassis.settings import InvalidSettings
@@ -32,6 +33,33 @@ def status(commands: Commands) -> None:
     """Registers `strongroom status`."""
     parser = _parser(commands, "status", "show what runs, where, and whether it takes work", _status)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def keys(commands: Commands) -> None:
+    """Registers `strongroom keys`."""
+    what = "make the development secrets of a stack in containers; those that are there stay"
+    parser = commands.add_parser("keys", help=what, description=what)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where they lie, one file each")
+    parser.add_argument("--owner", metavar="UID:GID", type=_owner, help="whom the services run as (needs root)")
+    parser.set_defaults(run=_keys)
+
+
+def _owner(text: str) -> tuple[int, int]:
+    user, _, group = text.partition(":")
+    return int(user), int(group)
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from chassis.start import CannotStart
+    from stack.keys import make_container_secrets
+
+    try:
+        made = make_container_secrets(arguments.folder, arguments.owner)
+    except (CannotStart, OSError) as problem:
+        print(f"no secrets:\n{problem}", file=sys.stderr)
+        return 2
+    _say(f"{'made' if made else 'nothing was missing'}: development secrets in {arguments.folder}")
+    return 0
 
 
 def _parser(commands: Commands, name: str, what: str, run: Any) -> argparse.ArgumentParser:

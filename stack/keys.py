@@ -1,11 +1,11 @@
-"""Development keys: made once in HOME/keys, never overwritten, readable by their owner alone."""
+"""Development keys: made once in a folder, never overwritten, readable by their owner alone."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from chassis.identity import CREDENTIALS_FILE, digest, new_token
 from chassis.start import CannotStart
 
 # Random bytes as they are: `ticket` is audit's and the workers', `queue` the gateways' and the workers'. The log's
-# own keys are not here: audit makes them together with its log.
+# own keys are audit's alone, which makes them together with its log where nobody gives it any.
 SECRETS = ("ticket", "queue")
+LOG_SECRETS = ("log-signing", "audit-provider")
 SECRET_BYTES = 32
 SERVICES = ("gateway", "guard", "inference", "audit", "monitor")
 API_KEY_FILE = "development-api-key"
@@ -46,14 +47,35 @@ HOLDERS = (
 )
 
 
-def make_development_keys(folder: Path, random: Callable[[int], bytes] = secrets.token_bytes) -> bool:
+def make_development_keys(
+    folder: Path, random: Callable[[int], bytes] = secrets.token_bytes, names: Iterable[str] = SECRETS
+) -> bool:
     """Makes what is missing; true if anything was. Two at once agree: whoever links a file first wins it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    made = [_create(folder / name, lambda: random(SECRET_BYTES)) for name in SECRETS]
+    made = [_create(folder / name, lambda: random(SECRET_BYTES)) for name in names]
     made += [_create(folder / holder.file, lambda h=holder: f"{new_token(h.prefix)}\n".encode()) for holder in HOLDERS]  # type: ignore[misc]
     tokens = {holder: (folder / holder.file).read_text().strip() for holder in HOLDERS}
     return _list_credentials(folder / CREDENTIALS_FILE, tokens) or any(made)
+
+
+def make_container_secrets(folder: Path, owner: tuple[int, int] | None) -> bool:
+    """All that containers are given, one file each: the log's keys too, as no container can write where they lie.
+
+    `owner` is the uid and gid that services run as there: a bind-mounted file keeps its owner and mode. The API key
+    stays with whoever makes it: no service holds it.
+    """
+    made = make_development_keys(folder, names=(*SECRETS, *LOG_SECRETS))
+    given = [path for path in folder.iterdir() if path.name != API_KEY_FILE]
+    try:
+        for path in given if owner else ():
+            os.chown(path, *owner)  # type: ignore[misc]
+    except PermissionError:
+        raise CannotStart(
+            f"{folder} holds the secrets, but only root can give them to uid {owner[0] if owner else 0}, as which the "
+            "containers' services run: run this as root"
+        ) from None
+    return made
 
 
 def _list_credentials(path: Path, tokens: dict[Holder, str]) -> bool:

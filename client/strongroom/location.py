@@ -20,7 +20,8 @@ class NotConfigured(Exception):
 
 @dataclass(frozen=True)
 class Location:
-    """Finds services. STRONGROOM_ADDRESS names a gateway; the others' ports follow from it."""
+    """Finds services. STRONGROOM_ADDRESS names a gateway, whose port tells the others'; `{service}` in it stands for
+    the name of the service that is called, where each has a host of its own."""
 
     home: Path
     environ: Mapping[str, str]
@@ -28,7 +29,7 @@ class Location:
     def address(self, service: str) -> str:
         """host:port for gRPC."""
         if named := self.environ.get("STRONGROOM_ADDRESS"):
-            return _neighbour(named, service)
+            return _neighbour(named.replace("{service}", service), service)
         return self._running(service) or f"127.0.0.1:{self._port_base() + PORT_OFFSETS[service]}"
 
     def api_key(self) -> str:

@@ -18,8 +18,9 @@ def test_the_rule_file_is_valid(promtool):
     assert re.search(r"SUCCESS: \d+ rules found", checked.stdout)
 
 
-def test_the_scrape_configuration_is_valid(promtool):
-    checked = promtool("check", "config", DEPLOY / "prometheus.yml")
+@pytest.mark.parametrize("name", ["prometheus.yml", "compose.yml"])
+def test_the_scrape_configuration_is_valid(name, promtool):
+    checked = promtool("check", "config", DEPLOY / name)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "1 rule files found" in checked.stdout
 

@@ -10,7 +10,7 @@ from services.monitor.definition.rules import Definition
 from services.monitor.export.dashboard import dashboard
 from services.monitor.export.routing import alertmanager_config
 from services.monitor.export.rule_file import EVALUATION_SECONDS, rule_file
-from services.monitor.export.scrape_config import scrape_config, scraped
+from services.monitor.export.scrape_config import scrape_config, scrape_config_by_name, scraped
 from services.monitor.export.yaml_text import yaml_text
 
 RULES = "strongroom.rules.yml"
@@ -32,6 +32,7 @@ def files(definition: Definition, stack: Stack) -> Mapping[str, str]:
     return {
         f"prometheus/{RULES}": yaml_text(GENERATED, rule_file(definition)),
         "prometheus/prometheus.yml": yaml_text(GENERATED, scrape_config(targets, RULES, EVALUATION_SECONDS)),
+        "prometheus/compose.yml": yaml_text(GENERATED, scrape_config_by_name(RULES, EVALUATION_SECONDS)),
         "prometheus/alertmanager.yml": yaml_text(EXAMPLE, alertmanager_config(definition)),
         "grafana/strongroom.json": json.dumps(dashboard(definition), ensure_ascii=False, indent=2) + "\n",
     }

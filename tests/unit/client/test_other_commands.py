@@ -120,6 +120,11 @@ def test_ports_follow_from_the_gateways(service: str) -> None:
     assert locate("nowhere", {"STRONGROOM_PORT_BASE": "8000"}).address(service) == f"127.0.0.1:{8000 + offset}"
 
 
+def test_an_address_may_stand_for_hosts_named_after_the_services(tmp_path):
+    location = locate(tmp_path, {"STRONGROOM_ADDRESS": "{service}:7400"})
+    assert [location.address(name) for name in ("gateway", "audit")] == ["gateway:7400", "audit:7403"]
+
+
 @pytest.mark.parametrize("wrong", [{"STRONGROOM_ADDRESS": "gateway"}, {"STRONGROOM_PORT_BASE": "many"}])
 def test_an_address_that_is_none_is_named(wrong: dict[str, str]) -> None:
     with pytest.raises(NotConfigured, match=next(iter(wrong))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 
 from chassis.identity import digest, load_credentials, service_token
 from chassis.start import CannotStart
-from stack.keys import API_KEY_FILE, SECRETS, SERVICES, make_development_keys
+from services.audit.keys import open_keys
+from stack.keys import (
+    API_KEY_FILE,
+    LOG_SECRETS,
+    SECRETS,
+    SERVICES,
+    make_container_secrets,
+    make_development_keys,
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -72,3 +81,31 @@ def test_a_broken_credentials_file_is_named_and_not_replaced(tmp_path: Path) -> 
     with pytest.raises(CannotStart, match=r"credentials\.json is not a credentials file"):
         make_development_keys(tmp_path)
     assert (tmp_path / "credentials.json").read_text() == "{}"
+
+
+def test_containers_secrets_have_the_logs_keys_and_an_owner_and_stay_as_they_are(tmp_path: Path) -> None:
+    owner = (10_001, 10_001) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    assert make_container_secrets(tmp_path / "secrets", owner)
+    before = contents(tmp_path / "secrets")
+    assert set(before) >= {*SECRETS, *LOG_SECRETS}
+    assert not make_container_secrets(tmp_path / "secrets", owner)
+    assert contents(tmp_path / "secrets") == before
+    for path in (tmp_path / "secrets").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.name == API_KEY_FILE or (path.stat().st_uid, path.stat().st_gid) == owner
+
+
+def test_a_log_takes_the_keys_that_were_made_for_it(tmp_path: Path) -> None:
+    """Fails if a name here is not the one that audit reads: a container can make none, and would not start."""
+    make_container_secrets(tmp_path / "secrets", None)
+    before = contents(tmp_path / "secrets")
+    keys = open_keys(tmp_path / "secrets", tmp_path / "tlog", new=True)
+    assert contents(tmp_path / "secrets") == before
+    assert keys.ticket == before["ticket"]
+
+
+def test_whoever_cannot_give_secrets_away_is_told(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root can")
+    with pytest.raises(CannotStart, match="run this as root"):
+        make_container_secrets(tmp_path, (10_001, 10_001))
