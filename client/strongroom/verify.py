@@ -807,12 +807,18 @@ def _required(size: int) -> Iterator[str]:
 # --- a home folder ----------------------------------------------------------------------------------------------------
 
 
+KEPT = "the checkpoint that you kept"
+
+
 class NotALog(Exception):
     """There is nothing here to verify. The text says what is missing."""
 
 
-def verify_home(path: str | Path, key: str | None = None) -> Report:
-    """Checks the log in a home folder, stopped or running. While it runs, what is written first has to be read last."""
+def verify_home(path: str | Path, key: str | None = None, kept: str | None = None) -> Report:
+    """Checks the log in a home folder, stopped or running, and that it holds what the checkpoint `kept` covers.
+
+    While it runs, what is written first has to be read last.
+    """
     audit = Path(path) / "audit"
     tlog, folder = audit / "tlog", audit / "journal"
     if not folder.is_dir() or not tlog.is_dir():
@@ -832,10 +838,37 @@ def verify_home(path: str | Path, key: str | None = None) -> Report:
         if len(journal.hashes) >= checkpoint.size and tree_root(journal.hashes[: checkpoint.size]) != checkpoint.root:
             what = f"the journal's first {checkpoint.size} entries do not have the root that was signed"
             report.problems.append(Problem(what, "audit/tlog/checkpoint"))
+        if kept is not None:
+            _check_kept(kept, log_key, journal.hashes, report)
         tiles.check(journal)
     else:
         report.not_covered.append("tiles: they cannot be compared, as frames are missing")
     return report
+
+
+def _check_kept(note: str, key: LogKey, hashes: Sequence[bytes], report: Report) -> None:
+    """A log cut back to an older state verifies by itself; a newer checkpoint tells."""
+    try:
+        kept = open_checkpoint(note, key)
+    except Malformed as malformed:
+        report.problems.append(Problem(f"it is none of this log: {malformed}", KEPT))
+        return
+    if kept.size > len(hashes):
+        report.problems.append(Problem(f"it covers {kept.size} entries, and this log holds {len(hashes)}", KEPT))
+    elif tree_root(hashes[: kept.size]) != kept.root:
+        what = f"the log's first {kept.size} entries are not those that it covers: another copy of the log went on"
+        report.problems.append(Problem(what, KEPT))
+
+
+def note_in(text: str) -> str:
+    """The checkpoint in a text: a note as it is, or that of a receipt or of a backup's manifest."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        found = json.loads(text)
+        return str(found["checkpoint"] if "checkpoint" in found else found["tlog_proof"].partition("\n\n")[2])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Malformed("neither a checkpoint, nor a receipt or a manifest, which have one") from None
 
 
 def _log_key(path: Path, pinned: str | None, report: Report) -> LogKey:
@@ -923,10 +956,18 @@ def _as_text(report: Report) -> str:
     return "\n".join([*(f"{name:<12} {value}" for name, value in rows), "", verdict])
 
 
+def _kept(path: str | None) -> str | None:
+    try:
+        return None if path is None else note_in(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, Malformed) as problem:
+        raise NotALog(f"--checkpoint {path}: {problem}") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("strongroom-verify", description="Checks a Strongroom audit log, offline.")
     parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log")
     parser.add_argument("--key", metavar="VKEY", help="the log's public key, as you were given it")
+    parser.add_argument("--checkpoint", metavar="FILE", help="one that you kept, or a receipt: the log must hold it")
     parser.add_argument("--policy", metavar="FILE", help="not supported yet")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -937,7 +978,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise NotALog("logs behind a URL are not supported yet; give a home folder")
         if Path(options.path).is_file():
             raise NotALog("exports are not supported yet; give a home folder")
-        report = verify_home(options.path, options.key)
+        report = verify_home(options.path, options.key, _kept(options.checkpoint))
     except NotALog as reason:
         print(
             json.dumps({"verifies": False, "exit_code": NOT_A_LOG, "reason": str(reason)}) if options.json else reason

@@ -15,14 +15,19 @@ from chassis.start import CannotStart, run
 from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt
+from services.audit.known_checkpoints import LogDiverged
 from services.audit.metrics import AuditMetrics
 from services.audit.opening import ClockBehind, FormatUnknown
 from services.audit.records.planning import Clock
+from services.audit.restored import RestoreUnfinished
 from services.audit.sealing.provider import KeyUnusable
 from services.audit.sequencer import Sequencer
 from services.audit.servicer import ALLOWED, SERVICE, AuditServicer
 from services.audit.settings import AuditSettings
-from services.audit.writer import LogDiverged, Observer, Writer
+from services.audit.writer import Observer, Writer
+
+# What is wrong with a log or its keys; each says what, and the remedy.
+_UNUSABLE = (KeyUnusable, JournalCorrupt, JournalLocked, LogDiverged, RestoreUnfinished, FormatUnknown, ClockBehind)
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +67,14 @@ async def main(settings: AuditSettings) -> None:
 def _open(settings: AuditSettings, observer: Observer) -> Writer:
     require_room(settings.folders.audit, settings.room_bytes)
     try:
-        return Writer(settings.folders, Clock(time.time, time.monotonic), settings.writer_limits, observer=observer)
-    except (KeyUnusable, JournalCorrupt, JournalLocked, LogDiverged, FormatUnknown, ClockBehind) as problem:
+        return Writer(
+            settings.folders,
+            Clock(time.time, time.monotonic),
+            settings.writer_limits,
+            observer=observer,
+            newest_checkpoint=settings.newest_checkpoint,
+        )
+    except _UNUSABLE as problem:
         raise CannotStart(str(problem)) from None
     except OSError as error:
         raise CannotStart(explained(error, settings.folders.audit)) from None

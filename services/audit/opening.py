@@ -42,7 +42,11 @@ def check_format(folder: Path) -> None:
 
 def mark_format(folder: Path) -> None:
     if not (folder / MARKER).exists():
-        write_atomically(folder / MARKER, f"{_NAME} {FORMAT}\n".encode())
+        write_atomically(folder / MARKER, format_mark())
+
+
+def format_mark() -> bytes:
+    return f"{_NAME} {FORMAT}\n".encode()
 
 
 def _oldest_segment(journal: Path) -> int:

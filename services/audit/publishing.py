@@ -61,6 +61,14 @@ class Publisher:
             if tile.width == TILE_WIDTH:
                 shutil.rmtree(self._directory / f"{tile.full_path}.p", ignore_errors=True)
 
+    def tile(self, tile: Tile) -> bytes:
+        """From any thread. A full tile stays as it was published; a partial one is made again, as the publisher may
+        remove it at any time."""
+        path = self._directory / tile.path
+        if tile.width == TILE_WIDTH and path.exists():
+            return path.read_bytes()
+        return self._content(tile)
+
     def rebuild(self, size: int) -> list[str]:
         """Writes what is missing or wrong of a tree of `size`; returns the paths of what was there but wrong."""
         wrong = []

@@ -19,6 +19,7 @@ from chassis.exchange import Later, answering
 from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
 from chassis.tracing import carried
+from services.audit.backup_stream import streamed
 from services.audit.records import entries as core
 from services.audit.records.planning import Item, Presence
 from services.audit.records.validity import is_id
@@ -38,6 +39,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 SERVICE = "strongroom.audit.v1.AuditService"
 _GATEWAY = frozenset({"service:gateway"})
 _REVIEWER = frozenset({"role:reviewer"})
+_OPERATOR = frozenset({"role:operator"})
 _SERVICES = frozenset(f"service:{name}" for name in ("gateway", "guard", "inference", "monitor", "tuner"))
 ALLOWED = {
     f"/{SERVICE}/Append": _GATEWAY,
@@ -47,16 +49,19 @@ ALLOWED = {
     f"/{SERVICE}/GetCheckpoint": _GATEWAY | _REVIEWER,
     f"/{SERVICE}/ListRecords": _REVIEWER,
     f"/{SERVICE}/GetRecord": _REVIEWER,
+    f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
 }
 DEFAULT_PAGE, MAX_PAGE = 20, 200
 MAX_TARGET = 256
 MAX_DETAIL_BYTES = 1024 * 1024
 RETRY_SECONDS = 1.0
+BACKUP_RETRY_SECONDS = 60.0
 
 
 class AuditServicer(rpc.AuditServiceServicer):
     def __init__(self, sequencer: Sequencer, writer: Writer) -> None:
         self._sequencer, self._writer = sequencer, writer
+        self._backing_up = False
 
     def register(self, server: grpc.aio.Server) -> None:
         rpc.add_AuditServiceServicer_to_server(self, server)
@@ -169,6 +174,23 @@ class AuditServicer(rpc.AuditServiceServicer):
         detail = json.dumps({"tenant": viewer.tenant, "view": "masked"}).encode()
         await self._act("audit", viewer.name, "RECORD_VIEWED", request.record_id, detail)
         return record_message(record)
+
+    async def BackUp(self, request: pb.BackUpRequest, context: Context) -> AsyncIterator[pb.BackUpResponse]:
+        if self._backing_up:
+            raise ResourceExhausted(
+                "a backup is being made already: wait until it ends",
+                reason="BACKUP_RUNNING",
+                retry_after_seconds=BACKUP_RETRY_SECONDS,
+            )
+        self._backing_up = True
+        try:
+            person = current_principal.get()
+            detail = json.dumps({"tenant": person.tenant}).encode()
+            await self._act("audit", person.name, "BACKUP_STARTED", "", detail)
+            async for message in streamed(await asyncio.to_thread(self._writer.copied)):
+                yield message
+        finally:
+            self._backing_up = False
 
 
 def _answer(item: pb.AppendItem, later: Later, started: int, outcome: core.Outcome | Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from chassis.settings import StackSettings
 from services.audit.journal.journal import MIB, JournalLimits
@@ -24,6 +25,7 @@ class AuditSettings(StackSettings):
     max_waiting_items: int = 8_192  # 1 to 1,000,000
     clock_may_be_behind: bool = False  # the newest entry, by more than an hour: for one start, when that one was wrong
     publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
+    newest_checkpoint: Path | None = None  # a file: the newest checkpoint kept elsewhere, which the log must hold
 
     def check(self) -> list[str]:
         bounds: dict[str, tuple[float, float]] = {
@@ -35,11 +37,17 @@ class AuditSettings(StackSettings):
             "max_waiting_items": (1, 1_000_000),
             "publish_seconds": (0.01, 60),
         }
-        return [
+        problems = [
             f"STRONGROOM_AUDIT_{name.upper()}: {getattr(self, name)} is not between {low} and {high}"
             for name, (low, high) in bounds.items()
             if not low <= getattr(self, name) <= high
         ]
+        if self.newest_checkpoint and not self.newest_checkpoint.is_file():
+            problems.append(
+                f"STRONGROOM_AUDIT_NEWEST_CHECKPOINT: {self.newest_checkpoint} is not a file: put the newest "
+                "checkpoint that you kept there, or unset it"
+            )
+        return problems
 
     @property
     def folders(self) -> Folders:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from services.audit.backup import LogCopy
 from services.audit.journal.frame import Entry, FrameInvalid
 from services.audit.journal.journal import Cut, Journal, JournalLimits, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import LogKeys, open_keys
+from services.audit.known_checkpoints import check_newest, check_published, no_log
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
-from services.audit.log.note import Checkpoint, NoteInvalid, SignedCheckpoint, open_checkpoint, sign_checkpoint
+from services.audit.log.note import SignedCheckpoint, sign_checkpoint
 from services.audit.opening import CLOCK_BEHIND_SECONDS, check_clock, check_format, mark_format
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
@@ -30,13 +32,10 @@ from services.audit.records.resends import answer_again, receipt_of_stored
 from services.audit.records.sealer import Sealer
 from services.audit.records.stored import StoredEntries
 from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
+from services.audit.restored import check_finished, note_recorded, restored_from
 from services.audit.sealing.keytree import KeyTree
 
 _WITH_RECEIPT = frozenset({Kind.END, Kind.REFUSED})
-
-
-class LogDiverged(Exception):
-    """The stored checkpoint does not belong to this journal. Audit refuses to start: someone must look."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,19 @@ class Writer:
         random: Callable[[int], bytes] = os.urandom,
         faults: FaultPoints | None = None,
         observer: Observer | None = None,
+        newest_checkpoint: Path | None = None,
     ) -> None:
-        """Opens the log: reads the whole journal, checks it against the stored checkpoint, then cuts and appends."""
-        self._faults, self._observer = faults or FaultPoints(), observer or Observer()
+        """Opens the log: reads the whole journal, checks it against the stored checkpoint and the newest that was kept
+        elsewhere, then cuts and appends."""
+        self._folders, self._faults, self._observer = folders, faults or FaultPoints(), observer or Observer()
         limits = limits or WriterLimits()
+        check_finished(folders.audit)
         check_format(folders.audit)
         for folder in (folders.journal, folders.tlog, folders.keys):
             open_directory(folder)
         new = not any(folders.journal.glob("*.journal")) and not (folders.tlog / CHECKPOINT).exists()
+        if new and newest_checkpoint:
+            raise no_log(folders.audit, newest_checkpoint)
         self.lock = threading.RLock()
         self._keys: LogKeys = open_keys(folders.keys, folders.tlog, new=new, random=random)
         self.origin = self._keys.signer.name
@@ -129,12 +133,19 @@ class Writer:
         self._keytree = keytree
         self.journal = Journal(folders.journal, self.origin, limits.journal, sync=self._faults.sync)
         try:
-            self._open(folders, clock, limits, random)
+            self._open(folders, clock, limits, random, newest_checkpoint)
         except BaseException:
             self.journal.close()
             raise
 
-    def _open(self, folders: Folders, clock: Clock, limits: WriterLimits, random: Callable[[int], bytes]) -> None:
+    def _open(
+        self,
+        folders: Folders,
+        clock: Clock,
+        limits: WriterLimits,
+        random: Callable[[int], bytes],
+        newest_checkpoint: Path | None,
+    ) -> None:
         self.tree = Tree()
         self.stored = StoredEntries(self.journal, self._keytree)
         self.recorder = Recorder(
@@ -154,29 +165,15 @@ class Writer:
             cut = self.journal.scan(replay.visit)
         except FrameInvalid as invalid:
             raise JournalCorrupt(f"{folders.journal}: a whole frame is not valid: {invalid}") from None
-        self._check_checkpoint(folders.tlog / CHECKPOINT)
+        check_published(folders.tlog / CHECKPOINT, self._keys.signer.verifier, self.tree)
+        if newest_checkpoint:
+            check_newest(newest_checkpoint, self._keys.signer.verifier, self.tree)
         behind = check_clock(clock.now_ms(), self.stored.newest_ms(), limits.clock_behind_seconds)
         mark_format(folders.audit)
         self.journal.start()
         replay.finish(clock.now_ms())
         repaired = self.publisher.rebuild(self.tree.size)
         self._commit_started(cut, repaired, behind)
-
-    def _check_checkpoint(self, path: Path) -> None:
-        """What was once signed and published must still be in the journal, unchanged."""
-        if not path.exists():
-            return
-        stored: Checkpoint
-        try:
-            stored = open_checkpoint(path.read_bytes().decode(), self._keys.signer.verifier)
-        except (NoteInvalid, UnicodeDecodeError) as invalid:
-            raise LogDiverged(f"{path}: {invalid}; restore the audit folder from a backup") from None
-        if stored.size > self.tree.size:
-            raise LogDiverged(
-                f"{path} covers {stored.size} entries, the journal holds {self.tree.size}: entries are lost"
-            )
-        if stored.root != self.tree.root(stored.size):
-            raise LogDiverged(f"{path}: the journal's first {stored.size} entries are not those that were signed")
 
     def _commit_started(self, cut: Cut | None, repaired: Sequence[str], behind: float) -> None:
         detail: dict[str, object] = {"entries": self.tree.size, "open_records": len(self.recorder.open)}
@@ -186,9 +183,12 @@ class Writer:
             detail["repaired_tiles"] = list(repaired)
         if behind > CLOCK_BEHIND_SECONDS:
             detail["clock_behind_seconds"] = int(behind)
+        backup = restored_from(self._folders.audit)
         self._sign()
-        self.commit([Control("started", detail)])
+        self.commit([Control("started", detail), *([] if backup is None else [Control("restored", backup)])])
         self.publisher.publish(self.checkpoint)
+        if backup is not None:
+            note_recorded(self._folders.audit)
 
     def commit(self, items: Sequence[Item]) -> list[Outcome | Exception]:
         """Appends the items as one group with one fdatasync, extends the tree, and answers every item.
@@ -315,6 +315,12 @@ class Writer:
     @property
     def verifier_key(self) -> str:
         return self._keys.signer.verifier.vkey
+
+    def copied(self) -> LogCopy:
+        """Of all that is durable now, to be read from any thread."""
+        signed = self.checkpoint
+        segments = self.journal.up_to(self.stored.leaf_location(signed.size - 1))
+        return LogCopy(self._folders.audit, signed, self.verifier_key, segments, self.publisher.tile)
 
     def publish(self) -> None:
         """Writes tiles, bundles and checkpoint up to what is durable now. One thread at a time."""

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,20 @@ def echo_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     assert started.returncode == 0, f"{started.stdout}{started.stderr}\n{suite.logs()}"
     yield suite
     suite.down()
+
+
+@pytest.fixture
+def suite_at() -> Iterator[Callable[[Path, int], Suite]]:
+    """A suite in a home and at ports of the test's own; whatever is up in the end is stopped."""
+    made: list[Suite] = []
+
+    def make(home: Path, port_base: int) -> Suite:
+        made.append(Suite(home, port_base))
+        return made[-1]
+
+    yield make
+    for suite in made:
+        suite.down()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`strongroom audit` and `strongroom receipt`: the records, masked; the log's head and its public key."""
+"""`strongroom audit` and `strongroom receipt`: the records, masked; the log's head, its public key, its backups."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
+from strongroom.cli import backup
 from strongroom.cli.ending import OK, Complaint
 from strongroom.cli.plain import plain
 from strongroom.cli.services import Call, calling, naming
@@ -35,6 +36,7 @@ def register(commands: Any, shared: argparse.ArgumentParser) -> None:
     key.set_defaults(run=_key)
     checkpoint = actions.add_parser("checkpoint", parents=[shared], help="the newest signed checkpoint")
     checkpoint.set_defaults(run=_checkpoint)
+    backup.register(actions, shared)
     receipt = commands.add_parser("receipt", parents=[shared], help="the receipt of a finished request, as JSON")
     receipt.add_argument("id", metavar="ID", help="a request id")
     receipt.set_defaults(run=_receipt)

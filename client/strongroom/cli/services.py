@@ -1,4 +1,4 @@
-"""Unary calls to the services behind the gateway, for the commands that look after a stack."""
+"""Calls to the services behind the gateway, for the commands that look after a stack."""
 
 from __future__ import annotations
 
@@ -31,6 +31,28 @@ def calling(location: Location, service: str, stub: Callable[[Any], Any]) -> Ite
                 raise naming(service, address, from_rpc_error(error)) from None
 
         yield call
+
+
+@contextmanager
+def streaming(
+    location: Location, service: str, stub: Callable[[Any], Any], method: str, request: Any, seconds: float
+) -> Iterator[Iterator[Any]]:
+    """Yields the responses of one call, as they come; what fails raises CallFailed as it does for `calling`."""
+    address = location.address(service)
+    metadata = (("authorization", f"Bearer {location.api_key()}"),)
+    with open_channel(address) as channel:
+        call = getattr(stub(channel), method)(request, timeout=seconds, metadata=metadata)
+
+        def responses() -> Iterator[Any]:
+            try:
+                yield from call
+            except grpc.RpcError as error:
+                raise naming(service, address, from_rpc_error(error)) from None
+
+        try:
+            yield responses()
+        finally:
+            call.cancel()
 
 
 def naming(service: str, address: str, failure: CallFailed) -> CallFailed:

@@ -216,6 +216,13 @@ class Journal:
                     yield ordinal << OFFSET_BITS | at, frame
                     at += frame.size
 
+    def up_to(self, location: int) -> list[tuple[Path, int]]:
+        """The segments that hold every frame up to and including the one at `location`, and how far each is used by
+        them. From any thread: a segment behind which another was begun is finished, and cut to its length."""
+        paths = [path for _, path in self._segments[: (location >> OFFSET_BITS) + 1]]
+        end = (location & _OFFSET_MASK) + self.read(location).size
+        return [*((path, path.stat().st_size) for path in paths[:-1]), (paths[-1], end)]
+
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)

@@ -26,6 +26,7 @@ KNOWN = {
     digest("gateway"): Principal("service", "gateway"),
     digest("guard"): Principal("service", "guard"),
     digest("caller"): Principal("person", "developer", "bank", frozenset({"caller"})),
+    digest("operator"): Principal("person", "operator", "bank", frozenset({"operator"})),
     digest("reviewer"): Principal("person", "reviewer", "bank", frozenset({"reviewer"})),
 }
 PARTY = pb.Party(tenant="bank", caller="desk")

@@ -16,10 +16,11 @@ from strongroom.verify import VERIFIES, verify_home
 from services.audit.journal.frame import Frame
 from services.audit.journal.journal import Journal, JournalPoisoned
 from services.audit.journal.segment import JournalCorrupt
+from services.audit.known_checkpoints import LogDiverged
 from services.audit.records.entries import Accepted, AppendRefused, Ended, Recorded
 from services.audit.records.planning import Control
 from services.audit.sealing.provider import KeyUnusable
-from services.audit.writer import FaultPoints, LogDiverged
+from services.audit.writer import FaultPoints
 
 
 class Crash(Exception):
