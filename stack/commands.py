@@ -1,4 +1,4 @@
-"""The commands that the suite adds to `strongroom`: up, down, status, keys. Each is loaded by an entry point."""
+"""The commands that the suite adds to `strongroom`: up, down, restart, status, keys; an entry point loads each."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def down(commands: Commands) -> None:
     _parser(commands, "down", "stop the suite of a home, in order", _down)
 
 
+def restart(commands: Commands) -> None:
+    """Registers `strongroom restart`."""
+    what = "replace the processes of a running suite one by one, each after it has finished what it holds"
+    parser = _parser(commands, "restart", what, _restart)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a service or a worker; all, if none is named")
+    parser.add_argument("--patience", type=float, default=300.0, metavar="SECONDS", help="for each (300)")
+
+
 def status(commands: Commands) -> None:
     """Registers `strongroom status`."""
     parser = _parser(commands, "status", "show what runs, where, and whether it takes work", _status)
@@ -41,6 +49,11 @@ def keys(commands: Commands) -> None:
     parser = commands.add_parser("keys", help=what, description=what)
     parser.add_argument("folder", metavar="DIR", type=Path, help="where they lie, one file each")
     parser.add_argument("--owner", metavar="UID:GID", type=_owner, help="whom the services run as (needs root)")
+    parser.add_argument(
+        "--rotate",
+        action="store_true",
+        help="new tokens, ticket and queue key in place of the old; the log's own keys stay; the stack must be down",
+    )
     parser.set_defaults(run=_keys)
 
 
@@ -51,14 +64,21 @@ def _owner(text: str) -> tuple[int, int]:
 
 def _keys(arguments: argparse.Namespace) -> int:
     from chassis.start import CannotStart
-    from stack.keys import make_container_secrets
+    from stack.keys import make_container_secrets, rotate_development_keys
+    from stack.runfiles import is_held
 
+    folder: Path = arguments.folder
     try:
-        made = make_container_secrets(arguments.folder, arguments.owner)
+        if arguments.rotate:
+            if is_held(folder.absolute().parent / "run"):
+                raise CannotStart(f"the stack of {folder} is up and holds them: end it first with `strongroom down`")
+            rotate_development_keys(folder)
+        made = make_container_secrets(folder, arguments.owner)
     except (CannotStart, OSError) as problem:
         print(f"no secrets:\n{problem}", file=sys.stderr)
         return 2
-    _say(f"{'made' if made else 'nothing was missing'}: development secrets in {arguments.folder}")
+    done = "rotated" if arguments.rotate else "made" if made else "nothing was missing"
+    _say(f"{done}: development secrets in {folder}")
     return 0
 
 
@@ -105,6 +125,13 @@ def _down(arguments: argparse.Namespace) -> int:
     from stack.options import stack_options
 
     return take_down(stack_options(vars(arguments)), _say)
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    from stack.options import stack_options
+    from stack.restart import restart
+
+    return restart(stack_options(vars(arguments)), arguments.names, arguments.patience, _say)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -1,11 +1,11 @@
-"""Development keys: made once in a folder, never overwritten, readable by their owner alone."""
+"""Development keys: made once in a folder, replaced only on demand, readable by their owner alone."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +78,51 @@ def make_container_secrets(folder: Path, owner: tuple[int, int] | None) -> bool:
     return made
 
 
-def _list_credentials(path: Path, tokens: dict[Holder, str]) -> bool:
-    """Adds the development holders that the file lacks; whatever else it lists stays."""
+def rotate_development_keys(folder: Path, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    """New tokens, ticket and queue key in place of the old, which nobody takes any more. The log's own keys stay: a log
+    is one key's for life, and the provider key opens what is sealed.
+
+    For a stack that is down: running services hold the old ones. What a killed rotation leaves, `make_development_keys`
+    lists, so that the stack starts on it; rotate again.
+    """
+    path, holders = folder / CREDENTIALS_FILE, [holder for holder in HOLDERS if (folder / holder.file).exists()]
+    old = {digest((folder / holder.file).read_text().strip()) for holder in holders}
+    if path.exists():
+        kept = [entry for entry in _listed(path) if entry["sha256"] not in old]
+        _replace(path, _credentials(kept))
+    for holder in HOLDERS:
+        _replace(folder / holder.file, f"{new_token(holder.prefix)}\n".encode())
+    for name in SECRETS:
+        _replace(folder / name, random(SECRET_BYTES))
+    make_development_keys(folder)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with _written(path, content) as whole:
+        whole.replace(path)
+
+
+def _credentials(entries: Sequence[object]) -> bytes:
+    return json.dumps({"credentials": entries}, indent=2).encode() + b"\n"
+
+
+def _listed(path: Path) -> list[dict[str, object]]:
     try:
-        listed = json.loads(path.read_text())["credentials"] if path.exists() else []
-        known = {entry["sha256"] for entry in listed}
+        listed: list[dict[str, object]] = json.loads(path.read_text())["credentials"] if path.exists() else []
+        for entry in listed:
+            entry["sha256"]
     except (ValueError, KeyError, TypeError):
         raise CannotStart(f"{path} is not a credentials file: restore it, or remove it to make a new one") from None
+    return listed
+
+
+def _list_credentials(path: Path, tokens: dict[Holder, str]) -> bool:
+    """Adds the development holders that the file lacks; whatever else it lists stays."""
+    listed = _listed(path)
+    known = {entry["sha256"] for entry in listed}
     missing = [holder.entry(token) for holder, token in tokens.items() if digest(token) not in known]
     if missing:
-        with _written(path, json.dumps({"credentials": [*listed, *missing]}, indent=2).encode() + b"\n") as whole:
-            whole.replace(path)
+        _replace(path, _credentials([*listed, *missing]))
     return bool(missing)
 
 

@@ -105,7 +105,7 @@ def echo_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     suite.down()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def suite_at() -> Iterator[Callable[[Path, int], Suite]]:
     """A suite in a home and at ports of the test's own; whatever is up in the end is stopped."""
     made: list[Suite] = []

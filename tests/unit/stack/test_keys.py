@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from strongroom.cli.main import main
 
 from chassis.identity import digest, load_credentials, service_token
 from chassis.start import CannotStart
@@ -20,7 +24,9 @@ from stack.keys import (
     SERVICES,
     make_container_secrets,
     make_development_keys,
+    rotate_development_keys,
 )
+from stack.runfiles import holding
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,3 +115,66 @@ def test_whoever_cannot_give_secrets_away_is_told(tmp_path: Path) -> None:
         pytest.skip("root can")
     with pytest.raises(CannotStart, match="run this as root"):
         make_container_secrets(tmp_path, (10_001, 10_001))
+
+
+def test_rotation_replaces_all_but_the_logs_own_keys_and_revokes_the_old(tmp_path: Path) -> None:
+    """Fails if the old hashes stay listed, or a key without which the log cannot be read or continued is touched."""
+    make_container_secrets(tmp_path, None)
+    listed = json.loads((tmp_path / "credentials.json").read_text())["credentials"]
+    other = {"sha256": digest("somebody else's"), "kind": "person", "name": "else", "tenant": "t", "roles": ["caller"]}
+    (tmp_path / "credentials.json").write_text(json.dumps({"credentials": [*listed, other]}))
+    before = contents(tmp_path)
+    rotate_development_keys(tmp_path)
+    after = contents(tmp_path)
+    assert {name for name in before if before[name] == after[name]} == set(LOG_SECRETS)
+    known = load_credentials(tmp_path)
+    assert digest("somebody else's") in known and len(known) == len(listed) + 1
+    assert not {entry["sha256"] for entry in listed} & set(known)
+    assert all(digest(service_token(tmp_path, name)) in known for name in SERVICES)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stack.keys import rotate_development_keys
+
+folder, step = Path(sys.argv[1]), int(sys.argv[2])
+replace = os.replace
+
+def dying(*arguments):
+    global step
+    step -= 1
+    if step == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*arguments)
+
+os.replace = dying
+rotate_development_keys(folder)
+"""
+
+
+def test_a_rotation_that_is_killed_anywhere_leaves_keys_to_start_on(tmp_path: Path) -> None:
+    """Fails if a key is written in place, or one is made anew by the next start though nobody lists it."""
+    for step in range(1, 20):
+        folder = tmp_path / str(step)
+        make_development_keys(folder)
+        ended = subprocess.run([sys.executable, "-c", KILLED, folder, str(step)], check=False)
+        assert ended.returncode in (0, -signal.SIGKILL)
+        make_development_keys(folder)
+        known = load_credentials(folder)
+        assert all(digest(service_token(folder, name)) in known for name in SERVICES)
+        assert all(len((folder / name).read_bytes()) == 32 for name in SECRETS)
+        if ended.returncode == 0:
+            break
+    assert len(SERVICES) < step < 19
+
+
+def test_keys_of_a_stack_that_is_up_are_not_rotated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_development_keys(tmp_path / "keys")
+    before = contents(tmp_path / "keys")
+    with holding(tmp_path / "run"):
+        assert main(["keys", str(tmp_path / "keys"), "--rotate"]) == 2
+    assert "end it first" in capsys.readouterr().err and contents(tmp_path / "keys") == before
+    assert main(["keys", str(tmp_path / "keys"), "--rotate"]) == 0
+    assert contents(tmp_path / "keys") != before
