@@ -39,7 +39,7 @@ WHEELHOUSE := build/wheelhouse
 # pip builds the image out of its own wheel, and is not in it.
 IMAGE_PIP  := pip==26.3
 
-.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image secrets models lock clean
+.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image bundle test-bundle secrets models lock clean
 
 
 help: ## show these lines
@@ -91,6 +91,13 @@ secrets: setup ## make the development secrets of a stack in containers, in depl
 models: setup ## convert the default model into deploy/models, where compose.yaml looks for it
 	@$(BIN)/python -m services.inference.models.convert --home deploy > /dev/null
 	@chmod -R a+rX deploy/models
+
+# STRONGROOM_RELEASE_KEY names the key that signs; it is made on first use, in the home folder.
+bundle: image models ## write dist/strongroom-VERSION-ARCHITECTURE.tar and dist/install.sh, for a machine without a network
+	@deploy/bundle.sh $(VERSION) deploy/models/smollm2-135m-instruct $(WHEELHOUSE) dist $(or $(IMAGES),$(IMAGE))
+
+test-bundle: bundle ## install the archive where there is no network, with a Docker of its own, and ask it (root)
+	@STRONGROOM_BUNDLE=$$(echo dist/strongroom-$(VERSION)-*.tar) $(BIN)/python -m pytest tests/airgap
 
 lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \
