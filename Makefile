@@ -38,9 +38,9 @@ BASE       := strongroom-base:bookworm
 WHEELHOUSE := build/wheelhouse
 # pip builds the image out of its own wheel, and is not in it.
 IMAGE_PIP  := pip==26.3
+COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image bundle test-bundle secrets models lock clean
-
+.PHONY: help setup up test lint monitoring gpu-check soak-edge wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,14 @@ bundle: image models ## write dist/strongroom-VERSION-ARCHITECTURE.tar and dist/
 
 test-bundle: bundle ## install the archive where there is no network, with a Docker of its own, and ask it (root)
 	@STRONGROOM_BUNDLE=$$(echo dist/strongroom-$(VERSION)-*.tar) $(BIN)/python -m pytest tests/airgap
+
+box: image secrets models ## start the stack in containers, on loopback: image, secrets and model first where missing
+	@deploy/preflight.sh
+	@$(COMPOSE) up -d
+	@deploy/until_ready.sh
+
+test-compose: image models ## the stack in containers, from nothing to nothing: asked, scaled, killed, verified (root, Docker)
+	@$(BIN)/python tests/compose/run.py
 
 lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \

@@ -9,10 +9,11 @@ import grpc
 
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
-from chassis.start import run
+from chassis.start import CannotStart, run
 from chassis.web import serving_http
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.page.live import Streams
+from services.monitor.page.readers import NoHost, readers
 from services.monitor.page.routes import page_routes
 from services.monitor.page.site import Site, Stack
 from services.monitor.servicer import ALLOWED, MonitorServicer, TraceReceiver
@@ -31,6 +32,10 @@ async def main(settings: MonitorSettings) -> None:
     known, token = load_credentials(settings.keys_folder), service_token(settings.keys_folder, "monitor")
     store, health, metrics = TraceStore(settings.bounds), Health(), MonitorMetrics()
     receiver = TraceReceiver(store)
+    try:
+        page_readers = readers(settings.page_for)
+    except NoHost as problem:
+        raise CannotStart(str(problem)) from None
     metrics.watch(receiver, store)
     address, pages = settings.address("monitor"), settings.http_address("monitor")
     async with AsyncExitStack() as opened:
@@ -53,7 +58,7 @@ async def main(settings: MonitorSettings) -> None:
         await opened.enter_async_context(serves)
         stack = Stack(home=str(settings.home), development=settings.mode == "development", insecure=settings.insecure)
         site, streams = Site(stack, watching.definition, watching.watch.status, store), Streams()
-        routes = [metrics.route(), *page_routes(site, streams)]
+        routes = [metrics.route(), *page_routes(site, streams, page_readers)]
         await opened.enter_async_context(serving_http(pages, lambda: health.reason, routes))
         opened.callback(streams.stop)
         await health.ready()

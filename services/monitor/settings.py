@@ -33,6 +33,7 @@ class MonitorSettings(StackSettings):
     max_series: int = 2_000  # 100 to 20,000; a target with more than so many that matter is not taken
     audit_address: str = ""  # where alerts are recorded; unset means the stack's own
     record_alerts: bool = True  # as ACT entries in audit
+    page_for: str = "loopback"  # or host: in a container, who reads the port that its host publishes
 
     def check(self) -> list[str]:
         problems = [
@@ -40,6 +41,8 @@ class MonitorSettings(StackSettings):
             for name, (low, high) in BOUNDS.items()
             if not low <= getattr(self, name) <= high
         ]
+        if self.page_for not in ("loopback", "host"):
+            problems.append(f"STRONGROOM_MONITOR_PAGE_FOR: {self.page_for!r} is neither loopback nor host")
         try:
             parse_targets(self.targets)
         except ValueError as wrong:

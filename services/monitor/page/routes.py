@@ -1,4 +1,4 @@
-"""The site over HTTP, for this machine and nobody else."""
+"""The site over HTTP, for its readers and nobody else."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.monitor.page.assets import assets
 from services.monitor.page.live import Streams
+from services.monitor.page.readers import LOOPBACK
 from services.monitor.page.site import OVERVIEW, TRACES, Site
 from services.monitor.page.visit import Visit
 
-LOOPBACK_CLIENTS = frozenset({"127.0.0.1", "::1"})
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 RETRY_SECONDS = 5
 HEADERS = {
@@ -32,8 +32,8 @@ HEADERS = {
 FOREVER = "max-age=31536000, immutable"
 
 
-def page_routes(site: Site, streams: Streams) -> list[Mount]:
-    """Everything under `/` that no route before it takes."""
+def page_routes(site: Site, streams: Streams, readers: frozenset[str] = LOOPBACK) -> list[Mount]:
+    """Everything under `/` that no route before it takes. `readers`: the addresses that they come from."""
     served = Served(site)
     routes = [
         Route("/", served.overview),
@@ -43,14 +43,14 @@ def page_routes(site: Site, streams: Streams) -> list[Mount]:
         Route("/assets/{name:path}", asset),
         Route("/{rest:path}", served.nothing),
     ]
-    return [Mount("", routes=routes, middleware=[Middleware(LocalOnly, site=site)])]
+    return [Mount("", routes=routes, middleware=[Middleware(ReadersOnly, site=site, readers=readers)])]
 
 
-class LocalOnly:
-    """Refuses callers from elsewhere, and names that are not this machine's own."""
+class ReadersOnly:
+    """Refuses callers from elsewhere, and names that are not a machine's own."""
 
-    def __init__(self, app: ASGIApp, site: Site) -> None:
-        self._app, self._site = app, site
+    def __init__(self, app: ASGIApp, site: Site, readers: frozenset[str]) -> None:
+        self._app, self._site, self._readers = app, site, readers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
@@ -62,15 +62,15 @@ class LocalOnly:
 
         request = Request(scope)
         app = self._app
-        if not is_local(request):
+        if not may_read(request, self._readers):
             app = HTMLResponse(self._site.message("local_only", _visit(request)), status_code=403)
         await app(scope, receive, send_with_headers)
 
 
-def is_local(request: Request) -> bool:
+def may_read(request: Request, readers: frozenset[str]) -> bool:
     """The Host header too: a web site that resolves its own name to 127.0.0.1 comes from a local browser."""
     host = (request.url.hostname or "").lower()
-    return (request.client.host if request.client else "") in LOOPBACK_CLIENTS and host in LOOPBACK_NAMES
+    return (request.client.host if request.client else "") in readers and host in LOOPBACK_NAMES
 
 
 class Served:

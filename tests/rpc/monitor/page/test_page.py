@@ -6,9 +6,12 @@ import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import httpx
 import pytest
 
+from chassis.web import serving_http
 from services.monitor.page.assets import asset_address, assets
+from services.monitor.page.routes import page_routes
 from services.monitor.status.snapshot import ServiceState, Status, Traffic
 
 TRACE_ID = "7" * 32
@@ -182,3 +185,11 @@ async def test_streams_end_when_the_monitor_stops(http, shown):
             while await next_view() is not None:
                 pass
     assert (await answered(http, "/live"))[0] == 503
+
+
+async def test_who_is_no_reader_is_shown_nothing(shown):
+    """Fails if `may_read` looks at the name alone: another container could read the page through its address."""
+    routes = page_routes(shown.site, shown.streams, frozenset({"172.27.0.1"}))
+    async with serving_http("127.0.0.1:0", lambda: "", routes) as port, httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/")
+    assert answer.status_code == 403 and "This page is local" in answer.text

@@ -1,0 +1,137 @@
+"""What a person may get wrong: each ends with its reason and its remedy, non-zero, and nothing of it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from project import Project, require, run
+
+MISCONFIGURED = 78
+
+
+def check_all(project: Project, secrets: Path, scratch: Path) -> Iterator[str]:
+    """Yields a line for each. The stack of the project is down; its journal is there."""
+    yield _a_secret_missing(project, secrets, scratch)
+    yield _a_secret_of_somebody_else(project, secrets, scratch)
+    yield _a_volume_read_only(project)
+    yield _a_volume_of_somebody_else(project)
+    yield _a_volume_of_another_format(project)
+    yield _a_model_missing(project, scratch)
+    yield _a_port_in_use(project)
+    yield _an_image_for_another_processor(scratch)
+
+
+def _a_secret_missing(project: Project, secrets: Path, scratch: Path) -> str:
+    """docker-compose 1 makes no container then; others make a folder in the file's place, which the service names."""
+    with _copied(secrets, scratch / "missing") as broken:
+        (broken / "queue").unlink()
+        done = project.attempt("run", "--rm", "--no-deps", "-T", "gateway", STRONGROOM_SECRETS=str(broken))
+        said = done.stdout + done.stderr
+        require(done.returncode != 0 and str(broken / "queue") in said, f"a missing secret: {done.returncode} {said}")
+        (broken / "queue").mkdir()
+        os.chown(broken / "queue", 10_001, 10_001)
+        named = "queue is a folder: the secret was not there"
+        return _refused(project, "gateway", named, STRONGROOM_SECRETS=str(broken))
+
+
+def _a_secret_of_somebody_else(project: Project, secrets: Path, scratch: Path) -> str:
+    with _copied(secrets, scratch / "foreign") as broken:
+        os.chown(broken / "ticket", 0, 0)
+        said = "ticket may not be used by uid 10001: it belongs to uid 0 with mode 0600"
+        return _refused(project, "inference", said, STRONGROOM_SECRETS=str(broken))
+
+
+def _a_volume_read_only(project: Project) -> str:
+    return _refused(project, "audit", "is on a read-only file system", volume=f"{project.name}_journal:/data:ro")
+
+
+def _a_volume_of_somebody_else(project: Project) -> str:
+    """A volume that root filled, as after a copy by hand."""
+    with _volume(
+        project, "foreign", "mkdir -p /data/audit && chown 0:0 /data /data/audit && chmod 700 /data"
+    ) as volume:
+        return _refused(project, "audit", "may not be used by uid 10001", volume=f"{volume}:/data")
+
+
+def _a_volume_of_another_format(project: Project) -> str:
+    script = "mkdir -p /data/audit && echo strongroom-audit 0 > /data/audit/format && chown -R 10001:10001 /data"
+    with _volume(project, "old", script) as volume:
+        said = "has format 0, and this version reads and writes format 1"
+        return _refused(project, "audit", said, volume=f"{volume}:/data")
+
+
+def _a_model_missing(project: Project, scratch: Path) -> str:
+    (scratch / "no-models").mkdir()
+    return _refused(project, "inference", "put it there", STRONGROOM_MODELS=str(scratch / "no-models"))
+
+
+def _a_port_in_use(project: Project) -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = project.attempt("up", "-d", "--no-deps", "gateway", STRONGROOM_HTTP_PORT=port)
+    said = done.stdout + done.stderr
+    require(done.returncode != 0 and port in said and "already in use" in said, f"a port in use: {said}")
+    require(not project.containers("gateway"), "the gateway runs without its port")
+    project.compose("rm", "-f", "-s", "gateway")
+    return f"a port in use: docker-compose ends with {done.returncode}: 127.0.0.1:{port}: address already in use"
+
+
+def _an_image_for_another_processor(scratch: Path) -> str:
+    """Only the kernel can say it, as nothing of ours can run: deploy/preflight.sh says it before."""
+    image = "strongroom-test:foreign"
+    folder = scratch / "foreign-image"
+    folder.mkdir()
+    machine = 0x3E if os.uname().machine == "aarch64" else 0xB7  # x86-64, or AArch64, in ELF
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little") + machine.to_bytes(2, "little") + bytes(44)
+    (folder / "python").write_bytes(header)
+    (folder / "python").chmod(0o755)
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY python /python\nCMD ["/python"]\n')
+    try:
+        built = run("docker", "build", "--quiet", "--tag", image, str(folder))
+        require(built.returncode == 0, built.stderr)
+        done = run("docker", "run", "--rm", "--network", "none", image)
+        require(done.returncode != 0 and "exec format error" in done.stderr, f"another processor: {done.stderr}")
+        return f"an image for another processor: exit {done.returncode}, {done.stderr.strip().splitlines()[-1][-80:]}"
+    finally:
+        run("docker", "rmi", "--force", image)
+
+
+def _refused(project: Project, service: str, said: str, volume: str = "", **environ: str) -> str:
+    """The container ends with 78 and the reason, whatever its restart policy: `run` makes one that is tried once."""
+    mounts = ("--volume", volume) if volume else ()
+    done = project.attempt("run", "--rm", "--no-deps", "-T", *mounts, service, **environ)
+    output = done.stdout + done.stderr
+    require(done.returncode == MISCONFIGURED and said in output, f"{service}, {said!r}: {done.returncode}\n{output}")
+    [line] = [line for line in output.splitlines() if said in line]
+    return f"{service}: exit {done.returncode}: {line.strip()}"
+
+
+@contextmanager
+def _copied(secrets: Path, to: Path) -> Iterator[Path]:
+    shutil.copytree(secrets, to)
+    for path in to.iterdir():
+        os.chown(path, 10_001, 10_001)
+    yield to
+
+
+@contextmanager
+def _volume(project: Project, name: str, script: str) -> Iterator[str]:
+    """A volume with content, made by root in a container; it goes again."""
+    volume = f"{project.name}-{name}"
+    image = project.environ["STRONGROOM_IMAGE"]
+    try:
+        made = run(
+            *("docker", "run", "--rm", "--user", "0", "--network", "none", "--volume", f"{volume}:/data", image),
+            *("sh", "-ec", script),
+        )
+        require(made.returncode == 0, made.stderr)
+        yield volume
+    finally:
+        run("docker", "volume", "rm", "--force", volume)
