@@ -1,8 +1,9 @@
-"""One request's answer as the gateway receives it: in order, each item once, whoever sent it how often.
+"""One request's answer as the gateway receives it: in order, everything once, whoever sent it how often.
 
 The token log is written together with the reply stream, so within one history of Redis the items follow each other.
-A Redis that lost its tail makes a worker send items again, or another worker make them anew: what was seen already is
-compared, never delivered twice, and an answer that comes back different ends rather than continue.
+A Redis that lost its tail makes a worker send items again, or another worker make them anew, perhaps cut elsewhere:
+what was seen already is compared, never delivered twice, and an answer that comes back different ends rather than
+continue.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -29,42 +30,37 @@ class Reply:
         self.request_id = request_id
         self.odd: Counter[str] = Counter()  # items not delivered, by reason
         self._opener = ItemOpener(queue_keys, request_id)
-        self._seen: list[_Seen] = []  # what a caller could notice of each delivered item
-        self._sealed: list[tuple[int, str, bytes]] = []  # epoch, key id and ciphertext of each
+        self._items: list[_Item] = []
+        self._token_ids, self._text = list[int](), ""  # all that was delivered
         self._arrived: list[pb.StepDelta] = []
-        self._tokens = 0  # of what has arrived and was not taken
-        self._wanted = 1  # tokens for which the waiting one is woken
         self._changed = asyncio.Event()
         self._lost: ReplyLost | None = None
         self.complete = False  # the last item has arrived, or none can
 
     @property
     def items(self) -> int:
-        """Items delivered so far."""
-        return len(self._seen)
+        """Number of the next item."""
+        return len(self._items)
 
     def token_log(self) -> list[bytes]:
         """What a token log that holds these items looks like, byte for byte."""
         frames = []
-        for n, (epoch, key_id, sealed) in enumerate(self._sealed):
-            item = pb.StepItem(request_id=self.request_id, epoch=epoch, n=n, key_id=key_id, sealed=sealed)
+        for n, kept in enumerate(self._items):
+            item = pb.StepItem(
+                request_id=self.request_id, epoch=kept.epoch, n=n, key_id=kept.key_id, sealed=kept.sealed
+            )
             frames.append(pb.StepFrame(items=[item]).SerializeToString())
         return frames
 
-    async def next(self, tokens: int = 1) -> list[pb.StepDelta]:
-        """Everything that arrived since the last call: at least so many tokens, or what comes before the end; empty
-        after the last. Safe to cancel: what has arrived stays for `taken` or the next call."""
-        self._wanted = tokens
-        while not (self.complete or (self._arrived and self._tokens >= tokens)):
+    async def next(self) -> list[pb.StepDelta]:
+        """Everything that arrived since the last call, once there is something; empty after the last. Safe to cancel:
+        what has arrived stays for the next call."""
+        while not (self.complete or self._arrived):
             self._changed.clear()
             await self._changed.wait()
         if self._lost and not self._arrived:
             raise self._lost
-        return self.taken()
-
-    def taken(self) -> list[pb.StepDelta]:
-        """Everything that arrived since the last call, if only nothing."""
-        arrived, self._arrived, self._tokens = self._arrived, [], 0
+        arrived, self._arrived = self._arrived, []
         return arrived
 
     async def __aiter__(self) -> AsyncIterator[pb.StepDelta]:
@@ -82,31 +78,41 @@ class Reply:
         except SealError as error:
             self.odd[error.reason] += 1
             return
-        if item.n < self.items:
-            self._repeated(item.n, delta)
-        elif item.n > self.items:
+        if item.n > self.items:
             self._give_up("REPLY_GAP")
-        else:
-            self._deliver(item, delta)
-
-    def _repeated(self, n: int, delta: pb.StepDelta) -> None:
-        if self._seen[n] == _seen(delta):
-            self.odd["REPEATED"] += 1
         elif delta.finish in _DECIDED and not delta.token_ids:
             self._end_with(delta)
         else:
-            self._give_up("REPLY_DIVERGED")
+            self._deliver(item, delta)
 
     def _deliver(self, item: pb.StepItem, delta: pb.StepDelta) -> None:
-        self._sealed.append((item.epoch, item.key_id, item.sealed))
-        self._seen.append(_seen(delta))
+        before = self._items[item.n - 1] if item.n else _NOTHING
+        seen_ids, seen_text = self._token_ids[before.tokens :], self._text[before.characters :]
+        if not (_agree(seen_ids, list(delta.token_ids), delta.finish) and _agree(seen_text, delta.text, delta.finish)):
+            self._give_up("REPLY_DIVERGED")
+            return
+        self._keep(item, before.tokens + len(delta.token_ids), before.characters + len(delta.text))
+        fresh_ids, fresh_text = delta.token_ids[len(seen_ids) :], delta.text[len(seen_text) :]
+        if seen_ids or seen_text:
+            self.odd["REPEATED"] += 1
+            delta.token_ids[:] = fresh_ids
+            delta.text = fresh_text
+        self._token_ids += fresh_ids
+        self._text += fresh_text
         if delta.finish:
             self._end_with(delta)
-            return
-        self._arrived.append(delta)
-        self._tokens += len(self._seen[-1].token_ids)
-        if self._tokens >= self._wanted:
+        elif fresh_ids or fresh_text:
+            self._arrived.append(delta)
             self._changed.set()
+
+    def _keep(self, item: pb.StepItem, tokens: int, characters: int) -> None:
+        """One that a later claim cut elsewhere replaces what it repeats: so does the token log in Redis."""
+        if item.n < self.items:
+            known = self._items[item.n]
+            if item.epoch <= known.epoch or (tokens, characters) == (known.tokens, known.characters):
+                return
+            del self._items[item.n :]
+        self._items.append(_Item(item.epoch, item.key_id, item.sealed, tokens, characters))
 
     def _end_with(self, delta: pb.StepDelta) -> None:
         self._arrived.append(delta)
@@ -120,14 +126,20 @@ class Reply:
         self._changed.set()
 
 
-class _Seen(NamedTuple):
-    """Times and counts of prompt tokens may differ between claims; these may not."""
+class _Item(NamedTuple):
+    """As it arrived, and what the answer had behind it."""
 
-    token_ids: tuple[int, ...]
-    text: str
-    finish: int
-    failure: str
+    epoch: int
+    key_id: str
+    sealed: bytes
+    tokens: int
+    characters: int
 
 
-def _seen(delta: pb.StepDelta) -> _Seen:
-    return _Seen(tuple(delta.token_ids), delta.text, delta.finish, delta.failure)
+_NOTHING = _Item(0, "", b"", 0, 0)
+T = TypeVar("T", str, list[int])
+
+
+def _agree(seen: T, again: T, finish: int) -> bool:
+    """Whether one begins the other. An answer does not end before what was seen of it."""
+    return again[: len(seen)] == seen or (not finish and seen[: len(again)] == again)

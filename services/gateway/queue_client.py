@@ -115,15 +115,8 @@ class _Steps:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
 
-    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
-        if seconds is None:
-            deltas = await self._reply.next(tokens)
-        else:
-            try:
-                async with asyncio.timeout(seconds):
-                    deltas = await self._reply.next(tokens)
-            except TimeoutError:
-                return [_step(delta) for delta in self._reply.taken()]
+    async def take(self) -> list[Step]:
+        deltas = await self._reply.next()
         if not deltas:  # nothing follows its last item: whoever asks for more would ask for ever
             raise ReplyLost("REPLY_ENDED")
         return [_step(delta) for delta in deltas]
@@ -132,7 +125,6 @@ class _Steps:
 def _step(delta: pb.StepDelta) -> Step:
     return Step(
         text=delta.text,
-        tokens=len(delta.token_ids),
         finish=_FINISH.get(delta.finish, "FAILED" if delta.finish else ""),  # a word of a newer worker's is a failure
         failure=delta.failure,
         input_tokens=delta.input_tokens,

@@ -9,7 +9,6 @@ import time
 from chassis import genai
 from chassis.tracing import span
 from services.gateway.requests import fields
-from services.gateway.requests.cadence import Cadence
 from services.gateway.requests.channel import CONTENT, REASONING, Channel
 from services.gateway.requests.endings import engine_error
 from services.gateway.requests.mailbox import Mailbox
@@ -64,33 +63,18 @@ class Answer:
     async def relay(self, steps: Steps) -> End:
         """From the first step to the end of the answer; its last text still waits for `part`. Raises what the worker
         failed with."""
-        cadence, finish = Cadence(), ""
-        while True:
-            for step in await steps.take(*self._until_due(cadence)):
+        finish = ""
+        while not finish:
+            for step in await steps.take():
                 self._note(step)
-                cadence.gather(step.tokens)
                 finish = step.finish or finish
                 if finish:
                     self._gather(self._split.finish())
                 if finish in ("FAILED", "CANCELLED", "EXPIRED"):
                     raise engine_error(finish, step.failure, self.usage[0], self._prompt_bound)
-            if not finish and (not self._waits or cadence.due_in(time.monotonic()) > 0):
-                continue
             if await self._release(last=bool(finish)):
                 return End(WITHHELD, self.rule, "WITHHELD")
-            if finish:
-                return End(COMPLETED, finish_reason=finish)
-            cadence.released(time.monotonic())
-
-    def _until_due(self, cadence: Cadence) -> tuple[int, float | None]:
-        """Tokens and seconds after which a look is worth while. With nothing to release only tokens are."""
-        now = time.monotonic()
-        due = cadence.due_in(now)
-        return cadence.lacking(now), due if due > 0 or self._waits else None
-
-    @property
-    def _waits(self) -> bool:
-        return bool(self._reasoning.waiting or self._content.waiting)
+        return End(COMPLETED, finish_reason=finish)
 
     def _note(self, step: Step) -> None:
         self._gather(self._split.feed(step.text))

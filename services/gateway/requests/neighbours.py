@@ -133,9 +133,8 @@ class Job:
 class Steps(Protocol):
     """What the workers did for one request."""
 
-    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
-        """All steps that wait, as soon as they hold so many tokens or the end; after `seconds` what there is, perhaps
-        none. None waits for ever.
+    async def take(self) -> list[Step]:
+        """All steps that wait, as soon as there is one. The worker sends them as they are due.
 
         Raises Unavailable when the rest of the answer is lost."""
 

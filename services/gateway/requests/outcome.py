@@ -61,7 +61,6 @@ class Step:
     """What one decode step did to a request. `finish` is empty while it goes on."""
 
     text: str
-    tokens: int
     finish: str = ""  # STOP, LENGTH, FAILED, CANCELLED or EXPIRED
     failure: str = ""
     input_tokens: int = 0

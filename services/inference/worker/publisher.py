@@ -1,4 +1,4 @@
-"""Publishes what the engine made: one fenced call a step for all requests, in order, while the engine steps on.
+"""Publishes what is due of what the engine made: one fenced call for all requests, in order, while it steps on.
 
 While Redis is away the runs keep their items; what a restarted Redis lost is sent again, the very same bytes.
 """
@@ -20,7 +20,7 @@ from streams.worker import Advance, Report, WorkQueue
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 0.25  # without a step to publish: is each request still ours and wanted?
+CHECK_SECONDS = 0.25  # is each request still ours and wanted, also without anything to publish?
 ORPHAN_SECONDS = 10.0  # a gateway's lease must be gone this long: a restarted Redis forgets it for a moment
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
 
@@ -31,6 +31,7 @@ class Publisher:
     def __init__(self, queue: WorkQueue, runs: Runs, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue, self._runs, self._clock = queue, runs, clock
         self._missing_since: dict[str, float] = {}  # gateway boot → when its lease was first missed
+        self._checked = 0.0  # when all requests were last asked for
         self._stopping = False
         self.failures = 0  # running; 0 while Redis takes what we send
 
@@ -50,12 +51,13 @@ class Publisher:
                 await asyncio.sleep(RETRY_SECONDS[min(self.failures, len(RETRY_SECONDS)) - 1])
                 self._runs.changed.set()
         if not self.failures:
+            self._runs.pass_on(all_of_it=True)
             await self.publish_once()
 
     async def publish_once(self) -> None:
         """One call for everything; what the answer says is acted on before the next."""
         self._runs.changed.clear()
-        sent = [(run, run.advance()) for run in self._runs]
+        sent = [(run, run.advance()) for run in self._due()]
         if not sent:
             return
         try:
@@ -72,6 +74,14 @@ class Publisher:
         for run, advance in sent:
             self._apply(run, advance, report)
         self._drop_orphans(sent, report)
+
+    def _due(self) -> list[Run]:
+        """Those with something to publish, and now and again all."""
+        if self._clock() - self._checked < CHECK_SECONDS:
+            return [run for run in self._runs if run.waiting]
+        self._checked = self._clock()
+        self._runs.pass_on()
+        return list(self._runs)
 
     async def _something_to_publish(self) -> None:
         # Also while nothing is held: what is claimed meanwhile makes nothing to publish in its prefill.

@@ -1,4 +1,4 @@
-"""One claimed request on this worker, and what it made, sealed and kept until the request has ended."""
+"""One claimed request on this worker, and what it made: gathered, then sealed and kept until the request has ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import StepOutput, Timing
+from services.inference.worker.cadence import Cadence
 from streams.items import ItemSealer
 from streams.jobs import OpenedJob
 from streams.worker import Advance, Claim, Held
@@ -35,6 +36,8 @@ class Run:
         self.failure = ""
         self._sealer = sealer
         self._base = len(claim.log)  # number of our first item
+        self._cadence = Cadence(self.output_tokens)
+        self._token_ids, self._text = list[int](), ""  # made and not sealed yet
         self._items: list[bytes] = []
         self._written = 0  # of our items, how many are known to be in Redis
 
@@ -58,25 +61,35 @@ class Run:
         entry = self.job.entry
         return Held(request_id=self.request_id, epoch=self.claim.epoch, work=entry.work, entry_id=entry.entry_id)
 
-    def take(self, output: StepOutput) -> bool:
-        """Seals what a step made; false if it made nothing to tell, or belongs to an earlier admission."""
+    def take(self, output: StepOutput, now: float, next_step: float = 0.0) -> bool:
+        """Gathers what a step made, and seals it when it is due; `next_step`: seconds until there will be another.
+        False if it made nothing to tell, or belongs to an earlier admission."""
         if self.ended or output.timing.admitted_ns < self.posted_ns:
             return False
         self.timing, self.input_tokens, self.output_tokens = output.timing, output.input_tokens, output.output_tokens
         if not (output.token_ids or output.text or output.last):
             return False
-        delta = pb.StepDelta(token_ids=output.token_ids, text=output.text)
+        self._token_ids += output.token_ids
+        self._text += output.text
         if output.failure is not None:
-            delta.finish, delta.failure = pb.FINISH_FAILED, output.failure.value
+            self._seal(now, pb.FINISH_FAILED, output.failure.value)
         elif output.finish is not None:
-            delta.finish = _FINISH[output.finish.value]
-        self._seal(delta)
+            self._seal(now, _FINISH[output.finish.value])
+        else:
+            self.pass_on(now, next_step)
         return True
 
-    def end(self, finish: pb.Finish.ValueType, failure: str = "") -> None:
-        """Ends it here, whatever the engine still makes of it."""
+    def pass_on(self, now: float, next_look: float = 0.0, *, all_of_it: bool = False) -> None:
+        """Seals what was gathered, if that is due."""
+        gathered = self._token_ids or self._text
+        if gathered and (all_of_it or self._cadence.due(self.output_tokens, now, next_look)):
+            self._seal(now)
+
+    def end(self, finish: pb.Finish.ValueType, now: float, failure: str = "") -> None:
+        """Ends it here, whatever the engine still makes of it. An end that no engine made is an item of its own."""
         if not self.ended:
-            self._seal(pb.StepDelta(finish=finish, failure=failure))
+            self.pass_on(now, all_of_it=True)
+            self._seal(now, finish, failure)
 
     def advance(self) -> Advance:
         """What Redis is not known to have; without items it only asks whether the request is ours and wanted."""
@@ -100,9 +113,18 @@ class Run:
         self._written = n - self._base
         return True
 
-    def _seal(self, delta: pb.StepDelta) -> None:
-        delta.input_tokens, delta.output_tokens = self.input_tokens, self.output_tokens
+    def _seal(self, now: float, finish: pb.Finish.ValueType = pb.FINISH_UNSPECIFIED, failure: str = "") -> None:
+        delta = pb.StepDelta(
+            token_ids=self._token_ids,
+            text=self._text,
+            finish=finish,
+            failure=failure,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+        )
         if not self._items:
             delta.admit_time.FromNanoseconds(self.admitted_ns)
         self._items.append(self._sealer.seal(self._base + len(self._items), delta))
-        self.finish, self.failure = delta.finish, delta.failure
+        self._token_ids, self._text = [], ""
+        self._cadence.passed(self.output_tokens, now)
+        self.finish, self.failure = finish, failure

@@ -58,6 +58,7 @@ class Runs:
         self._full: list[Run] = []  # the engine had no room after all; they go first when it has
         self._loop: EngineLoop | None = None
         self.slots = engine.capacity().slots
+        self._heard = 0.0  # monotonic: when the engine's last step was
         self.changed = asyncio.Event()  # there is something to publish
         self.room_changed = asyncio.Event()
         self.counters: Counter[str] = Counter()
@@ -131,7 +132,7 @@ class Runs:
         if run.ended:
             return
         self._stop(run)
-        run.end(finish, failure)
+        run.end(finish, time.monotonic(), failure)
         self._has_ended(run)
 
     def drop(self, run: Run, why: str) -> None:
@@ -151,18 +152,28 @@ class Runs:
     # From the engine, by way of Handover
 
     def outputs(self, outputs: Sequence[StepOutput]) -> None:
+        now = time.monotonic()
+        step, self._heard = now - self._heard, now  # the next one will probably take as long
         for output in outputs:
             run = self._runs.get(output.request_id)
             if run is None:
                 continue
             began = run.timing is not None and run.timing.first_token_ns > 0
-            if not run.take(output):
+            if not run.take(output, now, step):
                 continue
             if not began and output.timing.first_token_ns and not run.emitted:
                 self._observer.first_token(run)
             if run.ended:
                 self._has_ended(run)
-        self.changed.set()
+            elif run.waiting:
+                self.changed.set()
+
+    def pass_on(self, *, all_of_it: bool = False) -> None:
+        """What is due although no step came."""
+        now = time.monotonic()
+        for run in self._runs.values():
+            if not run.ended:
+                run.pass_on(now, all_of_it=all_of_it)
 
     def refused(self, request_id: str, refusal: EngineRefusal) -> None:
         run = self._runs.get(request_id)

@@ -167,7 +167,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
 class ScriptedQueue:
     """A queue whose workers follow a script."""
 
-    script: list[Step] = field(default_factory=lambda: [Step("Hello", 1), Step(" world", 1, "STOP", "", 7, 2)])
+    script: list[Step] = field(default_factory=lambda: [Step("Hello"), Step(" world", "STOP", "", 7, 2)])
     jobs: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
 
@@ -193,11 +193,10 @@ class ScriptedQueue:
 class _Script:
     steps: list[Step]
 
-    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
-        if self.steps:
-            return [self.steps.pop(0)]
-        await asyncio.sleep(3600 if seconds is None else seconds)
-        return []
+    async def take(self) -> list[Step]:
+        if not self.steps:
+            await asyncio.Event().wait()
+        return [self.steps.pop(0)]
 
 
 @dataclass

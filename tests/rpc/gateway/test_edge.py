@@ -69,7 +69,7 @@ async def test_a_stream_is_role_content_finish_usage_and_done(http):
 
 
 async def test_reasoning_comes_apart_from_the_answer_whole_and_streamed(door, http):
-    door.queue.script = [Step("<think>so it", 8), Step(" is</think>\n\nyes", 1, "STOP", "", 7, 9)]
+    door.queue.script = [Step("<think>so it"), Step(" is</think>\n\nyes", "STOP", "", 7, 9)]
     [choice] = (await ask(http)).json()["choices"]
     message = {"role": "assistant", "content": "yes", "refusal": None, "reasoning_content": "so it is"}
     assert choice["message"] == message
@@ -87,7 +87,7 @@ async def test_reasoning_comes_apart_from_the_answer_whole_and_streamed(door, ht
 
 
 async def test_an_answer_without_a_word_after_its_reasoning_says_why(door, http):
-    door.queue.script = [Step("<think>so it", 8, "LENGTH")]
+    door.queue.script = [Step("<think>so it", "LENGTH")]
     answer = (await ask(http)).json()
     assert (answer["choices"][0]["message"]["content"], answer["choices"][0]["finish_reason"]) == ("", "length")
     assert answer["strongroom"]["reasoning_unfinished"] is True
@@ -132,7 +132,7 @@ async def test_a_refused_prompt_is_an_answer_with_the_refusal_text(door, http):
 
 async def test_invariant_2_an_edge_stream_sends_nothing_that_audit_does_not_hold(door, http):
     """Fails if `_stream` writes a Delta that did not come from the life's mailbox, or `_release` emits before audit."""
-    door.queue.script = [Step("one ", 8), Step("two ", 8)]
+    door.queue.script = [Step("one "), Step("two ")]
     async with http.stream("POST", "/v1/chat/completions", json=question(stream=True)) as reply:
         seen = ""
         async for line in reply.aiter_lines():
@@ -289,13 +289,13 @@ async def test_a_deadline_is_504_and_recorded(door, http, until):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("failure", "status"), [("OUT_OF_MEMORY", 429), ("PROMPT_TOO_LONG", 400), ("BROKE", 500)])
 async def test_what_fails_before_any_text_has_a_status_of_its_own(door, http, stream, failure, status):
-    door.queue.script = [Step("", 0, "FAILED", failure)]
+    door.queue.script = [Step("", "FAILED", failure)]
     reply = await ask(http, question(stream=stream))
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, failure)
 
 
 async def test_what_fails_after_some_text_is_the_streams_last_event(door, http):
-    door.queue.script = [Step("Hello", 1), Step("", 0, "FAILED", "BROKE")]
+    door.queue.script = [Step("Hello"), Step("", "FAILED", "BROKE")]
     reply = await ask(http, question(stream=True))
     last = json.loads(events(reply.text)[-1])
     assert reply.status_code == 200 and "Hello" in reply.text and "[DONE]" not in reply.text
@@ -315,14 +315,14 @@ async def test_cancelled_through_the_other_door_is_499(door, http, until):
 
 
 async def test_a_slow_stream_shows_that_it_lives(door, http):
-    door.queue.script = [Step("Hello", 1)]
+    door.queue.script = [Step("Hello")]
     reply = await ask(http, question(stream=True, strongroom={"timeout_seconds": 0.8}))
     assert ": keep-alive" in events(reply.text) and "DEADLINE_EXCEEDED" in events(reply.text)[-1]
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_caller_who_hangs_up_cancels_and_the_record_ends(door, http, until, stream):
-    door.queue.script = [Step("Hello", 1)] if stream else []
+    door.queue.script = [Step("Hello")] if stream else []
     if stream:
         async with http.stream("POST", "/v1/chat/completions", json=question(stream=True)) as reply:
             await anext(reply.aiter_lines())
@@ -348,7 +348,7 @@ async def test_a_trace_goes_on_from_the_callers(http, spans):
 async def test_no_content_reaches_a_log_or_a_span(door, http, spans, caplog):
     caplog.set_level(logging.DEBUG)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    door.queue.script = [Step(CANARY, 1), Step("", 0, "FAILED", "BROKE")]
+    door.queue.script = [Step(CANARY), Step("", "FAILED", "BROKE")]
     await ask(http, question(CANARY, stream=True))
     await ask(http, question(CANARY, colour=CANARY))
     await http.post("/v1/chat/completions", content=f'{{"model": "{CANARY}", ')
@@ -357,7 +357,7 @@ async def test_no_content_reaches_a_log_or_a_span(door, http, spans, caplog):
 
 
 async def test_characters_at_which_some_readers_break_lines_arrive_whole(door, http):
-    door.queue.script = [Step("a\u2028b\u2029c\x85d\r\ne", 8, "STOP", "", 1, 1)]
+    door.queue.script = [Step("a\u2028b\u2029c\x85d\r\ne", "STOP", "", 1, 1)]
     chunks = (await ask(http, question(stream=True))).text
     assert len(chunks.splitlines()) == chunks.count("\n")
     contents = [json.loads(chunk)["choices"][0]["delta"].get("content", "") for chunk in events(chunks)[:-1]]

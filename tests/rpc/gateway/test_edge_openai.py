@@ -93,7 +93,7 @@ async def test_a_wrong_key_is_an_authentication_error(client):
 
 
 async def test_an_error_in_the_middle_of_a_stream_is_raised(door, client):
-    door.queue.script = [Step("Hello", 1), Step("", 0, "FAILED", "BROKE")]
+    door.queue.script = [Step("Hello"), Step("", "FAILED", "BROKE")]
     stream = await client.chat.completions.create(**ASK, stream=True)
     said = ""
     with pytest.raises(openai.APIError) as caught:
@@ -104,7 +104,7 @@ async def test_an_error_in_the_middle_of_a_stream_is_raised(door, client):
 
 async def test_keep_alive_comments_are_not_seen(door, client):
     """Two of them at least: the fixture's edge writes one each 0.1 s."""
-    door.queue.script = [Step("Hello", 1)]
+    door.queue.script = [Step("Hello")]
     limited = {"strongroom": {"timeout_seconds": 0.5}}
     stream = await client.chat.completions.create(**ASK, stream=True, extra_body=limited)
     with pytest.raises(openai.APIError) as caught:
@@ -122,7 +122,7 @@ async def test_a_full_gateway_is_tried_again_when_it_said(door, client, until):
     patient = asyncio.create_task(client.with_options(max_retries=3).chat.completions.create(**ASK))
     rejected = lambda: len([item for item in door.audit.entries if item.HasField("reject")])
     await until(lambda: rejected() >= 1)
-    door.queue.script = [Step("now", 1, "STOP", "", 1, 1)]
+    door.queue.script = [Step("now", "STOP", "", 1, 1)]
     for task in blocked:
         task.cancel()
     assert (await patient).choices[0].message.content == "now"
@@ -151,7 +151,7 @@ async def test_a_retry_under_a_key_waits_for_its_first_attempt_and_gets_that_ans
 
 
 async def test_reasoning_is_where_clients_look_for_it(door, client):
-    door.queue.script = [Step("<think>so</think>yes", 1, "STOP", "", 1, 1)]
+    door.queue.script = [Step("<think>so</think>yes", "STOP", "", 1, 1)]
     message = (await client.chat.completions.create(**ASK)).choices[0].message
     assert (message.content, message.reasoning_content) == ("yes", "so")
     stream = await client.chat.completions.create(**ASK, stream=True)
@@ -178,7 +178,7 @@ async def test_a_client_that_times_out_cancels(door, client, until):
 
 
 async def test_a_stream_that_is_closed_cancels(door, client, until):
-    door.queue.script = [Step("Hello", 1)]
+    door.queue.script = [Step("Hello")]
     stream = await client.chat.completions.create(**ASK, stream=True)
     await anext(aiter(stream))
     await stream.close()
@@ -187,7 +187,7 @@ async def test_a_stream_that_is_closed_cancels(door, client, until):
 
 
 async def test_a_synchronous_stream_that_is_closed_cancels(door, until):
-    door.queue.script = [Step("Hello", 1)]
+    door.queue.script = [Step("Hello")]
     url = f"http://127.0.0.1:{door.http_port}/v1"
 
     def leave_early():

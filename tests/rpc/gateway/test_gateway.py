@@ -66,7 +66,7 @@ async def test_invariant_7_a_verdict_that_is_not_set_refuses(door):
 
 
 async def test_a_guard_that_lost_the_filter_is_fed_again_and_no_text_is_lost(door):
-    door.queue.script = [Step("one ", 8), Step("two ", 8), Step("three", 8, "STOP")]
+    door.queue.script = [Step("one "), Step("two "), Step("three", "STOP")]
     door.guard.losing = True
     reply = await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())
     assert reply.text == "one two three"
@@ -75,7 +75,7 @@ async def test_a_guard_that_lost_the_filter_is_fed_again_and_no_text_is_lost(doo
 @pytest.mark.parametrize("reason", ["POLICY_UNKNOWN", "FILTER_CANNOT_RESUME"])
 async def test_invariant_7_an_answer_whose_filter_cannot_be_had_again_ends_withheld(door, reason):
     """Fails if `_CANNOT_GO_ON` lacks the reason: the answer then breaks instead of ending by policy."""
-    door.queue.script = [Step("one ", 8), Step("two ", 8)]
+    door.queue.script = [Step("one "), Step("two ")]
     door.guard.losing, door.guard.unable = True, reason
     reply = await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())
     assert reply.outcome.finish_reason == pb.FINISH_REASON_WITHHELD and reply.outcome.guard.rule == reason
@@ -83,7 +83,7 @@ async def test_invariant_7_an_answer_whose_filter_cannot_be_had_again_ends_withh
 
 
 async def test_a_caller_who_leaves_cancels_and_the_record_ends(door, until):
-    door.queue.script = [Step("Hello", 1)]
+    door.queue.script = [Step("Hello")]
     call = door.stub.StreamGenerate(pb.StreamGenerateRequest(prompt=prompt()), metadata=door.key())
     await call.read()
     await call.read()
@@ -93,7 +93,7 @@ async def test_a_caller_who_leaves_cancels_and_the_record_ends(door, until):
 
 
 async def test_cancel_ends_a_running_request_of_the_same_caller_only(door):
-    door.queue.script = [Step("Hello", 1)]
+    door.queue.script = [Step("Hello")]
     call = door.stub.StreamGenerate(pb.StreamGenerateRequest(prompt=prompt()), metadata=door.key())
     request = pb.CancelRequest(request_id=(await call.read()).started.request_id)
     assert not (await door.stub.Cancel(request, metadata=door.key("other"))).cancelled

@@ -30,7 +30,7 @@ async def test_a_question_is_answered_with_counts_and_an_end(redis_url, gateway,
         answer = await deltas(await queue.submit(make_job(text=QUESTION)))
     assert "".join(delta.text for delta in answer) == QUESTION
     assert answer[0].HasField("admit_time")
-    assert [delta.finish for delta in answer[:-1]] == [0] * 5
+    assert not any(delta.finish for delta in answer[:-1])
     last = answer[-1]
     assert (last.finish, last.input_tokens, last.output_tokens) == (pb.FINISH_STOP, 6, 6)
 

@@ -190,7 +190,7 @@ class MemoryQueue:
     """Runs a script of steps for each submitted job; submitting before ACCEPTED is durable fails the test."""
 
     audit: MemoryAudit
-    script: list[Step] = field(default_factory=lambda: [Step("Hello", 1), Step(" world", 1, "STOP", "", 7, 2)])
+    script: list[Step] = field(default_factory=lambda: [Step("Hello"), Step(" world", "STOP", "", 7, 2)])
     full: bool = False
     submitted: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -224,16 +224,11 @@ class ScriptedSteps:
 
     steps: list[Step]
 
-    async def take(self, tokens: int, seconds: float | None) -> list[Step]:
+    async def take(self) -> list[Step]:
         await asyncio.sleep(0)
-        if self.steps:
-            return [self.steps.pop(0)]
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.Event().wait()
-        except TimeoutError:
-            pass
-        return []
+        if not self.steps:
+            await asyncio.Event().wait()
+        return [self.steps.pop(0)]
 
 
 class Bench:

@@ -104,7 +104,7 @@ async def test_invariant_7_a_guard_that_is_away_lets_nothing_through(bench):
 
 
 async def test_a_withheld_answer_keeps_what_was_released_and_stops_the_worker(bench):
-    bench.queue.script = [Step("fine ", 1), *[Step("bad ", 8) for _ in range(4)]]
+    bench.queue.script = [Step("fine "), *[Step("bad ") for _ in range(4)]]
     bench.guard.filtering = lambda text, last: (
         Filtered("", withheld=True, rule="violence") if "bad" in text else Filtered(text)
     )
@@ -118,14 +118,14 @@ async def test_a_withheld_answer_keeps_what_was_released_and_stops_the_worker(be
 
 
 async def test_a_lost_filter_is_fed_the_whole_answer_again(bench):
-    bench.queue.script = [Step("one ", 8), Step("two ", 8), Step("three", 8, "STOP")]
+    bench.queue.script = [Step("one "), Step("two "), Step("three", "STOP")]
     bench.guard.lose_at = 1
     _, events = await run(bench)
     assert text(events) == "one two three"
     assert (1, "one two ", 4) in bench.guard.fed
 
 
-THOUGHT = [Step("<think>\nso", 8), Step(" it is</th", 8), Step("ink>\n\nyes", 8), Step("!", 1, "STOP", "", 7, 25)]
+THOUGHT = [Step("<think>\nso"), Step(" it is</th"), Step("ink>\n\nyes"), Step("!", "STOP", "", 7, 25)]
 
 
 async def test_reasoning_and_answer_have_each_its_filter_and_one_record(bench):
@@ -145,21 +145,21 @@ async def test_reasoning_and_answer_have_each_its_filter_and_one_record(bench):
 
 
 async def test_where_reasoning_ends_and_the_answer_begins_both_leave_together(bench):
-    bench.queue.script = [Step("<think>so</think>yes", 1, "STOP")]
+    bench.queue.script = [Step("<think>so</think>yes", "STOP")]
     _, events = await run(bench)
     assert [event for event in events if isinstance(event, Delta)] == [Delta("yes", "so")]
     assert bench.audit.kinds("0190-test") == ["ACCEPTED", "RELEASE", "END"]
 
 
 async def test_an_answer_that_ends_within_its_reasoning_says_so(bench):
-    bench.queue.script = [Step("<think>so it", 1, "LENGTH")]
+    bench.queue.script = [Step("<think>so it", "LENGTH")]
     _, events = await run(bench)
     assert text(events) == "" and events[-1].finish_reason == "LENGTH" and events[-1].reasoning_unfinished is True
     assert json.loads(end_of(bench)[1]["answer_released"])[0]["reasoning"] == "so it"
 
 
 async def test_reasoning_that_is_withheld_ends_the_answer_before_its_content(bench):
-    bench.queue.script = [Step("<think>fine ", 8), Step("bad</think>yes", 8, "STOP")]
+    bench.queue.script = [Step("<think>fine "), Step("bad</think>yes", "STOP")]
     bench.guard.filtering = lambda text, last: (
         Filtered("", withheld=True, rule="violence") if "bad" in text else Filtered(text)
     )
@@ -173,7 +173,7 @@ async def test_reasoning_that_is_withheld_ends_the_answer_before_its_content(ben
 
 @pytest.mark.parametrize("lose_at", [0, 1, 2])
 async def test_a_lost_filter_of_either_channel_is_fed_that_channel_again(bench, lose_at):
-    bench.queue.script = [Step("<think>a ", 8), Step("b", 8), Step("</think>c ", 8), Step("d", 8, "STOP")]
+    bench.queue.script = [Step("<think>a "), Step("b"), Step("</think>c "), Step("d", "STOP")]
     bench.guard.lose_at = lose_at
     _, events = await run(bench)
     [released] = json.loads(end_of(bench)[1]["answer_released"])
@@ -184,21 +184,21 @@ async def test_a_lost_filter_of_either_channel_is_fed_that_channel_again(bench, 
 
 
 async def test_what_a_broken_answer_generated_is_recorded_to_the_last_character(bench):
-    bench.queue.script = [Step("<think>so</thi", 8), Step("", 0, "FAILED", "BROKE")]
+    bench.queue.script = [Step("<think>so</thi"), Step("", "FAILED", "BROKE")]
     await run(bench)
     [generated] = json.loads(end_of(bench)[1]["answer_generated"])
     assert generated["reasoning"] == "so</thi"
 
 
 async def test_a_deadline_expires_the_request_and_its_record(bench):
-    bench.queue.script = [Step("Hello", 1)]
+    bench.queue.script = [Step("Hello")]
     _, events = await run(bench, seconds=0.1)
     assert isinstance(events[-1].error, DeadlineExceeded) and end_of(bench)[0].state == "EXPIRED"
     assert bench.queue.cancelled
 
 
 async def test_a_prompt_that_does_not_fit_names_the_field_and_the_remedy(bench):
-    bench.queue.script = [Step("", 0, "FAILED", "PROMPT_TOO_LONG", 900)]
+    bench.queue.script = [Step("", "FAILED", "PROMPT_TOO_LONG", 900)]
     _, events = await run(bench)
     assert isinstance(events[-1].error, InvalidArgument) and events[-1].error.field == "prompt.messages"
     assert "900" in str(events[-1].error) and "512" in str(events[-1].error), "1024 of context, 512 of answer"
@@ -213,7 +213,7 @@ async def test_a_record_that_audit_ended_ends_the_stream(bench):
 
 
 async def test_the_last_release_and_the_end_travel_together(bench):
-    bench.queue.script = [Step("Hello world", 2, "STOP", "", 7, 2)]
+    bench.queue.script = [Step("Hello world", "STOP", "", 7, 2)]
     life = bench.life(seconds=60)
     task = asyncio.create_task(life.run())
     assert isinstance(await life.next_event(), Started)
@@ -230,7 +230,7 @@ async def test_the_last_release_and_the_end_travel_together(bench):
 
 async def test_an_answer_whose_last_release_is_refused_does_not_end_as_complete(bench):
     """Fails if `_end` sends the END of a whole answer without the number of its releases."""
-    bench.queue.script = [Step("Hello world", 2, "STOP", "", 7, 2)]
+    bench.queue.script = [Step("Hello world", "STOP", "", 7, 2)]
     bench.audit.refuses_releases = True
     life, events = await run(bench)
     assert text(events) == "" and isinstance(events[-1], Broken)
@@ -241,7 +241,7 @@ async def test_an_answer_whose_last_release_is_refused_does_not_end_as_complete(
 
 async def test_invariant_6_a_caller_who_does_not_read_holds_its_own_request_only(bench):
     """Fails if `Mailbox.put` adds without waiting for room."""
-    bench.queue.script = [Step(f"{n} ", 8) for n in range(500)]
+    bench.queue.script = [Step(f"{n} ") for n in range(500)]
     life = bench.life(seconds=0.5)
     task = asyncio.create_task(life.run())
     await asyncio.sleep(0.2)

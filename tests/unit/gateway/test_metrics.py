@@ -92,7 +92,7 @@ async def test_a_refused_prompt_and_a_withheld_answer_are_counted_with_their_rul
 
 async def test_failures_cancellations_and_what_was_never_accepted_are_told_apart(counted, value_of) -> None:
     bench = counted.bench
-    bench.queue.script = [Step("", 0, "FAILED", "OUT_OF_MEMORY")]
+    bench.queue.script = [Step("", "FAILED", "OUT_OF_MEMORY")]
     await counted.ask()
     bench.queue.script = []  # a worker that says nothing
     life = counted.conductor.start(Question((Message("user", "hi"),), model="tiny"), bench.caller, "0" * 32, 5.0)

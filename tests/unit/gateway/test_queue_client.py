@@ -23,4 +23,4 @@ def test_a_finish_that_only_a_newer_worker_knows_is_a_failure_and_no_silence():
 
 async def test_asking_on_after_the_last_item_ends_instead_of_spinning():
     with pytest.raises(Unavailable):
-        await _Steps(EndedReply()).take(1, None)  # type: ignore[arg-type]
+        await _Steps(EndedReply()).take()  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def answered(shelf, bench):
 
     async def live(pieces, losing):
         bench.audit.journal.clear()
-        bench.queue.script = [*(Step(piece, 8) for piece in pieces), Step("", 0, "STOP")]
+        bench.queue.script = [*(Step(piece) for piece in pieces), Step("", "STOP")]
         bench.guard.filter = Filters(shelf, losing).filter
         life = bench.life()
         task = asyncio.create_task(life.run())

@@ -1,4 +1,4 @@
-"""Admission, cadence, rejections, ids and the canonical bytes."""
+"""Admission, rejections, ids and the canonical bytes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,12 @@ import pytest
 from chassis.failures import NotFound, ResourceExhausted, Unavailable
 from services.gateway.requests import fields
 from services.gateway.requests.admission import Admission
-from services.gateway.requests.cadence import SECONDS, TOKENS, Cadence
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.question import Caller, Message, Profile, Question, Sampling
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
 
 
-def test_the_first_token_is_due_at_once_then_eight_or_200_ms():
-    cadence = Cadence()
-    cadence.gather(1)
-    assert cadence.due_in(10.0) <= 0
-    cadence.released(10.0)
-    cadence.gather(TOKENS - 1)
-    assert 0 < cadence.due_in(10.1) <= SECONDS
-    assert cadence.due_in(10.0 + SECONDS) <= 0
-    cadence.gather(1)
-    assert cadence.due_in(10.1) <= 0
 
 
 def test_admission_refuses_at_once_above_its_bound_and_says_when_to_come_back():

@@ -52,7 +52,7 @@ async def test_any_repetition_under_any_epoch_gives_the_answer_once(runs: list[t
 
 
 async def test_invariant_8_an_item_that_comes_back_different_ends_the_answer() -> None:
-    """Fails if `_repeated` drops every item below the next one without looking."""
+    """Fails if `_deliver` drops every item below the next one without looking."""
     reply = Reply(KEYS, "r")
     feed(reply, *items(1)[:3])
     feed(reply, items(2, [pb.StepDelta(token_ids=[9], text="other")])[0])
@@ -97,3 +97,60 @@ async def test_the_token_log_can_be_put_back_byte_for_byte() -> None:
     log = reply.token_log()
     assert log == [first[0], first[1], second[2], second[3]]
     assert open_log(KEYS, "r", log) == (0, 1, 2, 3)
+
+
+WORDS = [f"w{n} " for n in range(12)]
+
+
+def cut(*lengths: int) -> list[pb.StepDelta]:
+    """The answer of twelve words in pieces of these lengths, the last one whatever is left."""
+    deltas, at = [], 0
+    for length in (*lengths, len(WORDS)):
+        end = min(at + length, len(WORDS))
+        if end > at:
+            deltas.append(pb.StepDelta(token_ids=range(at, end), text="".join(WORDS[at:end]), output_tokens=end))
+        at = end
+    deltas[-1].finish = pb.FINISH_STOP
+    return deltas
+
+
+lengths = st.lists(st.integers(1, 5), max_size=12)
+
+
+@given(st.lists(st.tuples(lengths, st.integers(0, 12), st.integers(1, 12)), max_size=6), lengths)
+async def test_invariant_8_an_answer_made_again_may_be_cut_elsewhere(
+    claims: list[tuple[list[int], int, int]], last: list[int]
+) -> None:
+    """Each claim begins where a log of earlier claims ends that may have lost its tail. Fails if `_keep` leaves the
+    old items behind a new one, or if `_deliver` compares items instead of what is in them."""
+    reply, log = Reply(KEYS, "r"), list[pb.StepDelta]()
+    for epoch, (pieces, kept, sent) in enumerate([*claims, (last, 12, 12)], start=1):
+        log = log[:kept]  # of what Redis had
+        done = log[-1].output_tokens if log else 0
+        lead = [piece.output_tokens for piece in cut(*pieces) if piece.output_tokens > done]
+        made, at = [], done
+        for end in lead:
+            finish = pb.FINISH_STOP if end == len(WORDS) else 0
+            made.append(
+                pb.StepDelta(token_ids=range(at, end), text="".join(WORDS[at:end]), output_tokens=end, finish=finish)
+            )
+            at = end
+        sealer = ItemSealer(KEYS, "r", epoch)
+        feed(reply, *[sealer.seal(len(log) + n, delta) for n, delta in enumerate(made[:sent])])
+        log += made[:sent]
+        if reply.complete:
+            break
+        assert open_log(KEYS, "r", reply.token_log()) == tuple(range(log[-1].output_tokens if log else 0))
+    got = await received(reply)
+    assert "".join(delta.text for delta in got) == "".join(WORDS)
+    assert [token for delta in got for token in delta.token_ids] == list(range(len(WORDS)))
+
+
+async def test_invariant_8_an_answer_that_would_end_before_what_was_seen_ends_lost() -> None:
+    reply = Reply(KEYS, "r")
+    feed(reply, *items(1)[:4])
+    feed(reply, *items(2, [pb.StepDelta(token_ids=[0], text="w0 ", finish=pb.FINISH_STOP)]))
+    with pytest.raises(ReplyLost):
+        await reply.next()
+        await reply.next()
+    assert reply.odd["REPLY_DIVERGED"] == 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import Failure, Finish, StepOutput, Timing
+from services.inference.worker.cadence import SECONDS, TOKENS
 from services.inference.worker.run import MAX_ITEMS_A_CALL, Run
 from streams.items import ItemSealer
 from streams.jobs import Entry, OpenedJob
@@ -35,6 +36,12 @@ def output(n: int, *, admitted_ns: int = 100, **more: object) -> StepOutput:
     return StepOutput(request_id="r", **values)
 
 
+def made(run: Run, *tokens: int) -> None:
+    """So slowly that each is an item."""
+    for n in tokens:
+        assert run.take(output(n), now=2 * SECONDS * n)
+
+
 def opened(advance: Advance) -> list[pb.StepDelta]:
     """As the gateway reads it; fails if an item is not sealed under its own number."""
     items = [item for sent in advance.items for item in pb.StepFrame.FromString(sent).items]
@@ -45,7 +52,7 @@ def opened(advance: Advance) -> list[pb.StepDelta]:
 
 def test_items_go_on_from_what_earlier_claims_wrote() -> None:
     run = claimed(written_before=4)
-    run.take(output(4))
+    made(run, 4)
     [delta] = opened(run.advance())
     assert run.advance().first == 4
     assert (delta.text, delta.output_tokens, delta.admit_time.seconds) == ("w4 ", 5, 1)
@@ -53,16 +60,15 @@ def test_items_go_on_from_what_earlier_claims_wrote() -> None:
 
 def test_only_the_first_item_of_a_claim_says_when_it_was_admitted() -> None:
     run = claimed()
-    run.take(output(0))
-    run.take(output(1))
+    made(run, 0, 1)
     assert [delta.HasField("admit_time") for delta in opened(run.advance())] == [True, False]
 
 
 def test_what_is_written_is_not_sent_again_and_what_is_not_is() -> None:
     run = claimed()
-    run.take(output(0))
+    made(run, 0)
     sent = run.advance()
-    run.take(output(1))
+    made(run, 1)
     assert run.waiting
     run.written(sent)
     assert (run.advance().first, len(run.advance().items)) == (1, 1)
@@ -75,8 +81,7 @@ def test_what_is_written_is_not_sent_again_and_what_is_not_is() -> None:
 def test_invariant_8_after_any_gap_the_same_bytes_are_sent_again(gaps: list[int]) -> None:
     """Fails if `_seal` is called again for an item: another ciphertext under the same nonce."""
     run = claimed(written_before=2)
-    for n in range(2, 12):
-        run.take(output(n))
+    made(run, *range(2, 12))
     original = list(run.advance().items)
     for gap in gaps:
         run.written(run.advance())
@@ -87,9 +92,8 @@ def test_invariant_8_after_any_gap_the_same_bytes_are_sent_again(gaps: list[int]
 
 def test_the_end_is_marked_only_in_the_call_that_carries_it() -> None:
     run = claimed()
-    for n in range(MAX_ITEMS_A_CALL + 1):
-        run.take(output(n))
-    run.end(pb.FINISH_CANCELLED)
+    made(run, *range(MAX_ITEMS_A_CALL + 1))
+    run.end(pb.FINISH_CANCELLED, 0.0)
     first = run.advance()
     assert (len(first.items), first.last) == (MAX_ITEMS_A_CALL, False)
     run.written(first)
@@ -98,16 +102,16 @@ def test_the_end_is_marked_only_in_the_call_that_carries_it() -> None:
 
 def test_an_ended_run_takes_nothing_more() -> None:
     run = claimed()
-    run.end(pb.FINISH_EXPIRED)
-    run.end(pb.FINISH_CANCELLED)
-    assert not run.take(output(0))
+    run.end(pb.FINISH_EXPIRED, 0.0)
+    run.end(pb.FINISH_CANCELLED, 0.0)
+    assert not run.take(output(0), 0.0)
     [delta] = opened(run.advance())
     assert delta.finish == pb.FINISH_EXPIRED
 
 
 def test_outputs_of_an_earlier_admission_are_not_taken() -> None:
     run = claimed()
-    assert not run.take(output(0, admitted_ns=99))
+    assert not run.take(output(0, admitted_ns=99), 0.0)
     assert run.advance().items == []
 
 
@@ -121,13 +125,63 @@ def test_outputs_of_an_earlier_admission_are_not_taken() -> None:
 )
 def test_an_engine_s_end_is_the_request_s_end(more: dict[str, object], finish: int, failure: str) -> None:
     run = claimed()
-    assert run.take(output(0, **more))
+    assert run.take(output(0, **more), 0.0)
     [delta] = opened(run.advance())
     assert (delta.finish, delta.failure, run.ended, run.advance().last) == (finish, failure, True, True)
 
 
 def test_a_step_that_made_nothing_is_no_item() -> None:
     run = claimed()
-    assert not run.take(output(0, token_ids=(), text=""))
+    assert not run.take(output(0, token_ids=(), text=""), 0.0)
     assert run.input_tokens == 3
     assert run.advance().items == []
+
+
+def test_the_first_token_goes_at_once_then_each_eighth_of_the_answer_then_its_end() -> None:
+    run = claimed()
+    for n in range(20):
+        run.take(output(n, finish=Finish.STOP if n == 19 else None), now=0.001 * n)
+    deltas = opened(run.advance())
+    assert [len(delta.token_ids) for delta in deltas] == [1, TOKENS - 1, TOKENS, 20 - 2 * TOKENS]
+    assert "".join(delta.text for delta in deltas) == "".join(f"w{n} " for n in range(20))
+
+
+def test_nothing_waits_for_a_step_that_would_come_too_late() -> None:
+    run = claimed()
+    run.take(output(0), now=0.0)
+    run.take(output(1), now=0.06, next_step=0.06)
+    assert len(run.advance().items) == 1
+    run.take(output(2), now=0.14, next_step=0.07)
+    assert [delta.text for delta in opened(run.advance())] == ["w0 ", "w1 w2 "]
+
+
+def test_what_was_gathered_goes_also_without_a_step_when_it_is_due() -> None:
+    run = claimed()
+    run.take(output(0), now=0.0)
+    run.take(output(1), now=0.01)
+    run.pass_on(0.01 + SECONDS / 2)
+    assert len(run.advance().items) == 1
+    run.pass_on(SECONDS)
+    assert len(run.advance().items) == 2
+
+
+def test_an_end_from_outside_leaves_nothing_of_what_was_made_behind() -> None:
+    """A takeover goes on after the last sealed token, and an end that no engine made holds none (`Reply._repeated`)."""
+    run = claimed()
+    run.take(output(0), now=0.0)
+    run.take(output(1), now=0.0)
+    run.end(pb.FINISH_CANCELLED, 0.0)
+    assert [(list(delta.token_ids), delta.finish) for delta in opened(run.advance())] == [
+        ([0], 0), ([1], 0), ([], pb.FINISH_CANCELLED),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(0, 20))
+def test_however_fast_or_slow_every_token_is_passed_on_once_and_in_order(gaps: list[float], before: int) -> None:
+    """Fails if `_seal` does not begin a new gathering."""
+    run, now = claimed(written_before=before), 0.0
+    for n, gap in enumerate(gaps):
+        now += gap
+        run.take(output(before + n), now, next_step=gap)
+    run.pass_on(now, all_of_it=True)
+    assert [token for delta in opened(run.advance()) for token in delta.token_ids] == [before + n for n in range(len(gaps))]
