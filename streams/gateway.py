@@ -1,7 +1,8 @@
 """The gateway's half: submits jobs, cancels them, and hands each request the items of its answer.
 
 Three tasks, owned by `JobQueue.running`: the reader of this boot's reply stream, which after every time that Redis was
-away puts back what a restarted Redis may have lost; the keeper of its lease; and the submitter.
+away puts back what a restarted Redis may have lost; the keeper of its lease, which also trims what was read; and the
+submitter.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class JobQueue:
         failures = 0
         while not self._stopping:
             try:
-                entries = await self._acknowledge_and_read()
+                entries = await self._read_on()
             except (RedisError, OSError) as error:
                 self._lost_redis(error)
                 await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
@@ -236,15 +237,10 @@ class JobQueue:
             if not self._available and not entries:  # what Redis still had is taken; now what it may have lost
                 await self._found_redis()
 
-    async def _acknowledge_and_read(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """Reading on acknowledges what was taken: exactly that is trimmed, never by length."""
-        out = keys.OUT + self._boot
-        milliseconds, sequence = self._last_entry.split("-")
-        pipe = self._reading.pipeline(transaction=False)
-        pipe.xtrim(out, minid=f"{milliseconds}-{int(sequence) + 1}", approximate=False)
+    async def _read_on(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
         # A reader that has to find out whether Redis is back must not wait for an item to tell.
-        pipe.xread({out: self._last_entry}, count=FRAMES_A_READ, block=BLOCK_MS if self._available else None)
-        _, streams = await pipe.execute()
+        block = BLOCK_MS if self._available else None
+        streams = await self._reading.xread({keys.OUT + self._boot: self._last_entry}, FRAMES_A_READ, block)
         return streams[0][1] if streams else []
 
     def _take(self, fields: dict[bytes, bytes]) -> None:
@@ -304,8 +300,11 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(keys.GATEWAY + self._boot, 1, px=LEASE_MS)
         pipe.pexpire(keys.OUT + self._boot, OUT_KEPT_MS)
+        # Exactly what was taken, never by length.
+        milliseconds, sequence = self._last_entry.split("-")
+        pipe.xtrim(keys.OUT + self._boot, minid=f"{milliseconds}-{int(sequence) + 1}", approximate=False)
         pipe.zrangebyscore(keys.WORKERS, alive_since, "+inf")
-        seats = (await pipe.execute())[2]
+        *_, seats = await pipe.execute()
         written = await self._redis.mget([keys.WORKER + seat.decode() for seat in seats]) if seats else []
         self._workers = tuple(Worker.FromString(worker) for worker in written if worker)
         for model in {worker.model for worker in self._workers}:

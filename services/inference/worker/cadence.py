@@ -1,26 +1,32 @@
-"""When what was made goes on its way: the first token at once, then at every 8th token or after 200 ms."""
+"""When what was made goes on its way: after every 8th step or 200 ms, for all requests of a worker together.
+
+Together, because a release costs each process between the worker and the caller a message, whether one request moves
+or sixty. A first token and an end wait for nobody (`Run.take`).
+"""
 
 from __future__ import annotations
 
-TOKENS = 8
+STEPS = 8
 SECONDS = 0.2
 
 
 class Cadence:
-    """Of one answer. Pieces end at tokens counted from the answer's start, so that whoever makes one again as fast
-    cuts it in the same places."""
+    """Of one worker."""
 
-    def __init__(self, tokens: int = 0) -> None:
-        """`tokens`: what earlier claims passed on."""
-        self._tokens = tokens
-        self._passed_at: float | None = None
+    def __init__(self) -> None:
+        self._steps = 0  # since what was made was passed on
+        self._passed_at = self._stepped_at = 0.0
 
-    def due(self, tokens: int, now: float, next_look: float = 0.0) -> bool:
-        """With so many tokens made. `next_look`: seconds until somebody will probably ask again."""
-        if self._passed_at is None or tokens // TOKENS > self._tokens // TOKENS:
-            return True
-        return now + next_look - self._passed_at >= SECONDS
+    def step(self, now: float) -> bool:
+        """Counts a step; true when what was made is due, because of it or before the next one will be over."""
+        self._steps += 1
+        next_in, self._stepped_at = now - self._stepped_at, now  # it will probably take as long
+        return self._steps >= STEPS or self.due(now + next_in)
 
-    def passed(self, tokens: int, now: float) -> None:
-        """So many are on their way."""
-        self._tokens, self._passed_at = tokens, now
+    def due(self, now: float) -> bool:
+        """Whether the time is over."""
+        return now - self._passed_at >= SECONDS
+
+    def passed(self, now: float) -> None:
+        """Everything is on its way."""
+        self._steps, self._passed_at = 0, now

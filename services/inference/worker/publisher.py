@@ -51,7 +51,7 @@ class Publisher:
                 await asyncio.sleep(RETRY_SECONDS[min(self.failures, len(RETRY_SECONDS)) - 1])
                 self._runs.changed.set()
         if not self.failures:
-            self._runs.pass_on(all_of_it=True)
+            self._runs.pass_on()
             await self.publish_once()
 
     async def publish_once(self) -> None:
@@ -80,7 +80,7 @@ class Publisher:
         if self._clock() - self._checked < CHECK_SECONDS:
             return [run for run in self._runs if run.waiting]
         self._checked = self._clock()
-        self._runs.pass_on()
+        self._runs.pass_on_overdue()
         return list(self._runs)
 
     async def _something_to_publish(self) -> None:

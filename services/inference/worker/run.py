@@ -7,7 +7,6 @@ import time
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import StepOutput, Timing
-from services.inference.worker.cadence import Cadence
 from streams.items import ItemSealer
 from streams.jobs import OpenedJob
 from streams.worker import Advance, Claim, Held
@@ -36,7 +35,6 @@ class Run:
         self.failure = ""
         self._sealer = sealer
         self._base = len(claim.log)  # number of our first item
-        self._cadence = Cadence(self.output_tokens)
         self._token_ids, self._text = list[int](), ""  # made and not sealed yet
         self._items: list[bytes] = []
         self._written = 0  # of our items, how many are known to be in Redis
@@ -61,8 +59,8 @@ class Run:
         entry = self.job.entry
         return Held(request_id=self.request_id, epoch=self.claim.epoch, work=entry.work, entry_id=entry.entry_id)
 
-    def take(self, output: StepOutput, now: float, next_step: float = 0.0) -> bool:
-        """Gathers what a step made, and seals it when it is due; `next_step`: seconds until there will be another.
+    def take(self, output: StepOutput) -> bool:
+        """Gathers what a step made. The first token and the end are sealed at once, the rest when it is passed on.
         False if it made nothing to tell, or belongs to an earlier admission."""
         if self.ended or output.timing.admitted_ns < self.posted_ns:
             return False
@@ -72,24 +70,23 @@ class Run:
         self._token_ids += output.token_ids
         self._text += output.text
         if output.failure is not None:
-            self._seal(now, pb.FINISH_FAILED, output.failure.value)
+            self._seal(pb.FINISH_FAILED, output.failure.value)
         elif output.finish is not None:
-            self._seal(now, _FINISH[output.finish.value])
-        else:
-            self.pass_on(now, next_step)
+            self._seal(_FINISH[output.finish.value])
+        elif not self._items:
+            self._seal()
         return True
 
-    def pass_on(self, now: float, next_look: float = 0.0, *, all_of_it: bool = False) -> None:
-        """Seals what was gathered, if that is due."""
-        gathered = self._token_ids or self._text
-        if gathered and (all_of_it or self._cadence.due(self.output_tokens, now, next_look)):
-            self._seal(now)
+    def pass_on(self) -> None:
+        """Seals what was gathered."""
+        if self._token_ids or self._text:
+            self._seal()
 
-    def end(self, finish: pb.Finish.ValueType, now: float, failure: str = "") -> None:
+    def end(self, finish: pb.Finish.ValueType, failure: str = "") -> None:
         """Ends it here, whatever the engine still makes of it. An end that no engine made is an item of its own."""
         if not self.ended:
-            self.pass_on(now, all_of_it=True)
-            self._seal(now, finish, failure)
+            self.pass_on()
+            self._seal(finish, failure)
 
     def advance(self) -> Advance:
         """What Redis is not known to have; without items it only asks whether the request is ours and wanted."""
@@ -113,7 +110,7 @@ class Run:
         self._written = n - self._base
         return True
 
-    def _seal(self, now: float, finish: pb.Finish.ValueType = pb.FINISH_UNSPECIFIED, failure: str = "") -> None:
+    def _seal(self, finish: pb.Finish.ValueType = pb.FINISH_UNSPECIFIED, failure: str = "") -> None:
         delta = pb.StepDelta(
             token_ids=self._token_ids,
             text=self._text,
@@ -126,5 +123,4 @@ class Run:
             delta.admit_time.FromNanoseconds(self.admitted_ns)
         self._items.append(self._sealer.seal(self._base + len(self._items), delta))
         self._token_ids, self._text = [], ""
-        self._cadence.passed(self.output_tokens, now)
         self.finish, self.failure = finish, failure

@@ -22,6 +22,7 @@ from services.inference.engine.protocol import (
     StepOutput,
     Work,
 )
+from services.inference.worker.cadence import Cadence
 from services.inference.worker.observer import Observer
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
@@ -58,7 +59,7 @@ class Runs:
         self._full: list[Run] = []  # the engine had no room after all; they go first when it has
         self._loop: EngineLoop | None = None
         self.slots = engine.capacity().slots
-        self._heard = 0.0  # monotonic: when the engine's last step was
+        self._cadence = Cadence()
         self.changed = asyncio.Event()  # there is something to publish
         self.room_changed = asyncio.Event()
         self.counters: Counter[str] = Counter()
@@ -132,7 +133,7 @@ class Runs:
         if run.ended:
             return
         self._stop(run)
-        run.end(finish, time.monotonic(), failure)
+        run.end(finish, failure)
         self._has_ended(run)
 
     def drop(self, run: Run, why: str) -> None:
@@ -152,14 +153,12 @@ class Runs:
     # From the engine, by way of Handover
 
     def outputs(self, outputs: Sequence[StepOutput]) -> None:
-        now = time.monotonic()
-        step, self._heard = now - self._heard, now  # the next one will probably take as long
         for output in outputs:
             run = self._runs.get(output.request_id)
             if run is None:
                 continue
             began = run.timing is not None and run.timing.first_token_ns > 0
-            if not run.take(output, now, step):
+            if not run.take(output):
                 continue
             if not began and output.timing.first_token_ns and not run.emitted:
                 self._observer.first_token(run)
@@ -168,12 +167,22 @@ class Runs:
             elif run.waiting:
                 self.changed.set()
 
-    def pass_on(self, *, all_of_it: bool = False) -> None:
-        """What is due although no step came."""
-        now = time.monotonic()
+        if self._cadence.step(time.monotonic()):
+            self.pass_on()
+
+    def pass_on_overdue(self) -> None:
+        """Also where no step comes."""
+        if self._cadence.due(time.monotonic()):
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """Everything that was made is to be published."""
+        self._cadence.passed(time.monotonic())
         for run in self._runs.values():
             if not run.ended:
-                run.pass_on(now, all_of_it=all_of_it)
+                run.pass_on()
+            if run.waiting:
+                self.changed.set()
 
     def refused(self, request_id: str, refusal: EngineRefusal) -> None:
         run = self._runs.get(request_id)

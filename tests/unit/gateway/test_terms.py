@@ -17,8 +17,6 @@ from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
 
 
-
-
 def test_admission_refuses_at_once_above_its_bound_and_says_when_to_come_back():
     admission = Admission(2)
     admission.enter()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import Failure, Finish, StepOutput, Timing
-from services.inference.worker.cadence import SECONDS, TOKENS
 from services.inference.worker.run import MAX_ITEMS_A_CALL, Run
 from streams.items import ItemSealer
 from streams.jobs import Entry, OpenedJob
@@ -37,9 +36,10 @@ def output(n: int, *, admitted_ns: int = 100, **more: object) -> StepOutput:
 
 
 def made(run: Run, *tokens: int) -> None:
-    """So slowly that each is an item."""
+    """Each passed on by itself."""
     for n in tokens:
-        assert run.take(output(n), now=2 * SECONDS * n)
+        assert run.take(output(n))
+        run.pass_on()
 
 
 def opened(advance: Advance) -> list[pb.StepDelta]:
@@ -93,7 +93,7 @@ def test_invariant_8_after_any_gap_the_same_bytes_are_sent_again(gaps: list[int]
 def test_the_end_is_marked_only_in_the_call_that_carries_it() -> None:
     run = claimed()
     made(run, *range(MAX_ITEMS_A_CALL + 1))
-    run.end(pb.FINISH_CANCELLED, 0.0)
+    run.end(pb.FINISH_CANCELLED)
     first = run.advance()
     assert (len(first.items), first.last) == (MAX_ITEMS_A_CALL, False)
     run.written(first)
@@ -102,16 +102,16 @@ def test_the_end_is_marked_only_in_the_call_that_carries_it() -> None:
 
 def test_an_ended_run_takes_nothing_more() -> None:
     run = claimed()
-    run.end(pb.FINISH_EXPIRED, 0.0)
-    run.end(pb.FINISH_CANCELLED, 0.0)
-    assert not run.take(output(0), 0.0)
+    run.end(pb.FINISH_EXPIRED)
+    run.end(pb.FINISH_CANCELLED)
+    assert not run.take(output(0))
     [delta] = opened(run.advance())
     assert delta.finish == pb.FINISH_EXPIRED
 
 
 def test_outputs_of_an_earlier_admission_are_not_taken() -> None:
     run = claimed()
-    assert not run.take(output(0, admitted_ns=99), 0.0)
+    assert not run.take(output(0, admitted_ns=99))
     assert run.advance().items == []
 
 
@@ -125,63 +125,49 @@ def test_outputs_of_an_earlier_admission_are_not_taken() -> None:
 )
 def test_an_engine_s_end_is_the_request_s_end(more: dict[str, object], finish: int, failure: str) -> None:
     run = claimed()
-    assert run.take(output(0, **more), 0.0)
+    assert run.take(output(0, **more))
     [delta] = opened(run.advance())
     assert (delta.finish, delta.failure, run.ended, run.advance().last) == (finish, failure, True, True)
 
 
 def test_a_step_that_made_nothing_is_no_item() -> None:
     run = claimed()
-    assert not run.take(output(0, token_ids=(), text=""), 0.0)
+    assert not run.take(output(0, token_ids=(), text=""))
     assert run.input_tokens == 3
     assert run.advance().items == []
 
 
-def test_the_first_token_goes_at_once_then_each_eighth_of_the_answer_then_its_end() -> None:
+def test_the_first_token_and_the_end_are_sealed_at_once_and_the_rest_together() -> None:
     run = claimed()
     for n in range(20):
-        run.take(output(n, finish=Finish.STOP if n == 19 else None), now=0.001 * n)
+        if n == 12:
+            run.pass_on()
+        run.take(output(n, finish=Finish.STOP if n == 19 else None))
+        assert run.waiting
     deltas = opened(run.advance())
-    assert [len(delta.token_ids) for delta in deltas] == [1, TOKENS - 1, TOKENS, 20 - 2 * TOKENS]
+    assert [len(delta.token_ids) for delta in deltas] == [1, 11, 8]
     assert "".join(delta.text for delta in deltas) == "".join(f"w{n} " for n in range(20))
 
 
-def test_nothing_waits_for_a_step_that_would_come_too_late() -> None:
-    run = claimed()
-    run.take(output(0), now=0.0)
-    run.take(output(1), now=0.06, next_step=0.06)
-    assert len(run.advance().items) == 1
-    run.take(output(2), now=0.14, next_step=0.07)
-    assert [delta.text for delta in opened(run.advance())] == ["w0 ", "w1 w2 "]
-
-
-def test_what_was_gathered_goes_also_without_a_step_when_it_is_due() -> None:
-    run = claimed()
-    run.take(output(0), now=0.0)
-    run.take(output(1), now=0.01)
-    run.pass_on(0.01 + SECONDS / 2)
-    assert len(run.advance().items) == 1
-    run.pass_on(SECONDS)
-    assert len(run.advance().items) == 2
-
-
 def test_an_end_from_outside_leaves_nothing_of_what_was_made_behind() -> None:
-    """A takeover goes on after the last sealed token, and an end that no engine made holds none (`Reply._repeated`)."""
+    """A takeover goes on after the last sealed token, and an end that no engine made holds none (`Reply.feed`)."""
     run = claimed()
-    run.take(output(0), now=0.0)
-    run.take(output(1), now=0.0)
-    run.end(pb.FINISH_CANCELLED, 0.0)
+    run.take(output(0))
+    run.take(output(1))
+    run.end(pb.FINISH_CANCELLED)
     assert [(list(delta.token_ids), delta.finish) for delta in opened(run.advance())] == [
         ([0], 0), ([1], 0), ([], pb.FINISH_CANCELLED),
     ]  # fmt: skip
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(0, 20))
-def test_however_fast_or_slow_every_token_is_passed_on_once_and_in_order(gaps: list[float], before: int) -> None:
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(0, 20))
+def test_however_it_is_cut_every_token_is_passed_on_once_and_in_order(cuts: list[bool], before: int) -> None:
     """Fails if `_seal` does not begin a new gathering."""
-    run, now = claimed(written_before=before), 0.0
-    for n, gap in enumerate(gaps):
-        now += gap
-        run.take(output(before + n), now, next_step=gap)
-    run.pass_on(now, all_of_it=True)
-    assert [token for delta in opened(run.advance()) for token in delta.token_ids] == [before + n for n in range(len(gaps))]
+    run = claimed(written_before=before)
+    for n, cut in enumerate(cuts):
+        run.take(output(before + n))
+        if cut:
+            run.pass_on()
+    run.pass_on()
+    told = [token for delta in opened(run.advance()) for token in delta.token_ids]
+    assert told == [before + n for n in range(len(cuts))]

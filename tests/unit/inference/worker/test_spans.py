@@ -42,8 +42,7 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(spans: Callable[[], list
             input_tokens=3,
             output_tokens=1,
             timing=timing,
-        ),
-        0.0,
+        )
     )
     record_generation(run)
     found = {span.name: span for span in spans()}
