@@ -52,16 +52,17 @@ def chat_completion(prompt: str, headers: dict[str, str], **more: object) -> byt
 def contenders(slots: int) -> Iterator[list[Contender]]:
     """All of them, running and answering."""
     with ExitStack() as opened:
-        upstream = opened.enter_context(_upstream())
-        peers = [opened.enter_context(_peer(peer, upstream.port)) for peer in (LITELLM, PORTKEY)]
+        bare = opened.enter_context(upstream())
+        peers = [opened.enter_context(_peer(peer, bare.port)) for peer in (LITELLM, PORTKEY)]
         ours = opened.enter_context(_ours(slots))
-        for each in (upstream, *peers, ours):
+        for each in (bare, *peers, ours):
             _wait_until_it_answers(each)
-        yield [upstream, ours, *peers]
+        yield [bare, ours, *peers]
 
 
 @contextmanager
-def _upstream() -> Iterator[Contender]:
+def upstream() -> Iterator[Contender]:
+    """Answers at once."""
     port = _free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.edges.upstream", str(port), ANSWER])
     with _ended(process):

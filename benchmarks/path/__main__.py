@@ -1,8 +1,8 @@
 """What gateway, guard, audit and queue add to a request, with an engine that answers at once.
 
 Unary over gRPC and HTTP in closed loops of 1, 16 and 64 callers, beside a bare grpc.aio call as the floor; unary paced
-at 50 requests/s from 10 callers, beside a bare fdatasync of the same bytes taken meanwhile; and streams of 64 tokens
-from an engine that takes 20 ms a step. For each: requests per second, latency, CPU per request over all processes
+at 50 requests/s from 10 callers, beside a bare call at the same pace and a bare fdatasync of the same bytes taken
+meanwhile; and streams of 64 tokens from an engine that takes 20 ms a step. For each: requests per second, latency, CPU per request over all processes
 (kernel time and Redis included), journal entries and fsyncs.
 """
 
@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from benchmarks.edges.contenders import upstream
 from benchmarks.local_stack import LocalStack, local_stack
 from benchmarks.path.doors import grpc_stream, grpc_unary, http_unary
-from benchmarks.path.floors import echo_server, echoes
+from benchmarks.path.floors import bare_grpc, bare_http, closed_floor, echo_server, paced_floor
 from benchmarks.path.profile import profile
 from benchmarks.path.rounds import Door, closed_round, medians, paced_round
 from benchmarks.report import arguments, machine, table, write
@@ -35,7 +36,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     with echo_server() as echo, local_stack("--engine", "echo", environment=SLOTS) as stack:
         result["closed"] = _closed(stack, echo, options.rounds, options.seconds)
-        result["paced"] = _paced(stack, options.rounds, options.seconds)
+        result["paced"] = _paced(stack, echo, options.rounds, options.seconds)
         if options.profile:
             result["profile"] = profile(stack, options.seconds)
     timed = {**SLOTS, "STRONGROOM_INFERENCE_MAX_STEPS_PER_SECOND": str(STEPS_PER_SECOND)}
@@ -55,19 +56,26 @@ def _closed(stack: LocalStack, echo: int, rounds: int, seconds: float) -> dict[s
         for _ in range(rounds):
             for name, door in DOORS.items():
                 paths[name].append(asyncio.run(closed_round(stack, door, callers, seconds)))
-            floors.append(asyncio.run(echoes(echo, callers, min(2.0, seconds))))
+            floors.append(asyncio.run(closed_floor(bare_grpc(echo), callers, min(2.0, seconds))))
         told[str(callers)] = {
             **{name: medians(measured) for name, measured in paths.items()}, "floor": medians(floors)
         }  # fmt: skip
     return told
 
 
-def _paced(stack: LocalStack, rounds: int, seconds: float) -> dict[str, Any]:
-    told = {}
-    for name, door in DOORS.items():
-        measured = [paced_round(stack, door, PACED_CALLERS, PACED_PER_SECOND, seconds) for _ in range(rounds)]
-        told[name] = medians([asyncio.run(each) for each in measured])
-    return told
+def _paced(stack: LocalStack, echo: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """In turn with bare calls through the same kind of door: what ours take more is what the suite adds."""
+    pace = (PACED_CALLERS, PACED_PER_SECOND, seconds)
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in DOORS}
+    with upstream() as http:
+        bare = {"gRPC": lambda: bare_grpc(echo), "HTTP": lambda: bare_http(http.port)}
+        for _ in range(rounds):
+            for name, door in DOORS.items():
+                floor = asyncio.run(paced_floor(bare[name](), *pace))
+                told = asyncio.run(paced_round(stack, door, *pace))
+                measured[name].append({**told, "floor_p50_ms": floor["p50_ms"]})
+    told = {name: medians(each) for name, each in measured.items()}
+    return {name: {**each, "added_p50_ms": each["p50_ms"] - each["floor_p50_ms"]} for name, each in told.items()}
 
 
 def show(result: dict[str, Any]) -> None:
@@ -112,11 +120,11 @@ def show(result: dict[str, Any]) -> None:
 def _show_paced(paced: dict[str, Any]) -> None:
     """F is the bare fdatasync; an answer waits for two or three in turn."""
     rows = [
-        [name, told["p50_ms"], told["p99_ms"], told["fdatasync_p50_ms"], told["p50_ms"] - 3 * told["fdatasync_p50_ms"],
-         told["cpu_ms"]]
+        [name, told["p50_ms"], told["p99_ms"], told["floor_p50_ms"], told["added_p50_ms"], told["fdatasync_p50_ms"],
+         told["added_p50_ms"] - 3 * told["fdatasync_p50_ms"], told["cpu_ms"]]
         for name, told in paced.items()
     ]  # fmt: skip
-    header = ["door", "p50 ms", "p99 ms", "F ms", "p50 - 3 F", "CPU ms"]
+    header = ["door", "p50 ms", "p99 ms", "bare call p50", "added p50", "F ms", "added - 3 F", "CPU ms"]
     print(f"\nunary, {PACED_PER_SECOND:g} requests/s from {PACED_CALLERS} callers\n" + table(header, rows))
 
 

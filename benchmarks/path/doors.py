@@ -50,13 +50,21 @@ async def grpc_stream(stack: LocalStack) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def http_unary(stack: LocalStack) -> AsyncIterator[Ask]:
-    """POST /v1/chat/completions on kept-alive connections, as many as there are callers at a time."""
+    """POST /v1/chat/completions."""
     headers = {"authorization": f"Bearer {stack.api_key}"}
-    request = chat_completion(QUESTION, headers, max_completion_tokens=16, temperature=0)
+    async with posting(
+        stack.port_base + 10, chat_completion(QUESTION, headers, max_completion_tokens=16, temperature=0)
+    ) as ask:
+        yield ask
+
+
+@asynccontextmanager
+async def posting(port: int, request: bytes) -> AsyncIterator[Ask]:
+    """One request again and again, on as many kept-alive connections as there are callers at a time."""
     free: list[Line] = []
 
     async def ask() -> None:
-        line = free.pop() if free else await Line.open(stack.port_base + 10)
+        line = free.pop() if free else await Line.open(port)
         answer = await line.ask(request)
         assert answer.startswith(b"HTTP/1.1 200"), answer[:400]
         free.append(line)

@@ -1,4 +1,4 @@
-"""What the machine itself takes: a bare gRPC call, and making a few bytes durable."""
+"""What the machine itself takes: a bare call, over gRPC or HTTP, and making a few bytes durable."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from benchmarks.path.loops import closed, summary
+from benchmarks.edges.contenders import chat_completion
+from benchmarks.path.doors import Ask, posting
+from benchmarks.path.loops import closed, paced, summary
 
 SYNC_EVERY_SECONDS = 0.1  # often enough for a median, seldom enough not to be a load of its own
 
@@ -47,13 +49,35 @@ def _serve_echo(ports: Any) -> None:
     asyncio.run(serve())
 
 
-async def echoes(port: int, callers: int, seconds: float) -> dict[str, float]:
-    """One round of bare calls."""
+@asynccontextmanager
+async def bare_grpc(port: int) -> AsyncIterator[Ask]:
+    """A caller of the echo server."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         echo: Any = channel.unary_unary("/floor/Echo")
-        ask = lambda: echo(b"x" * 80, timeout=60)
+        yield lambda: echo(b"x" * 80, timeout=60)
+
+
+@asynccontextmanager
+async def bare_http(port: int) -> AsyncIterator[Ask]:
+    """A caller of a server that answers every POST at once."""
+    async with posting(port, chat_completion("x" * 80, {})) as ask:
+        yield ask
+
+
+async def closed_floor(bare: AbstractAsyncContextManager[Ask], callers: int, seconds: float) -> dict[str, float]:
+    """One round of bare calls."""
+    async with bare as ask:
         await closed(ask, callers, 0.5)
         return summary(await closed(ask, callers, seconds), seconds)
+
+
+async def paced_floor(
+    bare: AbstractAsyncContextManager[Ask], callers: int, per_second: float, seconds: float
+) -> dict[str, float]:
+    """The same at so many a second: seldom calls find everything asleep, so each takes much longer."""
+    async with bare as ask:
+        await paced(ask, callers, per_second, 1.0)
+        return summary(await paced(ask, callers, per_second, seconds), seconds)
 
 
 class Syncing:

@@ -28,9 +28,9 @@ class Deadlines:
 
 
 @asynccontextmanager
-async def asked(conductor: Conductor, question: Question, seconds: float) -> AsyncIterator[Life]:
+async def asked(conductor: Conductor, question: Question, seconds: float, *, streamed: bool) -> AsyncIterator[Life]:
     """A life with this call attached to it; it ends early when the call does."""
-    life = conductor.start(question, current_caller(), trace_id(), seconds)
+    life = conductor.start(question, current_caller(), trace_id(), seconds, streamed=streamed)
     try:
         yield life
     finally:

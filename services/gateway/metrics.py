@@ -70,7 +70,8 @@ class GatewayMetrics(Metrics):
         )
         self._first_release = self.histograms(
             "strongroom_gateway_time_to_first_release_seconds",
-            "From a request's start until its first text, durable, is handed to the caller.",
+            "From a request's start until its first text, durable, is handed to the caller; of an answer that is sent "
+            "whole, until it had passed the filter.",
             FIRST_RELEASE_SECONDS,
             PRIORITY,
         )

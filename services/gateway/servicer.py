@@ -46,7 +46,7 @@ class GatewayServicer(rpc.GatewayServiceServicer):
         self._deadlines = Deadlines(default_deadline, max_deadline)
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        async with self._asked(request.prompt, context) as life:
+        async with self._asked(request.prompt, context, streamed=False) as life:
             text: list[str] = []
             reasoning: list[str] = []
             while True:
@@ -62,7 +62,7 @@ class GatewayServicer(rpc.GatewayServiceServicer):
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        async with self._asked(request.prompt, context) as life:
+        async with self._asked(request.prompt, context, streamed=True) as life:
             while True:
                 event = await next_event(life)
                 yield _response(event)
@@ -85,10 +85,10 @@ class GatewayServicer(rpc.GatewayServiceServicer):
             model.seen_time.FromMilliseconds(served.seen_ms)
         return response
 
-    def _asked(self, prompt: pb.Prompt, context: Context) -> AbstractAsyncContextManager[Life]:
+    def _asked(self, prompt: pb.Prompt, context: Context, *, streamed: bool) -> AbstractAsyncContextManager[Life]:
         seconds = self._deadlines.of(context.time_remaining())
         seconds = max(seconds - REPORTING_SECONDS - ENDING_SECONDS, 0.0)
-        return asked(self._conductor, _question(prompt), seconds)
+        return asked(self._conductor, _question(prompt), seconds, streamed=streamed)
 
 
 def _request_id(request_id: str) -> str:

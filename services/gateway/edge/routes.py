@@ -96,7 +96,7 @@ class Edge:
     async def complete(self, call: HttpCall) -> None:
         request = await self._read(call)
         seconds = self._deadlines.of(request.timeout_seconds)
-        async with asked(self._conductor, request.question, seconds) as life:
+        async with asked(self._conductor, request.question, seconds, streamed=request.stream) as life:
             call.when_left(life.detach)
             call.request_id = life.terms.request_id
             await (self._stream(call, request, life) if request.stream else self._whole(call, life))

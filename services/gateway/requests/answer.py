@@ -18,6 +18,8 @@ from services.gateway.requests.reasoning import Parts, Split
 
 log = logging.getLogger(__name__)
 
+WHOLE_FILTERED_CHARACTERS = 256  # of an answer that nobody reads on the way, at a time
+
 
 class Answer:
     """What was generated, what of it was released, and the rule that nothing is sent before it is durable."""
@@ -28,12 +30,14 @@ class Answer:
         policy_digest: bytes,
         deadline: float,
         prompt_bound: int,
+        streamed: bool,
         guard: Guard,
         audit: Audit,
         mailbox: Mailbox,
     ) -> None:
-        """`prompt_bound`: tokens that a prompt may have, for whoever has to say that it had more."""
-        self._prompt_bound = prompt_bound
+        """`prompt_bound`: tokens that a prompt may have, for whoever has to say that it had more. An answer that is
+        not `streamed` is released once, whole: of one that fails on the way its caller gets nothing."""
+        self._prompt_bound, self._streamed = prompt_bound, streamed
         self._request_id, self._policy, self._deadline = request_id, policy_digest, deadline
         self._guard, self._audit, self._mailbox = guard, audit, mailbox
         self._split = Split()
@@ -72,9 +76,17 @@ class Answer:
                     self._gather(self._split.finish())
                 if finish in ("FAILED", "CANCELLED", "EXPIRED"):
                     raise engine_error(finish, step.failure, self.usage[0], self._prompt_bound)
+            if not (finish or self._worth_filtering):
+                continue
             if await self._release(last=bool(finish)):
                 return End(WITHHELD, self.rule, "WITHHELD")
         return End(COMPLETED, finish_reason=finish)
+
+    @property
+    def _worth_filtering(self) -> bool:
+        if self._streamed or self.first_release is None:
+            return True
+        return len(self._reasoning.waiting) + len(self._content.waiting) >= WHOLE_FILTERED_CHARACTERS
 
     def _note(self, step: Step) -> None:
         self._gather(self._split.feed(step.text))
@@ -87,7 +99,6 @@ class Answer:
 
     async def _release(self, last: bool) -> bool:
         """Filters what waits, makes what may leave durable, then emits it. True when a filter cut the answer."""
-        texts: dict[str, str] = {}
         withheld = False
         for channel, over in ((self._reasoning, last or self._split.reasoned), (self._content, last)):
             if withheld or not channel.due(over):
@@ -96,16 +107,19 @@ class Answer:
             self.findings += filtered.findings
             self.rule = filtered.rule or self.rule
             withheld = filtered.withheld
-            if filtered.text:
-                texts[channel.name] = filtered.text
-        if texts:
-            await self._make_durable(texts, last or withheld)
+            channel.cleared += filtered.text
+        last = last or withheld
+        if self._content.cleared or self._reasoning.cleared:
+            if self._streamed or last:
+                await self._make_durable(last)
+            else:
+                self.first_release = self.first_release or time.monotonic()  # it could leave now
         return withheld
 
-    async def _make_durable(self, texts: dict[str, str], last: bool) -> None:
+    async def _make_durable(self, last: bool) -> None:
         # Counted before the entry is sent: from then on it may become durable, whatever happens to us.
-        for channel in (self._reasoning, self._content):
-            channel.released += texts.get(channel.name, "")
+        cleared = {channel.name: channel.release() for channel in (self._reasoning, self._content)}
+        texts = {name: text for name, text in cleared.items() if text}
         n, self.releases = self.releases, self.releases + 1
         durable = self._audit.release(self._request_id, n, fields.release(texts))
         delta = Delta(texts.get(CONTENT, ""), texts.get(REASONING, ""))
@@ -136,5 +150,5 @@ class Answer:
         except FilterLost:
             log.info("the filter of request %s was lost; feeding it again", self._request_id)
             return await self._guard.filter(
-                *piece, channel.filtered, last, self._deadline, len(channel.released), channel.name
+                *piece, channel.filtered, last, self._deadline, channel.passed, channel.name
             )

@@ -14,6 +14,7 @@ class Channel:
     name: str
     waiting: str = ""  # generated, not filtered yet
     filtered: str = ""  # generated and fed to the filter
+    cleared: str = ""  # what the filter let pass, not released yet
     released: str = ""  # authorised for release: in the journal, or on its way there
     pieces: int = 0
     closed: bool = False
@@ -25,6 +26,17 @@ class Channel:
     def due(self, over: bool) -> bool:
         """The filter has something to do: text, or, where the text is `over`, what it holds back."""
         return bool(self.waiting) or (over and self.pieces > 0 and not self.closed)
+
+    @property
+    def passed(self) -> int:
+        """Characters that the filter let pass."""
+        return len(self.released) + len(self.cleared)
+
+    def release(self) -> str:
+        """What was cleared: from now on it counts as released."""
+        text, self.cleared = self.cleared, ""
+        self.released += text
+        return text
 
     def take(self) -> str:
         """What waits, for the filter."""

@@ -39,13 +39,15 @@ class Conductor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
-    def start(self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float) -> Life:
+    def start(
+        self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float, *, streamed: bool = True
+    ) -> Life:
         """Admits a question and starts its life. Raises what a caller should hear: nothing was accepted then.
 
         Bad input of a known caller leaves a REJECTED entry; a neighbour that is away leaves none.
         """
         try:
-            terms = self._settle(question, caller, trace_id, deadline_seconds)
+            terms = self._settle(question, caller, trace_id, deadline_seconds, streamed)
             self._admission.enter()
         except Unavailable as away:
             self._observer.turned_away(away.reason)
@@ -92,7 +94,9 @@ class Conductor:
             self._lives.pop(life.terms.request_id, None)
             self._admission.leave()
 
-    def _settle(self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float) -> Terms:
+    def _settle(
+        self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float, streamed: bool
+    ) -> Terms:
         if self._stopping:
             raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
         model, served = self._model(question.model)
@@ -111,6 +115,7 @@ class Conductor:
             sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
             deadline=asyncio.get_running_loop().time() + deadline_seconds,
             deadline_ms=int((time.time() + deadline_seconds) * 1000),
+            streamed=streamed,
         )
 
     def _model(self, asked: str) -> tuple[str, ServedModel | None]:

@@ -243,6 +243,7 @@ class Life:
             screening.policy_digest,
             terms.deadline,
             terms.prompt_bound,
+            terms.streamed,
             self._guard,
             self._audit,
             self._mailbox,

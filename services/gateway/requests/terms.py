@@ -33,6 +33,7 @@ class Terms:
     sampling: Sampling  # every value resolved
     deadline: float  # of the loop's clock
     deadline_ms: int  # unix
+    streamed: bool = True  # the caller reads the answer while it is made
 
     @property
     def prompt_bound(self) -> int:

@@ -48,7 +48,7 @@ async def test_a_whole_answer_is_openais_completion_with_our_additions(door, htt
     assert ours["guard"] == {"verdict": "ALLOW", "rule": "", "findings": []} and ours["receipt"] == {}
     assert answer["id"] == f"chatcmpl-{ours['request_id']}" and reply.headers["x-request-id"] == ours["request_id"]
     assert len(ours["trace_id"]) == 32
-    assert door.audit.kinds() == ["accept", "release", "release", "end"]
+    assert door.audit.kinds() == ["accept", "release", "end"]
 
 
 async def test_a_stream_is_role_content_finish_usage_and_done(http):

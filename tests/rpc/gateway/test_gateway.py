@@ -38,7 +38,7 @@ async def test_a_unary_answer_carries_text_usage_verdict_and_receipt(door):
     assert (reply.outcome.usage.input_tokens, reply.outcome.usage.output_tokens) == (7, 2)
     assert reply.outcome.guard.verdict == pb.VERDICT_ALLOW and reply.outcome.receipt.document == "{}"
     assert len(reply.outcome.trace_id) == 32
-    assert door.audit.kinds() == ["accept", "release", "release", "end"] and door.audit.boots == {"boot-1"}
+    assert door.audit.kinds() == ["accept", "release", "end"] and door.audit.boots == {"boot-1"}
 
 
 async def test_a_stream_is_started_deltas_and_one_outcome(door):

@@ -241,7 +241,7 @@ class Bench:
         self.question = Question((Message("user", "hello"),), model="tiny")
         self.caller = Caller("development", "developer")
 
-    def life(self, seconds: float = 5.0) -> Life:
+    def life(self, seconds: float = 5.0, *, streamed: bool = True) -> Life:
         now = asyncio.get_running_loop().time()
         profile = Profile()
         return Life(
@@ -256,6 +256,7 @@ class Bench:
                 sampling=profile.resolve(self.question.sampling, 1),
                 deadline=now + seconds,
                 deadline_ms=int((time.time() + seconds) * 1000),
+                streamed=streamed,
             ),
             self.neighbours,
         )
