@@ -2,8 +2,8 @@
 
 Unary over gRPC and HTTP in closed loops of 1, 16 and 64 callers, beside a bare grpc.aio call as the floor; unary paced
 at 50 requests/s from 10 callers, beside a bare call at the same pace and a bare fdatasync of the same bytes taken
-meanwhile; and streams of 64 tokens from an engine that takes 20 ms a step. For each: requests per second, latency, CPU per request over all processes
-(kernel time and Redis included), journal entries and fsyncs.
+meanwhile; and streams of 64 tokens from an engine that takes 20 ms a step. For each: requests per second, latency, CPU
+per request over all processes (kernel time and Redis included), journal entries and fsyncs.
 """
 
 from __future__ import annotations
