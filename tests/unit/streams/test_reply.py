@@ -147,6 +147,7 @@ async def test_invariant_8_an_answer_made_again_may_be_cut_elsewhere(
 
 
 async def test_invariant_8_an_answer_that_would_end_before_what_was_seen_ends_lost() -> None:
+    """Fails if `_agree` asks only whether one begins the other."""
     reply = Reply(KEYS, "r")
     feed(reply, *items(1)[:4])
     feed(reply, *items(2, [pb.StepDelta(token_ids=[0], text="w0 ", finish=pb.FINISH_STOP)]))
