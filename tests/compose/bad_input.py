@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from project import Project, require, run
+from foreign_image import FOREIGN, foreign_image
+from project import ROOT, Project, require, run
 
 MISCONFIGURED = 78
 
@@ -18,12 +20,15 @@ def check_all(project: Project, secrets: Path, scratch: Path) -> Iterator[str]:
     """Yields a line for each. The stack of the project is down; its journal is there."""
     yield _a_secret_missing(project, secrets, scratch)
     yield _a_secret_of_somebody_else(project, secrets, scratch)
-    yield _a_volume_read_only(project)
-    yield _a_volume_of_somebody_else(project)
-    yield _a_volume_of_another_format(project)
+    yield _a_volume_read_only(project, scratch)
+    yield _a_full_volume(project, scratch)
+    yield _a_volume_of_somebody_else(project, scratch)
+    yield _a_volume_of_another_format(project, scratch)
     yield _a_model_missing(project, scratch)
     yield _a_port_in_use(project)
-    yield _an_image_for_another_processor(scratch)
+    with foreign_image(scratch) as image:
+        yield _an_image_for_another_processor(image)
+        yield _all_at_once(image, secrets, scratch)
 
 
 def _a_secret_missing(project: Project, secrets: Path, scratch: Path) -> str:
@@ -46,23 +51,30 @@ def _a_secret_of_somebody_else(project: Project, secrets: Path, scratch: Path) -
         return _refused(project, "inference", said, STRONGROOM_SECRETS=str(broken))
 
 
-def _a_volume_read_only(project: Project) -> str:
-    return _refused(project, "audit", "is on a read-only file system", volume=f"{project.name}_journal:/data:ro")
+def _a_volume_read_only(project: Project, scratch: Path) -> str:
+    return _refused(project, "audit", "is on a read-only file system", mount=_mounting(scratch, "journal", ":ro"))
 
 
-def _a_volume_of_somebody_else(project: Project) -> str:
-    """A volume that root filled, as after a copy by hand."""
+def _a_full_volume(project: Project, scratch: Path) -> str:
+    """Four megabytes, which is less than the journal takes at once."""
     with _volume(
-        project, "foreign", "mkdir -p /data/audit && chown 0:0 /data /data/audit && chmod 700 /data"
+        project, "small", "true", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4m,uid=10001"
     ) as volume:
-        return _refused(project, "audit", "may not be used by uid 10001", volume=f"{volume}:/data")
+        return _refused(project, "audit", "has no room for 8 MiB", mount=_mounting(scratch, volume))
 
 
-def _a_volume_of_another_format(project: Project) -> str:
+def _a_volume_of_somebody_else(project: Project, scratch: Path) -> str:
+    """A volume that root filled, as after a copy by hand."""
+    script = "mkdir -p /data/audit && chown 0:0 /data /data/audit && chmod 700 /data"
+    with _volume(project, "foreign", script) as volume:
+        return _refused(project, "audit", "may not be used by uid 10001", mount=_mounting(scratch, volume))
+
+
+def _a_volume_of_another_format(project: Project, scratch: Path) -> str:
     script = "mkdir -p /data/audit && echo strongroom-audit 0 > /data/audit/format && chown -R 10001:10001 /data"
     with _volume(project, "old", script) as volume:
         said = "has format 0, and this version reads and writes format 1"
-        return _refused(project, "audit", said, volume=f"{volume}:/data")
+        return _refused(project, "audit", said, mount=_mounting(scratch, volume))
 
 
 def _a_model_missing(project: Project, scratch: Path) -> str:
@@ -83,34 +95,48 @@ def _a_port_in_use(project: Project) -> str:
     return f"a port in use: docker-compose ends with {done.returncode}: 127.0.0.1:{port}: address already in use"
 
 
-def _an_image_for_another_processor(scratch: Path) -> str:
-    """Only the kernel can say it, as nothing of ours can run: deploy/preflight.sh says it before."""
-    image = "strongroom-test:foreign"
-    folder = scratch / "foreign-image"
-    folder.mkdir()
-    machine = 0x3E if os.uname().machine == "aarch64" else 0xB7  # x86-64, or AArch64, in ELF
-    header = b"\x7fELF\x02\x01\x01" + bytes(9) + (2).to_bytes(2, "little") + machine.to_bytes(2, "little") + bytes(44)
-    (folder / "python").write_bytes(header)
-    (folder / "python").chmod(0o755)
-    (folder / "Dockerfile").write_text('FROM scratch\nCOPY python /python\nCMD ["/python"]\n')
-    try:
-        built = run("docker", "build", "--quiet", "--tag", image, str(folder))
-        require(built.returncode == 0, built.stderr)
-        done = run("docker", "run", "--rm", "--network", "none", image)
-        require(done.returncode != 0 and "exec format error" in done.stderr, f"another processor: {done.stderr}")
-        return f"an image for another processor: exit {done.returncode}, {done.stderr.strip().splitlines()[-1][-80:]}"
-    finally:
-        run("docker", "rmi", "--force", image)
+def _an_image_for_another_processor(image: str) -> str:
+    """Only the kernel can say it, as nothing of ours can run; deploy/preflight.sh says it before, and what to do."""
+    done = run("docker", "run", "--rm", "--network", "none", image)
+    require(done.returncode != 0 and "exec format error" in done.stderr, f"another processor: {done.stderr}")
+    return f"an image for another processor: exit {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
 
 
-def _refused(project: Project, service: str, said: str, volume: str = "", **environ: str) -> str:
+def _all_at_once(image: str, secrets: Path, scratch: Path) -> str:
+    """deploy/preflight.sh names everything that is wrong, before anything starts."""
+    with _copied(secrets, scratch / "preflight") as broken, socket.create_server(("127.0.0.1", 0)) as taken:
+        (broken / "queue").unlink()
+        (broken / "ticket").chmod(0o644)
+        port = str(taken.getsockname()[1])
+        environ = {"STRONGROOM_IMAGE": image, "STRONGROOM_SECRETS": str(broken), "STRONGROOM_PORT": port}
+        environ |= {"STRONGROOM_MODELS": str(scratch / "no-models")}
+        done = run(str(ROOT / "deploy" / "preflight.sh"), environ={**os.environ, **environ})
+    said = [f"{image} is for {FOREIGN}", "queue is missing", "ticket is of uid 10001 with mode 644"]
+    said += [f"127.0.0.1:{port} is taken", "no model lies in"]
+    missing = [each for each in said if each not in done.stderr]
+    require(done.returncode == MISCONFIGURED and not missing, f"preflight: {done.returncode}, {missing}: {done.stderr}")
+    return f"all at once: deploy/preflight.sh ends with {done.returncode}: {'; '.join(said)}"
+
+
+def _refused(project: Project, service: str, said: str, mount: Path | None = None, **environ: str) -> str:
     """The container ends with 78 and the reason, whatever its restart policy: `run` makes one that is tried once."""
-    mounts = ("--volume", volume) if volume else ()
-    done = project.attempt("run", "--rm", "--no-deps", "-T", *mounts, service, **environ)
+    files = ("--file", str(ROOT / "compose.yaml"), "--file", str(mount)) if mount else ()
+    done = project.attempt(*files, "run", "--rm", "--no-deps", "-T", service, **environ)
     output = done.stdout + done.stderr
     require(done.returncode == MISCONFIGURED and said in output, f"{service}, {said!r}: {done.returncode}\n{output}")
     [line] = [line for line in output.splitlines() if said in line]
     return f"{service}: exit {done.returncode}: {line.strip()}"
+
+
+def _mounting(scratch: Path, volume: str, how: str = "") -> Path:
+    """An override of compose.yaml in which audit has another volume. (`run --volume` beside the service's own mount of
+    the same folder takes now the one and now the other.)"""
+    path = scratch / "override.yaml"
+    override: dict[str, object] = {"services": {"audit": {"volumes": [f"{volume}:/data{how}"]}}}
+    if volume != "journal":
+        override["volumes"] = {volume: {"external": True}}
+    path.write_text(json.dumps(override))  # JSON is YAML
+    return path
 
 
 @contextmanager
@@ -122,11 +148,12 @@ def _copied(secrets: Path, to: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _volume(project: Project, name: str, script: str) -> Iterator[str]:
+def _volume(project: Project, name: str, script: str, *options: str) -> Iterator[str]:
     """A volume with content, made by root in a container; it goes again."""
     volume = f"{project.name}-{name}"
     image = project.environ["STRONGROOM_IMAGE"]
     try:
+        run("docker", "volume", "create", *options, volume)
         made = run(
             *("docker", "run", "--rm", "--user", "0", "--network", "none", "--volume", f"{volume}:/data", image),
             *("sh", "-ec", script),
