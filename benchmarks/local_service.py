@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,11 @@ def counters(http_port: int, prefix: str) -> Counter[str]:
 
 
 @contextmanager
-def local_service(name: str) -> Iterator[LocalService]:
-    """Starts `python -m services.NAME` with no traces sent, waits until it takes work, and stops it at the end."""
-    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+def local_service(name: str, given: Path | None = None) -> Iterator[LocalService]:
+    """Starts `python -m services.NAME` with no traces sent, waits until it takes work, and stops it at the end. In the
+    home that is given, else in one that goes with it."""
+    place = nullcontext(given) if given else tempfile.TemporaryDirectory(prefix="strongroom-bench-")
+    with place as folder:
         home, base = Path(folder), free_port_base()
         make_development_keys(home / "keys")
         env = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -36,16 +35,23 @@ class NewFile:
 
     def finish(self) -> None:
         os.fsync(self._file)
-        os.close(self._file)
+        self.close()
+
+    def close(self) -> None:
+        """Without a word about whether it is on the disk."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def __enter__(self) -> NewFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind:
-            os.close(self._file)
-        else:
-            self.finish()
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self.close()
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -77,6 +83,8 @@ def sync_folder(folder: Path) -> None:
 @contextmanager
 def locked(path: Path, flags: int, refusal: str) -> Iterator[None]:
     """Holds the file or folder against everybody else who asks in this way; a process that dies lets go."""
+    import fcntl  # here, as the client is also installed where there is none
+
     descriptor = os.open(path, flags, 0o600)
     try:
         try:
@@ -99,9 +107,7 @@ def reporting_a_full_disk(place: Path) -> Iterator[None]:
             raise Refused(
                 f"{place} takes no file of this size: raise the limit (ulimit -f), or choose another"
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
-            raise Refused(f"{place} cannot be written ({error.strerror}): mend that, or choose another place") from None
-        raise
+        raise Refused(f"{place} cannot be written ({error.strerror}): mend that, or choose another place") from None
 
 
 def require_space(place: Path, needed: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -110,6 +109,8 @@ def _check_owner(folder: Path) -> None:
 
 
 def _user(uid: int) -> str:
+    import pwd  # here, as the client is also installed where there is none
+
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

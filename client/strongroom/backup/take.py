@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,10 +33,10 @@ def take_backup(
 ) -> Manifest:
     """Raises Refused, or Damaged if what came is not whole; then nothing has the target's name."""
     with reporting_a_full_disk(target.parent), _partial(target) as folder:
-        received = _Received(folder, progress)
-        for response in responses:
-            received.take(response)
-        manifest = received.finish()
+        with closing(_Received(folder, progress)) as received:
+            for response in responses:
+                received.take(response)
+            manifest = received.finish()
         _verify(folder, manifest)
         sync_folders(folder)
         os.rename(folder, target)
@@ -62,6 +62,8 @@ def check_target(target: Path) -> None:
     """Before anything is asked of the service."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise Refused(f"{target} exists: name a folder that does not, a backup never goes over another")
+    if target.is_mount():
+        raise Refused(f"{target} is a disk of its own: name a folder on it")
     if not target.parent.is_dir():
         raise Refused(f"{target.parent} is no folder: make it first")
 
@@ -116,6 +118,11 @@ class _Received:
         place = self._folder / path
         make_private(place.parent)
         self._file, self._path = NewFile(place), path
+
+    def close(self) -> None:
+        for file in (self._sums, self._file):
+            if file:
+                file.close()
 
     def finish(self) -> Manifest:
         if not self._ended or self._start is None or self._file is not None:

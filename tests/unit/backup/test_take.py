@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,27 @@ def test_a_backup_never_goes_over_anything(log, tmp_path) -> None:
             log.backup(target)
     (tmp_path / "backup" / "letter").unlink()
     log.backup(tmp_path / "backup")  # an empty folder, such as a mounted one's, is as good as none
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root mounts a disk")
+def test_a_disk_is_no_place_for_a_backup_and_a_folder_on_it_is(log, tmp_path) -> None:
+    """A folder cannot be renamed over a mounted one. A disk that fills up leaves nothing."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k,mode=700", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        with pytest.raises(Refused, match="name a folder on it"):
+            log.backup(disk)
+        log.backup(disk / "backup")
+        copy = _altered(log, 0, lambda response: response.start.ClearField("size"))
+        (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 8192))
+        with pytest.raises(Refused, match=r"MB are needed|is full"):
+            take_backup(copy, disk / "second")
+        assert sorted(path.name for path in disk.iterdir()) == ["backup", "filler"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_two_backups_to_one_place_do_not_mix(log, tmp_path) -> None:
