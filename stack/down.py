@@ -9,9 +9,10 @@ import psutil
 
 from stack import runfiles
 from stack.options import Stack
+from stack.plan import drain_seconds
 from stack.reporting import Say
 
-STOP_SECONDS = 60.0  # every group's grace together
+STOP_SECONDS = 60.0  # every group's grace together, without what the gateway may wait for
 LEFT_OVER_SECONDS = 10.0
 PAUSE_SECONDS = 0.05
 
@@ -28,10 +29,11 @@ def take_down(stack: Stack, say: Say) -> int:
         return 1
     with suppress(psutil.NoSuchProcess):
         process.terminate()
-    patience = time.monotonic() + STOP_SECONDS
+    seconds = STOP_SECONDS + drain_seconds(stack)
+    patience = time.monotonic() + seconds
     while runfiles.is_held(folder):
         if time.monotonic() > patience:
-            say(f"the supervisor (pid {process.pid}) still stops after {STOP_SECONDS:.0f} s; see {stack.log_folder}")
+            say(f"the supervisor (pid {process.pid}) still stops after {seconds:.0f} s; see {stack.log_folder}")
             return 1
         time.sleep(PAUSE_SECONDS)
     say(f"the stack in {stack.home} is down")

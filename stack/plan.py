@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from chassis.settings import HTTP_OFFSET, PORT_OFFSETS
+from chassis.settings import HTTP_OFFSET, PORT_OFFSETS, load
+from services.gateway.settings import GatewaySettings
 from stack.options import Stack
 from stack.probes import redis_probe, service_probe
-from stack.process import Plan
+from stack.process import GRACE_SECONDS, Plan
 from stack.redis_server import NAME as REDIS
 from stack.redis_server import find_redis_server, write_config
 
@@ -56,6 +57,7 @@ def _worker(stack: Stack, number: int) -> Plan:
 
 def _python(stack: Stack, name: str, module: str, port: int, http: int, extra: dict[str, str] | None = None) -> Plan:
     grpc_address, http_address = f"{stack.options.bind}:{port}", f"{stack.options.bind}:{http}"
+    grace = GRACE_SECONDS + (drain_seconds(stack) if name == "gateway" else 0)
     return Plan(
         name=name,
         command=(sys.executable, "-m", module),
@@ -65,7 +67,13 @@ def _python(stack: Stack, name: str, module: str, port: int, http: int, extra: d
         grpc=grpc_address,
         http=http_address,
         ports=(grpc_address, http_address),
+        grace_seconds=grace,
     )
+
+
+def drain_seconds(stack: Stack) -> float:
+    """How long the gateway may wait for what runs. It is stopped first, so then nobody else holds anything."""
+    return load(GatewaySettings, "gateway", stack.environment).drain_seconds
 
 
 def _redis(stack: Stack) -> Plan:

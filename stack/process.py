@@ -14,6 +14,7 @@ from pathlib import Path
 from stack.probes import Probe
 
 TETHER = Path(__file__).with_name("tether.py")
+GRACE_SECONDS = 8.0
 MAX_LOG_BYTES = 16 * 1024 * 1024  # then the log starts anew, and one older file is kept
 
 
@@ -29,7 +30,7 @@ class Plan:
     grpc: str = ""
     http: str = ""
     ports: tuple[str, ...] = ()  # host:port that must be free before it starts
-    grace_seconds: float = 8  # after SIGTERM; then SIGKILL
+    grace_seconds: float = GRACE_SECONDS  # after SIGTERM; then SIGKILL
 
 
 class Child:

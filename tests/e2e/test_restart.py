@@ -63,3 +63,13 @@ def test_a_gateway_finishes_what_it_holds_before_it_is_replaced(slow_suite: Any)
     assert slow_suite.run("ask", "and on", "--max-tokens", "4").returncode == 0
     assert all(record["state"] == "COMPLETED" for record in slow_suite.json("audit", "list"))
     assert slow_suite.verify().returncode == 0
+
+
+def test_a_stop_waits_for_what_runs(slow_suite: Any) -> None:
+    """Fails if the supervisor kills the gateway before the time that it was given is over. The module's last."""
+    asking, start = begun(slow_suite)
+    ended = slow_suite.down()
+    rest, errors = asking.communicate(timeout=150)
+    assert ended.returncode == 0 and asking.returncode == 0, errors
+    assert (start + rest).strip() == TEXT and "verified offline" in errors
+    assert slow_suite.run(str(slow_suite.home), command="strongroom-verify").returncode == 0

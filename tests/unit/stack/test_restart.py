@@ -25,9 +25,19 @@ ready.touch()
 while not ready.with_suffix('.finished').exists(): time.sleep(0.01)
 """
 ONCE = """
-if ready.exists():
+import signal, time
+gone = ready.with_suffix('.gone')
+if gone.exists():
     raise SystemExit(78)
-ready.touch(); import time; time.sleep(60)
+
+def leave(*_):
+    ready.unlink()
+    gone.touch()
+    raise SystemExit(0)
+
+signal.signal(signal.SIGTERM, leave)
+ready.touch()
+time.sleep(60)
 """
 
 
