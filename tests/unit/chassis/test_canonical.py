@@ -32,7 +32,7 @@ def values(keys: st.SearchStrategy[str]) -> st.SearchStrategy[object]:
 
 @given(values(ASCII_KEY) | values(TEXT))
 def test_every_value_is_written_as_rfc_8785_says(value: object) -> None:
-    """Fails if `ensure_ascii=False` is left out, or if `_plain` takes floats or any key."""
+    """Fails if `OPT_SORT_KEYS` is left out, or if `_plain` takes floats or any key."""
     assert canonical(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
