@@ -7,6 +7,7 @@ import rfc8785
 
 _MAX_INTEGER = 2**53 - 1
 
+
 def canonical(value: object) -> bytes:
     """Raises ValueError for what RFC 8785 cannot write: lone surrogates, NaN, integers beyond 2^53."""
     if _plain(value):
