@@ -21,7 +21,7 @@ class GatewaySettings(StackSettings):
     max_deadline_seconds: float = 3600.0
     drain_seconds: float = 5.0
     traced_below: float = 10.0  # requests a second that are all traced
-    traced_share: float = 0.1  # of those above; errors and slow ones are kept beside them
+    traced_share: float = 0.02  # of those above; errors and slow ones are kept beside them
     slow_seconds: float = 1.0  # to the first text
 
     def check(self) -> list[str]:
