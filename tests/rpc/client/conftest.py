@@ -70,7 +70,9 @@ class ScriptedConductor:
     cancelled: list[str] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)  # set by a caller who left a running request
 
-    def start(self, question: Any, caller: Any, trace_id: str, seconds: float) -> ScriptedLife:
+    def start(
+        self, question: Any, caller: Any, trace_id: str, seconds: float, *, streamed: bool = True
+    ) -> ScriptedLife:
         self.asked.append(question)
         self.seconds.append(seconds)
         if self.refusals:
