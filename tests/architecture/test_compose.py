@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +118,16 @@ def test_redis_keeps_what_it_is_given_and_evicts_nothing() -> None:
     command = [plain(word) for word in SERVICES["redis"]["command"]]
     assert {"--appendonly yes", "--maxmemory-policy noeviction", "--dir /data"} <= set(command)
     assert "queue:/data" in SERVICES["redis"]["volumes"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("docker-compose"), reason="docker-compose is not here: apt-get install docker-compose"
+)
+def test_docker_compose_reads_it_with_every_profile() -> None:
+    """All that is said of the profiles that were not run."""
+    profiles = [f"--profile={name}" for name in ("tools", "observability", "gpu")]
+    read = subprocess.run(
+        ["docker-compose", *profiles, "config"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert read.returncode == 0, read.stderr
+    assert yaml.safe_load(read.stdout)["services"].keys() == SERVICES.keys()

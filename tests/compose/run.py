@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asking import QUESTION, Caller
+from asking import Caller
 from bad_input import check_all
 from project import ROOT, SERVICES, Failed, Project, require, run, until
 from reach import check, measured, table
@@ -92,9 +91,10 @@ class Scenario:
         check(found)
 
     def scale(self) -> None:
+        began = time.monotonic()
         self.project.compose("up", "-d", *(f"--scale={name}={count}" for name, count in SCALED.items()))
-        took = until("three workers serve", lambda: self.caller.workers() == SCALED["inference"])
         self.until_all_serve()
+        took = time.monotonic() - began
         for _ in range(12):
             self.caller.ask()
         asked = [self.items(container) for container in self.project.containers("guard")]
@@ -110,40 +110,54 @@ class Scenario:
         return int(sum(map(float, re.findall(r"^strongroom_guard_items_total\S* (\S+)", metrics, re.MULTILINE))))
 
     def kill_the_worker_that_answers(self) -> None:
+        self.kill_one("inference", self.worker_at_work)
+
+    def kill_the_others(self) -> None:
+        self.kill_one("guard", self.guard_at_work)
+        for service in ("audit", "redis", "monitor", "gateway"):
+            self.kill_one(service, lambda service=service: self.project.containers(service)[0])
+        for service in SCALED:
+            for container in self.project.containers(service):
+                if not self.project.inspect(container)["RestartCount"]:
+                    self.kill_one(service, lambda container=container: container)
+
+    def worker_at_work(self) -> str:
+        """The one that makes the answer, which is the only one asked for."""
+        found = {
+            c: RUNNING.search(self.project.python(c, SCRAPE, "7412")) for c in self.project.containers("inference")
+        }
+        [working] = [container for container, value in found.items() if value and float(value[1])]
+        return working
+
+    def guard_at_work(self) -> str:
+        """The one whose count of items grows."""
+        before, grown = {c: self.items(c) for c in self.project.containers("guard")}, []
+        until(
+            "a guard filters the answer", lambda: grown.extend(c for c in before if self.items(c) > before[c]) or grown
+        )
+        require(len(set(grown)) == 1, "both guards filter one answer")
+        return grown[0]
+
+    def kill_one(self, service: str, chosen: Callable[[], str]) -> None:
+        """While it answers, or its neighbour does: the stream ends as if nothing had been, but for a gateway's own."""
         killed: list[str] = []
 
         def kill() -> None:
-            [busy] = [c for c in self.project.containers("inference") if self.running(c)]
-            killed.append(self.project.name_of(busy))
-            self.project.kill(busy)
+            killed.append(chosen())
+            self.project.kill(killed[0])
 
-        answer = self.caller.stream(meanwhile=kill)
-        require(killed and answer.text == self.expected, f"{killed} killed: the answer changed:\n{answer.text}")
-        say(f"{killed[0]} killed while it answered: the stream ends unharmed, character for character")
-        self.until_all_serve()
-
-    def running(self, container: str) -> bool:
-        found = RUNNING.search(self.project.python(container, SCRAPE, "7412"))
-        return bool(found and float(found[1]))
-
-    def kill_the_others(self) -> None:
-        for service in ("guard", "audit", "redis", "monitor", "gateway"):
-            for container in self.project.containers(service):
-                self.kill_one(service, container)
-
-    def kill_one(self, service: str, container: str) -> None:
-        name = self.project.name_of(container)
         try:
-            answer = self.caller.stream(meanwhile=lambda: self.project.kill(container))
-            require(answer.text == self.expected, f"{name} killed: the answer changed:\n{answer.text}")
-            seen = "the stream ends unharmed"
+            answer = self.caller.stream(meanwhile=kill)
+            require(answer.text == self.expected, f"{service} killed: the answer changed:\n{answer.text}")
+            seen = "the stream ends unharmed, character for character"
         except CallFailed as failed:
-            require(service == "gateway", f"{name} killed: {failed.code} {failed.reason}: {failed}")
+            require(service == "gateway", f"{service} killed: {failed.code} {failed.reason}: {failed}")
             seen = f"the call ends with {failed.code}"
         self.until_all_serve()
-        require(self.project.inspect(container)["RestartCount"], f"{name} was not started again by Docker")
+        [container] = killed
+        require(self.project.inspect(container)["RestartCount"], f"{service} was not started again by Docker")
         self.caller.ask()
-        say(f"{name} killed in the middle of an answer: {seen}; started again by Docker, all healthy, asked again")
+        say(f"{self.project.name_of(container)} killed in the middle of an answer: {seen}; back, healthy, asked again")
 
     def until_all_serve(self) -> None:
         until("every container is healthy", lambda: self.project.healthy(SCALED))
@@ -230,28 +244,23 @@ def steps(scenario: Scenario) -> Iterator[tuple[str, Callable[[], None]]]:
 @contextmanager
 def prepared() -> Iterator[Scenario]:
     """Secrets, ports and a project of its own; whatever happens, nothing of it is left."""
-    scratch = Path(tempfile.mkdtemp(prefix="strongroom-compose-"))
-    base, secrets = free_port_base(), scratch / "secrets"
-    made = run(str(Path(sys.executable).parent / "strongroom"), "keys", str(secrets), "--owner", OWNER)
-    require(made.returncode == 0, made.stderr)
-    environ = {
-        "STRONGROOM_IMAGE": os.environ.get("STRONGROOM_IMAGE", "strongroom:latest"),
-        "STRONGROOM_SECRETS": str(secrets),
-        "STRONGROOM_MODELS": os.environ.get("STRONGROOM_MODELS", str(ROOT / "deploy" / "models")),
-        **dict(
-            zip(
-                ("STRONGROOM_PORT", "STRONGROOM_HTTP_PORT", "STRONGROOM_PAGE_PORT"),
-                map(str, (base, base + 10, base + 14)),
-            )
-        ),
-    }
-    project = Project(f"strongroom-test-{os.getpid()}", environ)
-    key = (secrets / "development-api-key").read_text().strip()
-    try:
-        yield Scenario(project, Caller(f"127.0.0.1:{base}", f"127.0.0.1:{base + 10}", key), secrets, scratch)
-    finally:
-        project.attempt("down", "--volumes", "--remove-orphans", "--timeout", "20")
-        shutil.rmtree(scratch)
+    with tempfile.TemporaryDirectory(prefix="strongroom-compose-") as folder:
+        scratch, base = Path(folder), free_port_base()
+        secrets, ports = scratch / "secrets", {"PORT": base, "HTTP_PORT": base + 10, "PAGE_PORT": base + 14}
+        made = run(str(Path(sys.executable).parent / "strongroom"), "keys", str(secrets), "--owner", OWNER)
+        require(made.returncode == 0, made.stderr)
+        environ = {
+            "STRONGROOM_IMAGE": os.environ.get("STRONGROOM_IMAGE", "strongroom:latest"),
+            "STRONGROOM_SECRETS": str(secrets),
+            "STRONGROOM_MODELS": os.environ.get("STRONGROOM_MODELS", str(ROOT / "deploy" / "models")),
+            **{f"STRONGROOM_{name}": str(port) for name, port in ports.items()},
+        }
+        project = Project(f"strongroom-test-{os.getpid()}", environ)
+        key = (secrets / "development-api-key").read_text().strip()
+        try:
+            yield Scenario(project, Caller(f"127.0.0.1:{base}", f"127.0.0.1:{base + 10}", key), secrets, scratch)
+        finally:
+            project.attempt("down", "--volumes", "--remove-orphans", "--timeout", "20")
 
 
 def main() -> int:
@@ -270,7 +279,7 @@ def main() -> int:
     except (Failed, CallFailed, ValueError) as failed:
         say(f"FAILED: {failed}")
         return 1
-    say(f"torn down: no container, network or volume is left. {QUESTION.max_tokens} tokens a story, all in order")
+    say("torn down: no container, network or volume is left")
     return 0
 
 
