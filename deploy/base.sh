@@ -54,5 +54,14 @@ rm -rf "$root"/usr/share/{man,info,locale,lintian,bug}/* "$root"/var/{cache,log,
   "$root"/var/lib/dpkg/*-old "$root"/etc/{passwd,group,shadow,gshadow}- "$root"/etc/apt/sources.list \
   "$root"/etc/{resolv.conf,hostname,machine-id} "$root"/usr/sbin/policy-rc.d
 
-tar --create --directory "$root" --one-file-system --numeric-owner --sort=name --format=gnu \
-  --mtime="@$SOURCE_DATE_EPOCH" . | docker import --change 'CMD ["bash"]' - "$image"
+made=$(tar --create --directory "$root" --one-file-system --numeric-owner --sort=name --format=gnu \
+  --mtime="@$SOURCE_DATE_EPOCH" . | docker import --change 'CMD ["bash"]' -)
+# An image's id has the time of its making in it: the one that is there stays if it is the same, and so do those on it.
+layers() { docker image inspect --format '{{.RootFS.Layers}}' "$1" 2> /dev/null; }
+if [ "$(layers "$made")" = "$(layers "$image")" ]; then
+  docker rmi "$made" > /dev/null
+  echo "base image: $image is what Debian has today"
+else
+  docker tag "$made" "$image"
+  echo "base image: made $image, $(docker image inspect --format '{{.Size}}' "$image" | awk '{ printf "%.0f MB", $1 / 1e6 }')"
+fi

@@ -92,6 +92,7 @@ def test_a_question_is_answered_where_nothing_leads_out(zone: Zone) -> None:
     assert installed.returncode == 0, installed.stderr
     stack = zone.folder / "stack"
     image = (stack / ".env").read_text().strip().partition("=")[2]
+    assert what_image_lacks(zone, image) == {"pip", "gcc", "debootstrap", "/src", "/wheels", "/etc/apt/sources.list"}
     secrets = ("--user", "0:0", "--volume", f"{stack}/deploy/secrets:/secrets")
     keys = ("strongroom", "keys", "/secrets", "--owner", "10001:10001")
     zone.said("docker", "run", "--rm", "--network", "none", *secrets, image, *keys)
@@ -107,6 +108,17 @@ def test_a_question_is_answered_where_nothing_leads_out(zone: Zone) -> None:
         assert zone.said("docker-compose", "run", "--rm", "-T", "verify", where=stack)
     finally:
         zone.run("docker-compose", "down", "--volumes", where=stack)
+
+
+def what_image_lacks(zone: Zone, image: str) -> set[str]:
+    """Of what built it; and of two programs that it needs."""
+    programs = ("pip", "gcc", "debootstrap", "redis-server", "strongroom")
+    places = ("/src", "/wheels", "/etc/apt/sources.list")
+    lines = [f"command -v {one} > /dev/null || echo {one}" for one in programs]
+    lines += [f"test -e {one} || echo {one}" for one in places]
+    lines += ["python -c 'import pip' 2> /dev/null && echo 'module pip'", "true"]
+    said = zone.said("docker", "run", "--rm", "--network", "none", image, "sh", "-c", "; ".join(lines))
+    return set(said.splitlines())
 
 
 def all_healthy(zone: Zone, stack: Path) -> bool:
