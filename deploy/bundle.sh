@@ -36,7 +36,7 @@ mkdir "$tree"
 echo "bundle: images ${images[*]}"
 docker save "${images[@]}" | gzip -n > "$tree/images.tar.gz"
 echo "bundle: model $(basename "$model")"
-pack --create --directory "$(dirname "$model")" "$(basename "$model")" | gzip -n > "$tree/models.tar.gz"
+pack --create --directory "$(dirname "$model")" "$(basename "$model")" | gzip -n -1 > "$tree/models.tar.gz" # 5 % larger than by -6, in a sixth of the time
 # What git knows of them: never a secret, a model or a build's leavings.
 git -C "$root" ls-files -z compose.yaml deploy docs README.md README.zh.md requirements.lock \
   | pack --create --directory "$root" --null --files-from - | gzip -n > "$tree/files.tar.gz"
