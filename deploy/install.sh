@@ -127,5 +127,5 @@ next:
   cd $into
   docker run --rm --network none --user 0:0 --volume "\$PWD/deploy/secrets:/secrets" strongroom:$(stated version) \\
     strongroom keys /secrets --owner 10001:10001
-  docker-compose up -d
+  deploy/preflight.sh && docker-compose up -d && deploy/until_ready.sh
 END

@@ -4,9 +4,16 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-image=${STRONGROOM_IMAGE:-strongroom:latest}
-secrets=${STRONGROOM_SECRETS:-deploy/secrets}
-models=${STRONGROOM_MODELS:-deploy/models}
+# As compose reads them: the environment, then .env, where install.sh writes the version that it put here.
+setting() {
+  local value=${!1:-}
+  [ -n "$value" ] || value=$(sed -n "s/^$1=//p" .env 2> /dev/null | tail -n 1)
+  echo "${value:-$2}"
+}
+
+image=$(setting STRONGROOM_IMAGE strongroom:latest)
+secrets=$(setting STRONGROOM_SECRETS deploy/secrets)
+models=$(setting STRONGROOM_MODELS deploy/models)
 owner=10001
 names=(credentials.json ticket queue log-signing audit-provider
   service-gateway service-guard service-inference service-audit service-monitor)
@@ -54,7 +61,7 @@ check_models() {
 check_ports() {
   local port
   docker ps --quiet --filter label=com.docker.compose.service=gateway | grep -q . && return
-  for port in "${STRONGROOM_PORT:-7400}" "${STRONGROOM_HTTP_PORT:-7410}" "${STRONGROOM_PAGE_PORT:-7414}"; do
+  for port in "$(setting STRONGROOM_PORT 7400)" "$(setting STRONGROOM_HTTP_PORT 7410)" "$(setting STRONGROOM_PAGE_PORT 7414)"; do
     ! (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null ||
       wrong "127.0.0.1:$port is taken: stop what listens there, or set STRONGROOM_PORT, STRONGROOM_HTTP_PORT or STRONGROOM_PAGE_PORT"
   done

@@ -96,6 +96,7 @@ def test_a_question_is_answered_where_nothing_leads_out(zone: Zone) -> None:
     secrets = ("--user", "0:0", "--volume", f"{stack}/deploy/secrets:/secrets")
     keys = ("strongroom", "keys", "/secrets", "--owner", "10001:10001")
     zone.said("docker", "run", "--rm", "--network", "none", *secrets, image, *keys)
+    zone.said("deploy/preflight.sh", where=stack)
     zone.said("docker-compose", "up", "--detach", where=stack)
     try:
         until(lambda: all_healthy(zone, stack), "every container is healthy")
