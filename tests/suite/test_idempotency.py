@@ -6,9 +6,14 @@ import asyncio
 import json
 
 import grpc
+import redis
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from strongroom.gateway.v1 import gateway_pb2 as pb
+from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 from strongroom.verify import verify_receipt
+
+from streams import keys
 
 QUESTION = " ".join(f"word{n}" for n in range(40))
 
@@ -65,3 +70,31 @@ async def test_a_request_that_failed_before_any_text_frees_its_key(suite):
         while (other := await suite.ask("something else", idempotency_key="freed", max_tokens=64)).error is not None:
             await asyncio.sleep(0.1)
     assert other.text.strip() == "something else"
+
+
+async def test_a_whole_answer_that_was_cut_off_on_the_way_frees_its_key(suite):
+    """Its caller got nothing of it. Fails if what passed the filter is released before the answer is whole."""
+    question = " ".join(f"cut{n}" for n in range(200))
+    sampling = pb.Sampling(temperature=0.0, max_tokens=256)
+    prompt = pb.Prompt(
+        messages=[pb.Message(role="user", content=question)], sampling=sampling, idempotency_key="cut off"
+    )
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{suite.port_base}") as channel:
+        call = rpc.GatewayServiceStub(channel).Generate(
+            pb.GenerateRequest(prompt=prompt), metadata=suite.metadata, timeout=60
+        )
+        with redis.Redis(port=suite.redis_port) as queue:
+            async with asyncio.timeout(30):
+                while not any(_passed_on(queue, log) >= 5 for log in queue.keys(f"{keys.TOKENS}*")):
+                    await asyncio.sleep(0.02)
+        call.cancel()
+    async with asyncio.timeout(60):
+        while (again := await suite.ask(question, idempotency_key="cut off", max_tokens=256)).error is not None:
+            assert again.error.code() is grpc.StatusCode.ALREADY_EXISTS
+            await asyncio.sleep(0.1)
+    assert again.text.strip() == question and not again.outcome.read_back
+
+
+def _passed_on(queue: redis.Redis, log: bytes) -> int:
+    """Items of an answer that its gateway has; 0 of one that has ended, whose log lingers."""
+    return 0 if queue.exists(keys.ENDED + log.decode().removeprefix(keys.TOKENS)) else int(queue.llen(log))

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
+from services.inference.worker.cadence import SECONDS
 from services.inference.worker.run import Run
 from services.inference.worker.runs import Runs
 from streams.connection import out_of_service
@@ -20,7 +21,9 @@ from streams.worker import Advance, Report, WorkQueue
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 0.25  # is each request still ours and wanted, also without anything to publish?
+# Is each request still ours and wanted, also without anything to publish? And what a step that does not come would
+# have passed on waits no longer than it may.
+CHECK_SECONDS = SECONDS
 ORPHAN_SECONDS = 10.0  # a gateway's lease must be gone this long: a restarted Redis forgets it for a moment
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -132,3 +134,51 @@ def events(log: Log) -> Callable[[], list[dict[str, object]]]:
         return [header for header in headers if "event" in header]
 
     return found
+
+
+Doomed = Callable[..., subprocess.CompletedProcess[str]]
+
+# Every call that changes the disk is a step; the process dies before the one that it was told.
+_DOOMED = """
+import os, resource, signal, sys
+from pathlib import Path
+from strongroom.backup.failures import Refused
+
+step, limit, user = map(int, sys.argv[1:4])
+if user:
+    os.setuid(user)
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+def dying(function):
+    def called(*arguments, **named):
+        global step
+        step -= 1
+        if step == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **named)
+    return called
+
+for name in ("open", "write", "fsync", "rename", "mkdir", "unlink"):
+    setattr(os, name, dying(getattr(os, name)))
+first, second = Path(sys.argv[4]), Path(sys.argv[5])
+try:
+    {work}
+except Refused as refused:
+    sys.exit(str(refused))
+"""
+
+
+@pytest.fixture
+def doomed() -> Doomed:
+    """Runs `work` on two paths, `first` and `second`, in a process of its own: killed at a step, or with a limit on
+    files' sizes, or as another user. It prints why it was refused."""
+
+    def run(
+        imports: str, work: str, first: Path, second: Path, step: int = 0, limit: int = 0, user: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        program = f"{imports}\n{_DOOMED.replace('{work}', work)}"
+        command = [sys.executable, "-c", program, str(step), str(limit), str(user), str(first), str(second)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    return run

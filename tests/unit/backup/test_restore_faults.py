@@ -7,8 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,39 +19,12 @@ from strongroom.verify import verify_home
 
 from services.audit.restored import RestoreUnfinished
 
-PROGRAM = """
-import os, resource, signal, sys
-from pathlib import Path
-from strongroom.backup import restore
-from strongroom.backup.failures import Refused
-
-backup, home, (step, limit, user) = Path(sys.argv[1]), Path(sys.argv[2]), map(int, sys.argv[3:])
-if user:
-    os.setuid(user)
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-def dying(function):
-    def called(*arguments, **named):
-        global step
-        step -= 1
-        if step == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **named)
-    return called
-
-for name in ("open", "write", "fsync", "rename", "mkdir", "unlink"):
-    setattr(os, name, dying(getattr(os, name)))
-try:
-    restore.restore(backup, home)
-except Refused as refused:
-    sys.exit(str(refused))
-"""
+IMPORTS, WORK = "from strongroom.backup import restore", "restore.restore(first, second)"
 
 
-def _run(backup: Path, home: Path, step: int = 0, limit: int = 0, user: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, str(backup), str(home), str(step), str(limit), str(user)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def restoring(doomed):
+    return partial(doomed, IMPORTS, WORK)
 
 
 @pytest.fixture
@@ -63,14 +36,14 @@ def small(log, tmp_path) -> Path:
 
 
 def test_kill_9_at_any_step_of_a_restore_leaves_no_log_that_starts_or_the_whole_one(
-    log, small, files_of, events
+    log, small, files_of, events, restoring
 ) -> None:
     """Every call that changes the disk is one step, and each run begins on what the killed one before left. Fails if
     anything but the last rename makes the folder one that audit starts on."""
     step, refused = 0, 0
     while True:
         step += 1
-        ended = _run(small, log.home, step)
+        ended = restoring(small, log.home, step)
         assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
         audit = log.home / "audit"
         if (audit / "keys").exists():
@@ -88,12 +61,12 @@ def test_kill_9_at_any_step_of_a_restore_leaves_no_log_that_starts_or_the_whole_
     assert events()[-1]["event"] == "restored"
 
 
-def test_a_full_disk_leaves_an_empty_folder_and_says_what_to_do(log, small, files_of) -> None:
+def test_a_full_disk_leaves_an_empty_folder_and_says_what_to_do(log, small, files_of, restoring) -> None:
     for limit in (10, 200, 3000):
-        ended = _run(small, log.home, limit=limit)
+        ended = restoring(small, log.home, limit=limit)
         assert ended.returncode == 1 and "raise the limit" in ended.stderr, ended.stderr
         assert files_of(log.home / "audit") == {} and not (log.home / "audit" / "keys.restoring").exists()
-    assert _run(small, log.home).returncode == 0
+    assert restoring(small, log.home).returncode == 0
     log.open()
 
 
@@ -112,7 +85,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_first_byte(small, tmp_path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root may read everything, so it takes root to be somebody else")
-def test_a_backup_that_may_not_be_read_is_named(small) -> None:
+def test_a_backup_that_may_not_be_read_is_named(small, restoring) -> None:
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         backup, home = Path(place, "backup"), Path(place, "home")
@@ -120,7 +93,7 @@ def test_a_backup_that_may_not_be_read_is_named(small) -> None:
         backup.chmod(0o755)
         home.mkdir()
         os.chown(home, 4321, 4321)
-        ended = _run(backup, home, user=4321)
+        ended = restoring(backup, home, user=4321)
         assert ended.returncode == 1 and "manifest.json may not be read" in ended.stderr, ended.stderr
         assert list(home.iterdir()) == []
 

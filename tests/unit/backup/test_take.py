@@ -6,9 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -199,38 +199,13 @@ def test_two_backups_to_one_place_do_not_mix(log, tmp_path) -> None:
     assert not partial.exists() and not (tmp_path / "backup" / "left").exists()
 
 
-PROGRAM = """
-import os, resource, signal, sys
-from pathlib import Path
-from strongroom.audit.v1 import audit_pb2 as pb
-from strongroom.backup import take
-from strongroom.backup.failures import Refused
-
-sent, target, step, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-def dying(function):
-    def called(*arguments, **named):
-        global step
-        step -= 1
-        if step == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **named)
-    return called
-
-for name in ("open", "write", "fsync", "rename", "mkdir"):
-    setattr(os, name, dying(getattr(os, name)))
-try:
-    take.take_backup([pb.BackUpResponse.FromString(path.read_bytes()) for path in sorted(sent.iterdir())], target)
-except Refused as refused:
-    sys.exit(str(refused))
-"""
+IMPORTS = "from strongroom.audit.v1 import audit_pb2 as pb; from strongroom.backup import take"
+WORK = "take.take_backup([pb.BackUpResponse.FromString(path.read_bytes()) for path in sorted(first.iterdir())], second)"
 
 
-def _run(sent: Path, target: Path, step: int = 0, limit: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, str(sent), str(target), str(step), str(limit)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def taking(doomed):
+    return partial(doomed, IMPORTS, WORK)
 
 
 @pytest.fixture
@@ -248,12 +223,12 @@ def _response(path: Path) -> pb.BackUpResponse:
     return pb.BackUpResponse.FromString(path.read_bytes())
 
 
-def test_kill_9_at_any_step_leaves_no_half_backup_and_the_next_one_is_whole(sent, tmp_path) -> None:
+def test_kill_9_at_any_step_leaves_no_half_backup_and_the_next_one_is_whole(sent, tmp_path, taking) -> None:
     """Every call that changes the disk is one step. Fails if the files are written under the name of the backup."""
     target, step = tmp_path / "backup", 0
     while not target.exists():
         step += 1
-        ended = _run(sent, target, step)
+        ended = taking(sent, target, step)
         assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
         if ended.returncode and target.exists():  # killed behind the rename: what has the name is whole
             break
@@ -262,13 +237,13 @@ def test_kill_9_at_any_step_leaves_no_half_backup_and_the_next_one_is_whole(sent
     assert read_manifest(target).size == verify_home(target).size
 
 
-def test_a_full_disk_leaves_no_half_backup_and_says_what_to_do(sent, tmp_path) -> None:
+def test_a_full_disk_leaves_no_half_backup_and_says_what_to_do(sent, tmp_path, taking) -> None:
     journal = max(len(piece.content) for path in sent.iterdir() for piece in _response(path).pieces)
     for limit in (10, 3000, journal - 1):
-        ended = _run(sent, tmp_path / "backup", limit=limit)
+        ended = taking(sent, tmp_path / "backup", limit=limit)
         assert ended.returncode == 1 and "raise the limit" in ended.stderr, ended.stderr
         assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "sent"]
-    assert _run(sent, tmp_path / "backup").returncode == 0
+    assert taking(sent, tmp_path / "backup").returncode == 0
 
 
 def test_a_copy_that_cannot_fit_is_refused_before_its_first_byte(log, tmp_path) -> None:
