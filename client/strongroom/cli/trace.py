@@ -17,7 +17,7 @@ from strongroom.location import locate
 from strongroom.monitor.v1 import monitor_pb2 as pb
 from strongroom.monitor.v1 import monitor_pb2_grpc as rpc
 
-COMPLETE_SECONDS = 5.0  # spans are sent by each process in its own time
+COMPLETE_SECONDS = 10.0  # spans are sent by each process in its own time
 PAUSE_SECONDS = 0.1
 MIN_BAR, MAX_WIDTH = 10, 160
 
@@ -45,7 +45,7 @@ def whole_trace(
     call: Call, trace_or_request: str, clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> pb.GetTraceResponse:  # fmt: skip
-    """Asks until the trace is complete; after 5 s, what has arrived. Raises CallFailed if nothing has."""
+    """Asks until the trace is complete; after 10 s, what has arrived. Raises CallFailed if nothing has."""
     patience = clock() + COMPLETE_SECONDS
     while True:
         try:
