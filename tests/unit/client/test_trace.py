@@ -55,7 +55,7 @@ def test_it_waits_until_the_trace_is_complete(stack: Any, capsys: pytest.Capture
     assert trace["spans"][1]["duration_ms"] == 50.0
 
 
-def test_after_five_seconds_it_shows_what_there_is() -> None:
+def test_after_ten_seconds_it_shows_what_there_is() -> None:
     now = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -63,7 +63,7 @@ def test_after_five_seconds_it_shows_what_there_is() -> None:
 
     trace = whole_trace(lambda method, request: a_trace(complete=False), "r-1", lambda: now[0], sleep)
     assert not trace.complete and len(trace.spans) == 3
-    assert 5.0 <= now[0] < 5.2
+    assert 10.0 <= now[0] < 10.2
 
 
 def test_an_unknown_trace_is_given_the_same_time_and_then_reported() -> None:
