@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from services.inference.engine.answer import Answer
+from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.protocol import (
     AlreadyLive,
@@ -171,9 +172,9 @@ class TorchEngine:
             sequence.mark(prefill_started_ns=started)
         self._computed += count
         try:
-            logits = self._runner.prefill(sequence, count)
             last = count == sequence.pending
-            token = self._choose([sequence], logits[None])[0] if last else None
+            logits = self._runner.run([_segment(sequence, count)])
+            token = self._choose([sequence], logits)[0] if last else None
         except Exception as error:  # whatever it is, it is this request's alone
             return [self._fail(sequence, _reason(error))]
         ended = self._clock_ns()
@@ -201,7 +202,7 @@ class TorchEngine:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
         self._computed += len(rows)
         try:
-            tokens = self._choose(rows, self._runner.decode(rows))
+            tokens = self._choose(rows, self._runner.run([_segment(row, 1) for row in rows]))
         except Exception as error:
             reason = _reason(error)
         else:
@@ -248,6 +249,12 @@ class TorchEngine:
             self._ended.remove(sequence)
         else:
             self._order.remove(sequence)
+
+
+def _segment(sequence: Sequence, count: int) -> Segment:
+    """Its next `count` pending tokens."""
+    ids = sequence.ids(sequence.cached, sequence.cached + count)
+    return Segment(sequence.slot, sequence.cached, ids, logits=int(count == sequence.pending))
 
 
 def _reason(error: Exception) -> Failure:

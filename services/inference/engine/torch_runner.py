@@ -1,4 +1,4 @@
-"""Forward passes: token ids in, one row of fp32 logits a request out."""
+"""Forward passes: token ids in, rows of fp32 logits out."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from services.inference.engine.sequence import Sequence
+from services.inference.engine.batch import Segment
 from services.inference.engine.torch_attention import AttentionChoice, causal_bias
 from services.inference.engine.torch_graphs import DecodeGraphs
 from services.inference.engine.torch_slots import SlotCache, Window
 
 
 class ModelRunner:
-    """Runs a transformers model over the slot cache. Two shapes: one row's chunk, or one token of many rows."""
+    """Runs a transformers model over the slot cache, by two shapes: one row's chunk, or one token of many rows."""
 
     graphs: DecodeGraphs | None = None
 
@@ -27,49 +27,53 @@ class ModelRunner:
         self._context = context
         self.device = model.device
         self._vocabulary = model.get_input_embeddings().num_embeddings
-        self._keep: dict[str, int] = {}
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            self._keep = {"logits_to_keep": 1}
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def prefill(self, sequence: Sequence, count: int) -> Tensor:
-        """The next `count` pending tokens of one request; logits after the last of them, [vocabulary].
+    def run(self, segments: Rows[Segment]) -> Tensor:
+        """Logits as the segments want them, one row after the other, [wanted, vocabulary].
 
-        Done when it returns, on a GPU too: the prefill budget learns from how long it took.
+        Done when it returns, on a GPU too: the prefill budget learns from how long it took. Raises IndexError for a
+        token id beyond the embedding; what torch raises leaves the cache as good as before, written positions aside.
         """
-        start = sequence.cached
-        ids = sequence.ids(start, start + count)
-        self._check(ids)
-        logits = self.chunk(ids, slot=sequence.slot, start=start)
-        if logits.device.type != "cpu":
-            torch.accelerator.synchronize(logits.device)
-        return logits
+        for segment in segments:
+            self._check(segment.ids)
+        rows = [segment for segment in segments if segment.decodes]
+        found = dict(zip(map(id, rows), self._decode(rows), strict=True)) if rows else {}
+        found |= {id(segment): self._chunk(segment) for segment in segments if not segment.decodes}
+        logits = [row for segment in segments for row in found[id(segment)].reshape(-1, self._vocabulary)]
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+        return torch.stack(logits) if logits else torch.empty(0, self._vocabulary)
 
-    def decode(self, sequences: Rows[Sequence]) -> Tensor:
-        """The one pending token of each; they lie in neighbouring slots. [rows, vocabulary]."""
-        ids = [sequence.ids(sequence.cached, sequence.length)[0] for sequence in sequences]
-        self._check(ids)
-        positions = [sequence.cached for sequence in sequences]
-        first = sequences[0].slot
+    def _decode(self, rows: Rows[Segment]) -> Tensor:
+        """The rows lie in neighbouring slots, the first one's the lowest. [rows, vocabulary]."""
+        ids, positions = [row.ids[0] for row in rows], [row.start for row in rows]
+        first = rows[0].slot
+        assert [row.slot for row in rows] == list(range(first, first + len(rows))), "decoding rows lie apart"
         if self.graphs and not first:
             return self.graphs.decode(ids, positions)
         return self.one_each(
             self._column(ids), self._column(positions), first=first, view=self._view(max(positions) + 1)
         )
 
-    def chunk(self, ids: list[int], *, slot: int, start: int) -> Tensor:
-        """One row's tokens from position `start` on; logits after the last, [vocabulary]."""
+    def _chunk(self, segment: Segment) -> Tensor:
+        logits = self.chunk(list(segment.ids), slot=segment.slot, start=segment.start, keep=max(segment.logits, 1))
+        return logits[len(logits) - segment.logits :]
+
+    def chunk(self, ids: list[int], *, slot: int, start: int, keep: int = 1) -> Tensor:
+        """One row's tokens from position `start` on; logits after the last `keep`, [keep, vocabulary]."""
         end = start + len(ids)
         positions = torch.arange(start, end).unsqueeze(0).to(self.device)
         window = Window(first=slot, positions=positions, start=start, view=self._view(end))
-        return self._forward(torch.tensor([ids]).to(self.device), window)[0]
+        return self._forward(torch.tensor([ids]).to(self.device), window, keep)[0]
 
     def one_each(self, ids: Tensor, positions: Tensor, *, first: int, view: int) -> Tensor:
         """One token of each row from slot `first` on. Asks the device nothing, so that it can be recorded."""
-        return self._forward(ids, Window(first=first, positions=positions, start=0, view=view))
+        return self._forward(ids, Window(first=first, positions=positions, start=0, view=view), 1)[:, 0]
 
     @torch.inference_mode()
-    def _forward(self, ids: Tensor, window: Window) -> Tensor:
-        """Logits after each row's last token."""
+    def _forward(self, ids: Tensor, window: Window, keep: int) -> Tensor:
+        """Logits after each row's last `keep` tokens, [rows, keep, vocabulary]."""
         self._cache.look(window)
         out = self._model(
             input_ids=ids,
@@ -77,12 +81,12 @@ class ModelRunner:
             attention_mask=causal_bias(window.positions, window.view, self._model.dtype),
             past_key_values=self._cache,
             use_cache=True,
-            **self._keep,
+            **({"logits_to_keep": keep} if self._keeps else {}),
         )
-        logits: Tensor = out.logits[:, -1].float()
+        logits: Tensor = out.logits[:, -keep:].float()
         return logits
 
-    def _check(self, ids: list[int]) -> None:
+    def _check(self, ids: Rows[int]) -> None:
         """On a GPU an id beyond the embedding would end the process, not its request."""
         if max(ids) >= self._vocabulary:
             raise IndexError("a token id beyond the embedding")
