@@ -1,17 +1,20 @@
-"""How many prompt tokens a step may carry, so that it stays short for those who decode."""
+"""How many prompt tokens a step may carry beside those who decode, so that it stays short for them."""
 
 from __future__ import annotations
 
 _GRAIN = 8  # tokens; small changes of the measured speed do not change the chunk
-_WEIGHT = 0.3  # of the newest measurement
-_JUMP = 1.5  # a measurement so many times the expected one means a slower machine now, and counts at once
+_KEPT = 0.85  # of the weight of a step, with every step after it
+_JUMP = 1.25  # a step so many times the expected one means a slower machine now, and counts at once
+_FIXED_TOKENS = 16.0  # how many tokens a pass' fixed cost is worth, until steps of several sizes have shown it
+_LEAST_SLOPE = 0.25  # of the mean cost of a token: long contexts make small steps slow, and tell nothing about it
+_SPREAD = 0.2  # of the mean size: less, and the sizes of the steps are too alike to tell fixed cost from tokens
 _LATE = 1.25  # a step so many times its target was late
 _LEAST_SHARE = 0.25  # of the target, after late steps
 _RECOVERY = 0.05  # of what is missing of the share, a step on time
 
 
 class PrefillBudget:
-    """Learns what prefill and decode cost here, and fills what a decode step leaves of the target.
+    """Learns what a step costs here by the tokens it carries, and fills what decode leaves of the target.
 
     On a machine whose speed jumps, a full target is often overrun: late steps halve what is aimed for, and steps on
     time give it back slowly. The size of a chunk changes no token (invariant 11).
@@ -21,36 +24,67 @@ class PrefillBudget:
         self._target_ns = target_ns
         self._first = first
         self._most = most
-        self._fixed = fixed  # one chunk of at most so many tokens a step; 0 = learn
-        self._ns_per_token = 0.0
-        self._decode_ns = 0.0
+        self._fixed = fixed  # at most so many prompt tokens a step; 0 = learn
+        self._cost = _Cost()
         self._share = 1.0
 
-    def chunk(self, pending: int, *, spent_ns: int, beside_decode: bool) -> int:
-        """Tokens of the next chunk; 0: no more in this step. The first chunk of a step is never 0."""
-        if self._fixed or not self._ns_per_token:
-            return 0 if spent_ns else min(pending, self._fixed or self._first)
-        room_ns = self._target_ns * self._share - spent_ns - (self._decode_ns if beside_decode else 0.0)
-        fitting = int(room_ns / self._ns_per_token) // _GRAIN * _GRAIN
-        if fitting < _GRAIN and spent_ns:
-            return 0
-        return min(pending, max(fitting, _GRAIN), self._most)
+    def prompt_tokens(self, decoding: int) -> int:
+        """For all prompts together, beside so many rows that decode. Never 0, so that prompts are never starved."""
+        if self._fixed or not self._cost.known:
+            return self._fixed or self._first
+        fitting = int(self._cost.tokens(self._target_ns * self._share)) - decoding
+        return min(max(fitting // _GRAIN * _GRAIN, _GRAIN), self._most)
 
-    def prefilled(self, tokens: int, took_ns: int) -> None:
-        # A small chunk costs mostly the reading of the weights: it says nothing about a token's cost.
-        if tokens >= _GRAIN:
-            self._ns_per_token = _learned(self._ns_per_token, took_ns / tokens)
+    def stepped(self, tokens: int, took_ns: int, *, prompt: bool) -> None:
+        """A step of one pass over so many tokens; `prompt`: some were of prompts, so the step could be made shorter."""
+        self._cost.learn(tokens, took_ns)
+        if prompt:
+            self._late(took_ns)
 
-    def decoded(self, took_ns: int) -> None:
-        self._decode_ns = _learned(self._decode_ns, took_ns)
-
-    def stepped(self, took_ns: int) -> None:
-        """A step with prefill in it, as a whole."""
+    def _late(self, took_ns: int) -> None:
         if took_ns > _LATE * self._target_ns:
             self._share = max(self._share / 2, _LEAST_SHARE)
         else:
             self._share += (1 - self._share) * _RECOVERY
 
 
-def _learned(old: float, new: float) -> float:
-    return new if not old or new > _JUMP * old else (1 - _WEIGHT) * old + _WEIGHT * new
+class _Cost:
+    """Of a step: ns = fixed + each × tokens, by least squares over the last steps, the newest weighing most."""
+
+    def __init__(self) -> None:
+        self._weight = self._tokens = self._squares = self._ns = self._products = 0.0  # weighted sums
+        self._fixed = self._each = 0.0
+
+    @property
+    def known(self) -> bool:
+        return self._each > 0
+
+    def tokens(self, ns: float) -> float:
+        """How many fit."""
+        return (ns - self._fixed) / self._each
+
+    def learn(self, tokens: int, ns: float) -> None:
+        expected = self._fixed + self._each * tokens
+        slower = ns / expected if expected and ns > _JUMP * expected else 1.0
+        self._ns, self._products = self._ns * slower, self._products * slower
+        for name, new in (
+            ("_weight", 1.0),
+            ("_tokens", tokens),
+            ("_squares", tokens * tokens),
+            ("_ns", ns),
+            ("_products", ns * tokens),
+        ):
+            setattr(self, name, getattr(self, name) * _KEPT + new)
+        self._fit()
+
+    def _fit(self) -> None:
+        tokens, ns = self._tokens / self._weight, self._ns / self._weight
+        spread = self._squares / self._weight - tokens * tokens
+        if spread > (_SPREAD * tokens) ** 2:
+            slope = (self._products / self._weight - tokens * ns) / spread
+            self._each = min(max(slope, _LEAST_SLOPE * ns / tokens), ns / tokens)
+        else:  # the line keeps its form and goes through the mean
+            worth = self._fixed / self._each if self._each else _FIXED_TOKENS
+            self._each = ns / (tokens + worth)
+        self._each = max(self._each, 1.0)  # a clock that stood still
+        self._fixed = max(ns - self._each * tokens, 0.0)

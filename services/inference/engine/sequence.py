@@ -14,7 +14,8 @@ from services.inference.engine.protocol import Failure, StepOutput, Timing, Work
 class Sequence:
     """`cached` tokens of prompt + answer are in the KV cache; the rest is pending.
 
-    One pending token means: the next forward pass yields the next token's logits (decode). More: prefill.
+    One pending token means: the next forward pass yields the next token's logits (decode). More: prefill. So the last
+    token of a prompt that is left over decodes, too.
     """
 
     work: Work
@@ -40,8 +41,11 @@ class Sequence:
             return self.answer.tokens[start - border : end - border]
         return self.prompt[start:end] + self.answer.tokens[: max(end - border, 0)]
 
-    def mark(self, **phases: int) -> None:
-        self.timing = replace(self.timing, **phases)
+    def mark_once(self, **phases: int) -> None:
+        """Phase borders that were not reached before."""
+        new = {name: at for name, at in phases.items() if not getattr(self.timing, name)}
+        if new:
+            self.timing = replace(self.timing, **new)
 
     def output(self, token_ids: tuple[int, ...], text: str, failure: Failure | None = None) -> StepOutput:
         return StepOutput(
@@ -94,7 +98,9 @@ class SlotOrder:
         self._rows.append(sequence)
 
     def promote(self, sequence: Sequence) -> None:
-        """From prefilling to decoding."""
+        """From prefilling to decoding, if it does not decode already."""
+        if sequence.slot < self._decoding:
+            return
         first = self._rows[self._decoding]
         if first is not sequence:
             self._cache.swap(first.slot, sequence.slot, max(first.cached, sequence.cached))

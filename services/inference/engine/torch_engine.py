@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,8 +35,27 @@ from services.inference.models.prompt import Prompt
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Of a pass: a sequence's next `count` pending tokens."""
+
+    sequence: Sequence
+    count: int
+
+    @property
+    def ends(self) -> bool:
+        """After the pass the next token can be chosen. Asked before it."""
+        return self.count == self.sequence.pending
+
+    @property
+    def segment(self) -> Segment:
+        one = self.sequence
+        ids = one.ids(one.cached, one.cached + self.count)
+        return Segment(one.slot, one.cached, ids, logits=int(self.ends))
+
+
 class TorchEngine:
-    """A step is: chunks of waiting prompts within the budget, then one token for every decoding row."""
+    """A step is one pass: a token of every row that decodes, and chunks of waiting prompts within the budget."""
 
     name = "torch"
 
@@ -63,6 +83,7 @@ class TorchEngine:
         self._live: dict[str, Sequence] = {}
         self._ended: list[Sequence] = []  # admitted with an answer that was already complete: no slot needed
         self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = self._useful = 0
+        self._failed_passes = 0
 
     @property
     def model(self) -> ModelInfo:
@@ -116,6 +137,8 @@ class TorchEngine:
         self._live[work.request_id] = sequence
         if answer.finish is None:
             self._order.add(sequence)
+            if sequence.pending == 1:
+                self._order.promote(sequence)
         else:
             self._ended.append(sequence)
 
@@ -134,88 +157,71 @@ class TorchEngine:
         outputs = [sequence.output((), "") for sequence in self._ended]
         for sequence in list(self._ended):
             self._release(sequence)
-        decoding = list(self._order.decoding)  # before prefill adds rows that have their token of this step already
-        started, prefilled = self._clock_ns(), self._prompt_tokens
-        outputs += self._prefill(beside_decode=bool(decoding))
-        outputs += self._decode(decoding)
-        if self._prompt_tokens > prefilled:
-            self._budget.stepped(self._clock_ns() - started)
+        batch = self._planned()
+        started, tokens, failed = self._clock_ns(), sum(part.count for part in batch), self._failed_passes
+        prompts = len(batch) > len(self._order.decoding)
+        outputs += self._pass(batch)
+        if batch and self._failed_passes == failed:
+            self._budget.stepped(tokens, self._clock_ns() - started, prompt=prompts)
         self._steps += 1
         self._order.check()
         assert len(self._order) == len(self._live), "slots held differ from live requests"
         return outputs
 
-    # Prefill
-
-    def _prefill(self, *, beside_decode: bool) -> Iterator[StepOutput]:
-        started = self._clock_ns()
-        spent_ns = 0
-        while self._order.prefilling:
-            sequence = self._next_to_prefill()
-            count = self._budget.chunk(sequence.pending, spent_ns=spent_ns, beside_decode=beside_decode)
+    def _planned(self) -> list[_Part]:
+        """One token of every row that decodes, then chunks of prompts as far as the budget goes."""
+        batch = [_Part(row, 1) for row in self._order.decoding]
+        left = self._budget.prompt_tokens(len(batch)) if self._order.prefilling else 0
+        for sequence in self._prefill_order():
+            count = min(sequence.pending, left)
             if not count:
-                return
-            yield from self._prefill_chunk(sequence, count)
-            spent_ns = max(self._clock_ns() - started, 1)
+                break
+            batch.append(_Part(sequence, count))
+            left -= count
+        return batch
 
-    def _next_to_prefill(self) -> Sequence:
-        """The oldest and, of the most urgent class, the one nearest to its first token take turns: no one starves,
-        short prompts stay quick."""
-        waiting = self._order.prefilling
+    def _prefill_order(self) -> list[Sequence]:
+        """The oldest and, of the most urgent class, the one nearest to its first token take turns at being first: no
+        one starves, short prompts stay quick."""
         if self._steps % 2:
-            return min(waiting, key=lambda sequence: (sequence.work.rank, sequence.pending, sequence.arrival))
-        return min(waiting, key=lambda sequence: sequence.arrival)
+            return sorted(self._order.prefilling, key=lambda one: (one.work.rank, one.pending, one.arrival))
+        return sorted(self._order.prefilling, key=lambda one: one.arrival)
 
-    def _prefill_chunk(self, sequence: Sequence, count: int) -> list[StepOutput]:
-        started = self._clock_ns()
-        if not sequence.timing.prefill_started_ns:
-            sequence.mark(prefill_started_ns=started)
-        self._computed += count
-        try:
-            last = count == sequence.pending
-            logits = self._runner.run([_segment(sequence, count)])
-            token = self._choose([sequence], logits)[0] if last else None
-        except Exception as error:  # whatever it is, it is this request's alone
-            return [self._fail(sequence, _reason(error))]
-        ended = self._clock_ns()
-        self._budget.prefilled(count, ended - started)
-        sequence.cached += count
-        self._prompt_tokens += count
-        self._useful += count
-        if not last:
-            return []
-        sequence.mark(prefill_finished_ns=ended)
-        self._order.promote(sequence)
-        return [self._extend(sequence, token)]
-
-    # Decode
-
-    def _decode(self, rows: list[Sequence]) -> list[StepOutput]:
-        if not rows:
-            return []
-        started = self._clock_ns()
-        outputs = self._decode_rows(rows)
-        self._budget.decoded(self._clock_ns() - started)
-        return outputs
-
-    def _decode_rows(self, rows: Rows[Sequence]) -> list[StepOutput]:
+    def _pass(self, batch: Rows[_Part]) -> list[StepOutput]:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
-        self._computed += len(rows)
+        if not batch:
+            return []
+        self._computed += sum(part.count for part in batch)
+        for part in batch:
+            part.sequence.mark_once(prefill_started_ns=self._clock_ns())
         try:
-            tokens = self._choose(rows, self._runner.run([_segment(row, 1) for row in rows]))
-        except Exception as error:
+            logits = self._runner.run([part.segment for part in batch])
+            chosen = self._choose([part.sequence for part in batch if part.ends], logits)
+        except Exception as error:  # whatever it is, it is one request's alone
             reason = _reason(error)
         else:
-            self._useful += len(rows)
-            for sequence in rows:
-                sequence.cached += 1
-            return [self._extend(sequence, token) for sequence, token in zip(rows, tokens, strict=True)]
+            return self._passed(batch, chosen)
         # Outside the except: the error held the failed pass's tensors, and with them the memory that it lacked.
-        if len(rows) == 1:
-            return [self._fail(rows[0], reason)]
-        middle = len(rows) // 2
-        # The later half first: rows that leave it move none of the earlier half out of its slots.
-        return self._decode_rows(rows[middle:]) + self._decode_rows(rows[:middle])
+        self._failed_passes += 1
+        if len(batch) == 1:
+            return [self._fail(batch[0].sequence, reason)]
+        middle = len(batch) // 2
+        # The later half first: rows that leave it move none of the earlier half's decoding rows out of their slots.
+        return self._pass(batch[middle:]) + self._pass(batch[:middle])
+
+    def _passed(self, batch: Rows[_Part], chosen: Rows[int | None]) -> list[StepOutput]:
+        self._useful += sum(part.count for part in batch)
+        ended = [part.sequence for part in batch if part.ends]
+        for part in batch:  # all of them, before one that leaves moves another one's cache
+            self._prompt_tokens += 0 if part.sequence.timing.prefill_finished_ns else part.count
+            part.sequence.cached += part.count
+        for part in batch:
+            if part.sequence.pending <= 1:
+                self._order.promote(part.sequence)
+        now = self._clock_ns()
+        for sequence in ended:
+            sequence.mark_once(prefill_finished_ns=now)
+        return [self._extend(sequence, token) for sequence, token in zip(ended, chosen, strict=True)]
 
     def _choose(self, rows: Rows[Sequence], logits: Tensor) -> list[int | None]:
         return choose_each(logits, [(row.work.sampling, len(row.answer.tokens)) for row in rows])
@@ -231,8 +237,7 @@ class TorchEngine:
         answer = sequence.answer
         text = answer.accept(token)
         self._output_tokens += 1
-        if not sequence.timing.first_token_ns:
-            sequence.mark(first_token_ns=self._clock_ns())
+        sequence.mark_once(first_token_ns=self._clock_ns())
         output = sequence.output((token,), text)
         if output.last:
             self._release(sequence)
@@ -249,12 +254,6 @@ class TorchEngine:
             self._ended.remove(sequence)
         else:
             self._order.remove(sequence)
-
-
-def _segment(sequence: Sequence, count: int) -> Segment:
-    """Its next `count` pending tokens."""
-    ids = sequence.ids(sequence.cached, sequence.cached + count)
-    return Segment(sequence.slot, sequence.cached, ids, logits=int(count == sequence.pending))
 
 
 def _reason(error: Exception) -> Failure:

@@ -108,7 +108,7 @@ def _warm_up(runner: ModelRunner, budget: PrefillBudget, *, slots: int, context:
             runner.chunk([0] * tokens, slot=0, start=0)
             torch.accelerator.synchronize(runner.device)
             took = time.monotonic_ns() - began
-    budget.prefilled(tokens, took)
+    budget.stepped(tokens, took, prompt=False)
     for rows in sizes(slots):
         nothing = torch.zeros(2, rows, 1, dtype=torch.long, device=runner.device)
         runner.one_each(*nothing, first=0, view=context)
