@@ -11,8 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.inference.engine.choosing import choose
 from services.inference.engine.protocol import Sampling, Work
-from services.inference.engine.torch_sampling import choose, choose_each
+from services.inference.engine.torch_sampling import choose_each
 
 pytestmark = pytest.mark.gpu
 
@@ -22,6 +23,7 @@ Wanted = st.tuples(
         temperature=st.sampled_from([0.0, 1e-38, 0.3, 0.7, 1.0, 3.0]),
         top_p=st.sampled_from([1.0, 0.9, 0.999, 0.01]),
         top_k=st.sampled_from([0, 1, 7, 300]),
+        min_p=st.sampled_from([0.0, 0.0, 1e-9, 0.2, 1.0]),
         seed=st.integers(0, 2**64 - 1),
     ),
     st.integers(0, 100_000),
@@ -43,14 +45,14 @@ def test_a_row_gets_the_token_that_the_cpu_would_choose(
     logits = torch.randn(len(rows), vocabulary, generator=torch.Generator().manual_seed(seed)) * spread
     if ties:
         logits = logits.round()
-    expected = [choose(row, *wanted) for row, wanted in zip(logits, rows)]
+    expected = [choose(row, *wanted) for row, wanted in zip(logits.numpy(), rows)]
     assert choose_each(logits.to(device), rows) == expected
 
 
 def test_rows_that_are_not_finite_get_none_and_the_others_theirs(device: str) -> None:
     logits = torch.randn(5, 300, generator=torch.Generator().manual_seed(1))
     asked = [(Sampling(temperature=0.8, seed=row), row) for row in range(5)]
-    expected: list[int | None] = [choose(row, *wanted) for row, wanted in zip(logits, asked)]
+    expected: list[int | None] = [choose(row, *wanted) for row, wanted in zip(logits.numpy(), asked)]
     logits[1, 5], logits[3] = float("nan"), float("-inf")
     expected[1] = expected[3] = None
     assert choose_each(logits.to(device), asked) == expected

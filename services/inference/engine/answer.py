@@ -1,11 +1,15 @@
-"""One request's answer as it grows: text, and whether it has ended."""
+"""One request's answer as it grows: the next token, the text, and whether it has ended."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.inference.engine import choosing
+from services.inference.engine.choosing import Row
 from services.inference.engine.detokenizer import Detokenizer
-from services.inference.engine.protocol import Finish, Sampling
+from services.inference.engine.protocol import Finish, TokenLogprob
+from services.inference.engine.sampling import Sampling
+from services.inference.engine.shaping import Shaping
 from services.inference.engine.stops import StopStrings
 
 
@@ -13,15 +17,37 @@ class Answer:
     """A pure function of the token ids accepted so far, so another worker restores it by replaying them."""
 
     def __init__(
-        self, detokenizer: Detokenizer, sampling: Sampling, end_ids: frozenset[int], opening: str = ""
+        self,
+        detokenizer: Detokenizer,
+        sampling: Sampling,
+        end_ids: frozenset[int],
+        opening: str = "",
+        shaping: Shaping | None = None,
     ) -> None:
-        """`opening` is what the prompt has begun of the answer: it leads the text, so that the text says it all."""
+        """`opening` is what the prompt has begun of the answer: it leads the text, so that the text says it all.
+        Without `shaping` tokens are chosen from the logits as they are."""
         self._detokenizer, self._opening = detokenizer, opening
+        self.sampling, self._shaping = sampling, shaping
         self._stops = StopStrings(sampling.stop)
-        self._max_tokens = sampling.max_tokens
-        self._end_ids = end_ids
+        self._end_ids = end_ids | set(sampling.stop_ids)
+        self._decoded = len(opening)  # characters, those held back included
+        self._chosen: TokenLogprob | None = None
+        self._logprobs: list[TokenLogprob] = []
         self.tokens: list[int] = []
         self.finish: Finish | None = None
+
+    @property
+    def plain(self) -> bool:
+        """The next token may be chosen elsewhere, from the logits as they are."""
+        return self._shaping is None and self.sampling.logprobs is None
+
+    def choose(self, row: Row) -> int | None:
+        """The next token, from one row of fp32 logits; None where it is not finite. May be asked again."""
+        shaped = self._shaping.apply(row) if self._shaping else row
+        token = choosing.choose(shaped, self.sampling, len(self.tokens))
+        if token is not None and self.sampling.logprobs is not None:
+            self._chosen = self._logprob(row, token, self.sampling.logprobs)
+        return token
 
     def accept(self, token_id: int) -> str:
         """Text that this token lets out. A character still incomplete at the end is dropped."""
@@ -33,10 +59,14 @@ class Answer:
         if token_id in self._end_ids:
             self.finish = Finish.STOP
             return self._stops.flush()
-        text = self._stops.feed(self._detokenizer.feed(token_id))
+        if self._shaping:
+            self._shaping.accept(token_id)
+        decoded = self._detokenizer.feed(token_id)
+        self._note(decoded)
+        text = self._stops.feed(decoded)
         if self._stops.hit:
             self.finish = Finish.STOP
-        elif len(self.tokens) >= self._max_tokens:
+        elif len(self.tokens) >= self.sampling.max_tokens:
             self.finish = Finish.LENGTH
             text += self._stops.flush()
         return text
@@ -46,3 +76,23 @@ class Answer:
         for token_id in emitted:
             if self.finish is None:
                 self.accept(token_id)
+
+    def take_logprobs(self) -> tuple[TokenLogprob, ...]:
+        """Those of the tokens accepted since the last call. One that ends the answer has none: it is no text."""
+        taken, self._logprobs = tuple(self._logprobs), []
+        return taken
+
+    def _note(self, decoded: str) -> None:
+        self._decoded += len(decoded)
+        if self._chosen is not None:
+            # A token that ends within a character is told when the whole character is.
+            end = self._decoded + self._detokenizer.incomplete
+            chosen = self._chosen
+            self._logprobs.append(TokenLogprob(chosen.token, chosen.logprob, chosen.top, end))
+            self._chosen = None
+
+    def _logprob(self, row: Row, token: int, count: int) -> TokenLogprob:
+        """Of the model's own distribution, before penalties, bias, grammar and temperature change it."""
+        spell, normaliser = self._detokenizer.token_bytes, choosing.log_normaliser(row)
+        top = [(spell(int(one)), float(row[one]) - normaliser) for one in choosing.top_of(row, count)]
+        return TokenLogprob(spell(token), float(row[token]) - normaliser, tuple(top), 0)

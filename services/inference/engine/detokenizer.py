@@ -52,13 +52,18 @@ class Detokenizer:
     """
 
     def __init__(self, token_bytes: TokenBytes, *, strip_first_space: bool = False) -> None:
-        self._token_bytes = token_bytes
+        self.token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._strip = strip_first_space
 
     def feed(self, token_id: int) -> str:
-        text = self._decoder.decode(self._token_bytes(token_id))
+        text = self._decoder.decode(self.token_bytes(token_id))
         if self._strip and text:
             self._strip = False
             text = text.removeprefix(" ")
         return text
+
+    @property
+    def incomplete(self) -> bool:
+        """The last token ends within a character."""
+        return bool(self._decoder.getstate()[0])

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from services.inference.engine.sampling import EngineRefusal as EngineRefusal
+from services.inference.engine.sampling import ImpossibleSampling as ImpossibleSampling
+from services.inference.engine.sampling import Sampling as Sampling
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
@@ -14,36 +18,6 @@ class Message:
 
     role: str
     content: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sampling:
-    """How tokens are chosen. Every field is set: the defaults belong to the model profile, not to the engine."""
-
-    temperature: float  # 0 = greedy; then top_p, top_k and seed decide nothing
-    top_p: float = 1.0
-    top_k: int = 0  # 0 = off
-    seed: int = 0  # with the token's position it keys the generator; 0 ≤ seed < 2^64
-    max_tokens: int = 512
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature <= 100.0:
-            raise ImpossibleSampling("temperature", "0 to 100")
-        if not 0.0 < self.top_p <= 1.0:
-            raise ImpossibleSampling("top_p", "above 0, at most 1")
-        if self.top_k < 0:
-            raise ImpossibleSampling("top_k", "0 (off) or more")
-        if not 0 <= self.seed < 2**64:
-            raise ImpossibleSampling("seed", "0 to 2^64 - 1")
-        if self.max_tokens < 1:
-            raise ImpossibleSampling("max_tokens", "1 or more")
-        if len(self.stop) > MAX_STOP_STRINGS or any(not 1 <= len(s) <= MAX_STOP_LENGTH for s in self.stop):
-            raise ImpossibleSampling("stop", f"at most {MAX_STOP_STRINGS} strings of 1 to {MAX_STOP_LENGTH} characters")
-
-
-MAX_STOP_STRINGS = 16
-MAX_STOP_LENGTH = 256  # characters; also bounds the text held back
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +65,16 @@ class Timing:
     first_token_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely the model held a token of the answer, and the most likely ones in its place."""
+
+    token: bytes  # its text, which may end within a character
+    logprob: float
+    top: tuple[tuple[bytes, float], ...]
+    end: int  # characters of the answer, those held back included, up to and with this token's
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepOutput:
     """What one step added to one request.
@@ -108,6 +92,7 @@ class StepOutput:
     output_tokens: int  # all generated so far, those emitted elsewhere included
     timing: Timing
     failure: Failure | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()  # of this step's tokens, where they were asked for
 
     @property
     def last(self) -> bool:
@@ -129,6 +114,7 @@ class ModelInfo:
     attention_reason: str
     context_tokens: int
     parameters: int
+    vocabulary: int = 0  # token ids are below it; 0 = the engine knows none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,24 +127,6 @@ class Load:
     output_tokens: int
     computed_tokens: int  # rows × columns run through the model, padding and failed passes included
     useful_tokens: int  # of those, the ones that were a request's own token
-
-
-class EngineRefusal(Exception):
-    """The engine refuses a request; it stays as it was. `field`, `bound` and the message are safe to show a caller."""
-
-    reason = "REFUSED"
-
-    def __init__(self, field: str, bound: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.bound = bound
-
-
-class ImpossibleSampling(EngineRefusal):
-    reason = "IMPOSSIBLE_SAMPLING"
-
-    def __init__(self, field: str, bound: str) -> None:
-        super().__init__(field, bound, f"{field} must be {bound}")
 
 
 class PromptTooLong(EngineRefusal):

@@ -57,6 +57,7 @@ class Sequence:
             output_tokens=len(self.answer.tokens),
             timing=self.timing,
             failure=failure,
+            logprobs=self.answer.take_logprobs(),
         )
 
 

@@ -27,8 +27,9 @@ from services.inference.engine.protocol import (
     Work,
 )
 from services.inference.engine.sequence import Sequence, SlotOrder
+from services.inference.engine.shaping import Shaping
 from services.inference.engine.torch_runner import ModelRunner
-from services.inference.engine.torch_sampling import choose_each
+from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.prompt import Prompt
 
@@ -117,6 +118,7 @@ class TorchEngine:
         return len(self._render(work))
 
     def _render(self, work: Work) -> list[int]:
+        work.sampling.check_ids(self._model.vocabulary)
         ids = self._prompt.ids(work.messages)
         bound = self._model.context_tokens - work.sampling.max_tokens
         if len(ids) > bound:
@@ -129,8 +131,7 @@ class TorchEngine:
         ids = self._render(work)
         if len(self._live) >= self._slots:
             raise EngineFull
-        answer = Answer(self._prompt.detokenizer(), work.sampling, self._end_ids, self._prompt.opening(ids))
-        answer.replay(work.emitted)
+        answer = self._begin(work, ids)
         self._arrivals += 1
         timing = Timing(admitted_ns=self._clock_ns())
         sequence = Sequence(work=work, prompt=ids, answer=answer, timing=timing, arrival=self._arrivals)
@@ -141,6 +142,13 @@ class TorchEngine:
                 self._order.promote(sequence)
         else:
             self._ended.append(sequence)
+
+    def _begin(self, work: Work, ids: list[int]) -> Answer:
+        sampling = work.sampling
+        shaping = None if sampling.plain else Shaping(sampling, ids, self._end_ids)
+        answer = Answer(self._prompt.detokenizer(), sampling, self._end_ids, self._prompt.opening(ids), shaping)
+        answer.replay(work.emitted)
+        return answer
 
     def cancel(self, request_id: str) -> bool:
         sequence = self._live.get(request_id)
@@ -224,7 +232,7 @@ class TorchEngine:
         return [self._extend(sequence, token) for sequence, token in zip(ended, chosen, strict=True)]
 
     def _choose(self, rows: Rows[Sequence], logits: Tensor) -> list[int | None]:
-        return choose_each(logits, [(row.work.sampling, len(row.answer.tokens)) for row in rows])
+        return choose_next(logits, [row.answer for row in rows])
 
     # One request
 

@@ -148,4 +148,5 @@ def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> Mode
         attention_reason=attention.reason,
         context_tokens=context,
         parameters=loaded.parameters,
+        vocabulary=min(loaded.prompt.vocabulary, loaded.model.config.vocab_size),
     )

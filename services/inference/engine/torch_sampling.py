@@ -1,56 +1,51 @@
-"""Choosing a token from one row of logits. The result depends on nothing but row, settings, seed and position."""
+"""Choosing tokens for a batch whose logits lie where the model runs."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence as Rows
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from services.inference.engine import choosing
+from services.inference.engine.answer import Answer
+from services.inference.engine.choosing import draw, greedy
 from services.inference.engine.protocol import Sampling
 
 _TOP = 256  # candidates looked at first; nearly every nucleus is smaller
 _BLOCK = 64  # rows at once: what a GPU needs beside the logits stays below 100 MB at 130,000 tokens of vocabulary
 
-Row = NDArray[np.floating[Any]]
 Wanted = tuple[Sampling, int]  # how to choose, and at which position of the answer
 
 
-def uniform(seed: int, position: int) -> float:
-    """In [0, 1), 53 bits from SHA-256 of seed and position: the same on every machine and every restart."""
-    digest = hashlib.sha256(seed.to_bytes(8, "big") + position.to_bytes(8, "big")).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+def choose_next(logits: Tensor, answers: Rows[Answer]) -> list[int | None]:
+    """The next token of each answer, from its row of fp32 logits; None for a row that is not finite.
+
+    Rows whose logits are changed or told are brought to the CPU, all at once; the others are chosen where they lie.
+    """
+    asked = [n for n, answer in enumerate(answers) if not answer.plain]
+    if not asked:
+        return choose_each(logits, [(answer.sampling, len(answer.tokens)) for answer in answers])
+    rows = logits[asked].cpu().numpy()
+    chosen = {n: answers[n].choose(row) for n, row in zip(asked, rows)}
+    plain = [n for n in range(len(answers)) if n not in chosen]
+    if plain:
+        wanted = [(answers[n].sampling, len(answers[n].tokens)) for n in plain]
+        chosen |= zip(plain, choose_each(logits[plain], wanted))
+    return [chosen[n] for n in range(len(answers))]
 
 
 def choose_each(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
     """A token for each row of fp32 logits; None for a row that is not finite. No row knows of the others."""
     if logits.device.type == "cpu":
-        return [
-            choose(row, *asked) if bool(torch.isfinite(row.max())) else None  # max passes NaN on
-            for row, asked in zip(logits, wanted, strict=True)
-        ]
+        return [choosing.choose(row, *asked) for row, asked in zip(logits.numpy(), wanted, strict=True)]
     blocks = range(0, len(wanted), _BLOCK)
     return [
         token
         for first in blocks
         for token in _choose_block(logits[first : first + _BLOCK], wanted[first : first + _BLOCK])
     ]
-
-
-def choose(logits: Tensor, sampling: Sampling, position: int) -> int:
-    """`logits` is one row in fp32. Order as elsewhere in the field: temperature, top_k, top_p."""
-    if _greedy(sampling):
-        return int(logits.argmax())
-    total = 0.0 if sampling.top_k else float(_weights(logits, logits.max(), sampling.temperature).sum())
-    values, ids = _in_order(*logits.topk(min(_TOP, len(logits))))
-    mass = _weights(values, values[0], sampling.temperature).cumsum(0)
-    place = _draw(values.numpy(), mass.numpy(), total, sampling, position, whole=len(logits) <= _TOP)
-    return _choose_from_all(logits, sampling, position) if place is None else int(ids[place])
 
 
 def _choose_block(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
@@ -61,7 +56,7 @@ def _choose_block(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
     """
     peaks, best = logits.max(-1)
     chosen = [token if math.isfinite(peak) else None for peak, token in zip(peaks.tolist(), best.tolist())]
-    drawn = [n for n, (sampling, _) in enumerate(wanted) if chosen[n] is not None and not _greedy(sampling)]
+    drawn = [n for n, (sampling, _) in enumerate(wanted) if chosen[n] is not None and not greedy(sampling)]
     if not drawn:
         return chosen
     heat = torch.tensor([[sampling.temperature or 1.0] for sampling, _ in wanted], dtype=torch.float64)
@@ -69,7 +64,10 @@ def _choose_block(logits: Tensor, wanted: Rows[Wanted]) -> list[int | None]:
     values, ids = _in_order(*(found.cpu() for found in logits.topk(min(_TOP, logits.shape[-1]))))
     mass = _weights(values, values[:, :1], heat).cumsum(-1).numpy()
     for n in drawn:
-        place = _draw(values[n].numpy(), mass[n], totals[n], *wanted[n], whole=logits.shape[-1] <= _TOP)
+        top = values[n].numpy()
+        whole = len(top) == logits.shape[-1]
+        reach = len(top) if whole else int((top > top[-1]).sum())  # equals of the last may be missing
+        place = draw(top, mass[n], totals[n], *wanted[n], reach=reach, whole=whole)
         chosen[n] = _choose_from_all(logits[n], *wanted[n]) if place is None else int(ids[n, place])
     return chosen
 
@@ -78,13 +76,9 @@ def _choose_from_all(logits: Tensor, sampling: Sampling, position: int) -> int:
     """Where many tokens are about equally likely: sorts the row, on the device where it lies."""
     values, ids = logits.sort(descending=True, stable=True)
     mass = _weights(values, values[0], sampling.temperature).cumsum(0)
-    place = _draw(values.cpu().numpy(), mass.cpu().numpy(), 0.0, sampling, position, whole=True)
+    place = draw(values.cpu().numpy(), mass.cpu().numpy(), 0.0, sampling, position, reach=len(values), whole=True)
     assert place is not None
     return int(ids[place])
-
-
-def _greedy(sampling: Sampling) -> bool:
-    return sampling.temperature == 0.0 or sampling.top_k == 1
 
 
 def _weights(logits: Tensor, peak: Tensor, temperature: Tensor | float) -> Tensor:
@@ -98,27 +92,3 @@ def _in_order(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     values, ids = values.gather(-1, by_id), ids.gather(-1, by_id)
     order = values.argsort(dim=-1, descending=True, stable=True)
     return values.gather(-1, order), ids.gather(-1, order)
-
-
-def _draw(values: Row, mass: Row, total: float, sampling: Sampling, position: int, *, whole: bool) -> int | None:
-    """The place of the choice among a row's top logits, `mass` their weights summed up to each; `total` is that of all.
-
-    `whole`: there are no other tokens. If there are, equals of the last may be missing, so they are left out, and None
-    says that the choice may lie beyond.
-    """
-    reach = len(values) if whole else int((values > values[-1]).sum())
-    if 0 < sampling.top_k <= reach:
-        reach, whole = int((values >= values[sampling.top_k - 1]).sum()), True  # equals of the last one stay
-    if not whole and (sampling.top_k or not reach):
-        return None
-    bound = float(mass[reach - 1]) if whole else total
-    if sampling.top_p < 1.0:
-        kept = int(mass[:reach].searchsorted(sampling.top_p * bound)) + 1
-        if kept > reach and not whole:
-            return None
-        reach, whole = min(kept, reach), True
-        bound = float(mass[reach - 1])
-    place = int(mass[:reach].searchsorted(uniform(sampling.seed, position) * bound, side="right"))
-    if place >= reach and not whole:
-        return None
-    return min(place, reach - 1)

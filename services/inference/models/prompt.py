@@ -37,6 +37,11 @@ class Prompt:
         return hashlib.sha256(str(self._tokenizer.chat_template).encode()).hexdigest()
 
     @property
+    def vocabulary(self) -> int:
+        """Token ids are below it."""
+        return len(self._tokenizer)
+
+    @property
     def end_ids(self) -> frozenset[int]:
         end = self._tokenizer.eos_token_id
         return frozenset() if end is None else frozenset([end])
