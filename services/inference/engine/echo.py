@@ -23,6 +23,8 @@ from services.inference.engine.protocol import (
 )
 from services.inference.engine.stops import StopStrings
 
+# Of these it needs no more than max_tokens and stop: with one word to choose from, the others change nothing.
+_KNOWN = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "stop")
 _PIECES = re.compile(r"\s*\S+|\s+")
 
 
@@ -131,6 +133,7 @@ class EchoEngine:
         )
 
     def prompt_tokens(self, work: Work) -> int:
+        work.sampling.check_only(_KNOWN)
         if not any(message.content.strip() for message in work.messages):
             raise PromptRefused("messages", "1 or more", "there is nothing to answer: send at least one message")
         count = sum(len(pieces(message.content)) for message in work.messages)

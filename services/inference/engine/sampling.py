@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 MAX_STOP_STRINGS = 16
@@ -29,6 +30,15 @@ class ImpossibleSampling(EngineRefusal):
 
     def __init__(self, field: str, bound: str) -> None:
         super().__init__(field, bound, f"{field} must be {bound}")
+
+
+class NotSupported(EngineRefusal):
+    """The engine lacks what a field asks for."""
+
+    reason = "NOT_SUPPORTED"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "unset", f"this model's engine has no {field}: leave it out, or ask another model")
 
 
 class GrammarKind(StrEnum):
@@ -85,7 +95,7 @@ class Sampling:
             ("seed", 0 <= self.seed < 2**64, "0 to 2^64 - 1"),
             ("max_tokens", self.max_tokens >= 1, "1 or more"),
             ("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "0 to max_tokens"),
-            ("min_tokens", not (self.min_tokens and self.grammar), "0 beside a grammar, which says itself when it ends"),
+            ("min_tokens", not (self.min_tokens and self.grammar), "0 beside a grammar, which says when it ends"),
             (
                 "stop",
                 len(self.stop) <= MAX_STOP_STRINGS and all(1 <= len(stop) <= MAX_STOP_LENGTH for stop in self.stop),
@@ -119,6 +129,12 @@ class Sampling:
         for field, ids in named:
             if max(ids, default=0) >= vocabulary:
                 raise ImpossibleSampling(field, f"of token ids below {vocabulary}, which is what the model has")
+
+    def check_only(self, known: Collection[str]) -> None:
+        """Raises NotSupported for the first field that asks for something and is not among `known`."""
+        for field in fields(self):
+            if field.name not in known and getattr(self, field.name) != field.default:
+                raise NotSupported(field.name)
 
     @property
     def plain(self) -> bool:

@@ -20,6 +20,7 @@ from services.inference.engine.protocol import (
     StepOutput,
     Work,
 )
+from services.inference.engine.sampling import NotSupported
 
 
 @pytest.fixture(params=["echo", "torch"])
@@ -134,3 +135,26 @@ def test_a_prompt_that_does_not_fit_names_the_bound(engine: Engine) -> None:
 def test_nothing_to_answer_is_refused(engine: Engine, messages: tuple[Message, ...]) -> None:
     with pytest.raises(PromptRefused):
         engine.prompt_tokens(Work(request_id="a", messages=messages, sampling=Sampling(temperature=0)))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"repetition_penalty": 1.1},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": -0.5},
+        {"logit_bias": ((1, 1.0),)},
+        {"min_tokens": 2},
+        {"stop_ids": (1,)},
+        {"logprobs": 0},
+    ],
+)
+def test_what_an_engine_lacks_is_refused_by_name_and_never_ignored(engine: Engine, asked: dict[str, Any]) -> None:
+    (field,) = asked
+    if engine.name != "echo":
+        engine.admit(work("a", **asked))
+        return
+    with pytest.raises(NotSupported) as refused:
+        engine.admit(work("a", **asked))
+    assert refused.value.field == field and "leave it out" in str(refused.value)
+    assert engine.live() == frozenset()

@@ -65,12 +65,17 @@ def test_the_repetition_penalty_is_that_of_transformers_over_prompt_and_answer(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    logits=LOGITS, prompt=TOKENS, answer=TOKENS, presence=st.sampled_from([-2, 0, 0.6]), frequency=st.sampled_from([0, 1.5])
+    logits=LOGITS,
+    prompt=TOKENS,
+    answer=TOKENS,
+    presence=st.sampled_from([-2, 0, 0.6]),
+    frequency=st.sampled_from([0, 1.5]),
 )
 def test_presence_is_taken_once_and_frequency_as_often_as_the_answer_alone_holds_a_token(
     logits: Row, prompt: list[int], answer: list[int], presence: float, frequency: float
 ) -> None:
-    ours = shaped(logits, Sampling(temperature=1, presence_penalty=presence, frequency_penalty=frequency), prompt, answer)
+    sampling = Sampling(temperature=1, presence_penalty=presence, frequency_penalty=frequency)
+    ours = shaped(logits, sampling, prompt, answer)
     said = Counter(answer)
     expected = [
         logit - frequency * said[token] - presence * (token in said) for token, logit in enumerate(logits.tolist())
