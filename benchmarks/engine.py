@@ -171,7 +171,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "attention": f"{info.attention}: {info.attention_reason}",
         "software": {"torch": torch.__version__, "transformers": transformers.__version__},
         "opening_seconds": opening,
-        "cuda_graphs": len(engine._runner.graphs or ()),
+        "cuda_graphs": len(getattr(engine._runner, "graphs", None) or ()),
         "prefill": {"prompt_tokens": long, "tokens_per_second": prefill, "chunk_tokens": options.prefill},
         "decode": decode,
         "gpu_peak_mib": torch.cuda.max_memory_allocated() >> 20 if engine.model.device.startswith("cuda") else None,

@@ -127,7 +127,7 @@ def test_numbers_that_are_not_finite_end_their_request_and_do_not_stay_in_the_ca
 ) -> None:
     engine = gpu_engine(slots=1)
     expected = tokens(engine, [asked(2)])
-    embedding = engine._runner._model.get_input_embeddings().weight
+    embedding = engine._runner.embedding
     kept = embedding[ord("!")].clone()
     embedding[ord("!")] = float("nan")
     assert answers(engine, [asked(1, text="y" * 300 + "!")])["r1"][-1].failure is Failure.NOT_FINITE

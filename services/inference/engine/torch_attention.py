@@ -16,7 +16,7 @@ FLASH = "strongroom_flash"
 # torch's CPU kernel walks keys in blocks of 512 and picks matmul kernels by the sizes at hand. With whole blocks and
 # query rows in fours a row's bits depend on nothing but the row: measured, and held by the tests of invariant 11.
 VIEW_TOKENS = 512
-_QUERY_ROWS = 4
+QUERY_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class RowExactAttention:
         rows, heads, queries, size = query.shape
         groups = heads // key.shape[1]
         packed = query.reshape(rows, key.shape[1], groups * queries, size)
-        missing = -packed.shape[2] % _QUERY_ROWS
+        missing = -packed.shape[2] % QUERY_ROWS
         packed = torch.nn.functional.pad(packed, (0, 0, 0, missing))
         width = value.shape[-1]
         if width != size:  # the blocked kernel wants one size (MLA has two)

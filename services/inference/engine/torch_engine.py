@@ -28,7 +28,7 @@ from services.inference.engine.protocol import (
 )
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
-from services.inference.engine.torch_runner import ModelRunner
+from services.inference.engine.torch_runner import Runner
 from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.prompt import Prompt
@@ -63,7 +63,7 @@ class TorchEngine:
     def __init__(
         self,
         *,
-        runner: ModelRunner,
+        runner: Runner,
         cache: SlotCache,
         prompt: Prompt,
         model: ModelInfo,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
-_ROWS = (1, 2, 3, 5, 8, 16, 33, 64)  # row counts that took different MKL kernels
+TRIED_ROWS = (1, 2, 3, 5, 8, 16, 33, 64)  # row counts that took different MKL kernels
 
 
 class PackedLinear(nn.Module):
@@ -48,11 +48,11 @@ class PaddedLinear(nn.Module):
         return out.view(*x.shape[:-1], self.linear.out_features)
 
 
-def rows_are_independent(layer: nn.Module, in_features: int, dtype: torch.dtype) -> bool:
+def rows_are_independent(layer: Callable[[Tensor], Tensor], in_features: int, dtype: torch.dtype) -> bool:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(max(_ROWS), in_features, generator=generator).to(dtype)
+    x = torch.randn(max(TRIED_ROWS), in_features, generator=generator).to(dtype)
     whole = layer(x)
-    return all(torch.equal(layer(x[-count:]), whole[-count:]) for count in _ROWS)
+    return all(torch.equal(layer(x[-count:]), whole[-count:]) for count in TRIED_ROWS)
 
 
 def replace_linears(model: nn.Module) -> str:

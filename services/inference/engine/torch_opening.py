@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from services.inference.engine import torch_dense
+from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import ModelInfo
@@ -16,7 +19,7 @@ from services.inference.engine.torch_attention import AttentionChoice, choose_at
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_graphs import record_decoding, sizes
 from services.inference.engine.torch_linear import replace_linears
-from services.inference.engine.torch_runner import ModelRunner
+from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.convert import Progress
 from services.inference.models.device import available_cores, free_memory
@@ -25,6 +28,7 @@ from services.inference.models.wheel import ModelUnavailable
 
 log = logging.getLogger(__name__)
 
+_PROBE_TOKENS = 8
 _WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product takes another kernel by their number
 
 
@@ -49,16 +53,16 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
 
 def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     """An engine around a model that is already in memory. Changes the model's layers in place."""
-    if loaded.device.type == "cpu":
-        log.info("linear layers: %s", replace_linears(loaded.model))
-    attention, token_bytes = _attention(loaded)
+    attention, token_bytes, expected = _attention(loaded)
     context = _context(loaded, settings)
     arena = -(-context // attention.view_tokens) * attention.view_tokens  # whole views
     slots = _slots(settings, {device: arena * taken for device, taken in token_bytes.items()})
     cache = SlotCache(loaded.model.config.num_hidden_layers, slots, arena)
-    runner = ModelRunner(loaded.model, cache, attention, context=arena)
+    runner = _runner(loaded, settings, cache, attention, arena)
+    if loaded.device.type == "cpu":
+        _agrees(runner, loaded, expected)
     budget = PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens)
-    if loaded.device.type != "cpu":
+    if isinstance(runner, ModelRunner) and loaded.device.type != "cpu":
         _warm_up(runner, budget, slots=slots, context=arena)
         if settings.cuda_graphs and set(token_bytes) == {loaded.model.device} and torch.version.cuda:
             runner.graphs = record_decoding(runner.one_each, slots=slots, context=arena, device=loaded.model.device)
@@ -80,21 +84,49 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     )
 
 
-def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device, int]]:
-    """One token through the model shows the cache's layout; with it attention is chosen."""
+def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device, int], Tensor]:
+    """A few tokens through the model show the cache's layout; with it attention is chosen. Also their logits."""
     sdpa = AttentionChoice(implementation="sdpa", name="sdpa", reason="probe", view_tokens=1)
     loaded.model.set_attn_implementation("sdpa")
-    probe = SlotCache(loaded.model.config.num_hidden_layers, 1, 8)
-    ModelRunner(loaded.model, probe, sdpa, context=8).chunk([0], slot=0, start=0)
+    probe = SlotCache(loaded.model.config.num_hidden_layers, 1, _PROBE_TOKENS)
+    logits = ModelRunner(loaded.model, probe, sdpa, context=_PROBE_TOKENS).run([_probe(loaded)])
     choice = choose_attention(
         device_type=loaded.device.type,
         dtype=loaded.dtype,
         same_head_sizes=probe.same_sizes(),
         flash_attn=importlib.util.find_spec("flash_attn") is not None,
     )
-    install(choice)
-    loaded.model.set_attn_implementation(choice.implementation)
-    return choice, probe.token_bytes()
+    return choice, probe.token_bytes(), logits
+
+
+def _probe(loaded: LoadedModel) -> Segment:
+    ids = torch.arange(_PROBE_TOKENS) * 7919 % loaded.model.get_input_embeddings().num_embeddings
+    return Segment(0, 0, ids.tolist())
+
+
+def _runner(
+    loaded: LoadedModel, settings: EngineSettings, cache: SlotCache, attention: AttentionChoice, context: int
+) -> Runner:
+    """On a CPU fused where the model's layers are known; else transformers' own forward pass."""
+    if loaded.device.type == "cpu":
+        obstacle = torch_dense.obstacle(loaded.model) if settings.fused else "the setting fused is off"
+        log.info("layers: %s", f"transformers' own, {obstacle}" if obstacle else "fused")
+        if not obstacle:
+            return torch_dense.DenseDecoder(loaded.model, cache, context=context)
+        log.info("linear layers: %s", replace_linears(loaded.model))
+    install(attention)
+    loaded.model.set_attn_implementation(attention.implementation)
+    return ModelRunner(loaded.model, cache, attention, context=context)
+
+
+def _agrees(runner: Runner, loaded: LoadedModel, expected: Tensor) -> None:
+    """What was fused computes what transformers does. Raises ModelUnavailable."""
+    found = runner.run([_probe(loaded)])
+    bound = float(expected.abs().max()) * (1e-3 if loaded.dtype is torch.float32 else 5e-2)
+    if not torch.allclose(found, expected, rtol=0, atol=bound):
+        raise ModelUnavailable(
+            "the fused layers do not give what the model's own do: set STRONGROOM_INFERENCE_FUSED=false and report it"
+        )
 
 
 def _warm_up(runner: ModelRunner, budget: PrefillBudget, *, slots: int, context: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence as Rows
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,21 @@ from services.inference.engine.batch import Segment
 from services.inference.engine.torch_attention import AttentionChoice, causal_bias
 from services.inference.engine.torch_graphs import DecodeGraphs
 from services.inference.engine.torch_slots import SlotCache, Window
+
+
+class Runner(Protocol):
+    """What takes a pass through a model."""
+
+    @property
+    def embedding(self) -> Tensor: ...  # [vocabulary, hidden]
+
+    def run(self, segments: Rows[Segment]) -> Tensor:
+        """Logits as the segments want them, one row after the other, [wanted, vocabulary] in fp32.
+
+        Done when it returns, on a GPU too: the prefill budget learns from how long it took. Raises IndexError for a
+        token id beyond the embedding; what torch raises leaves the cache as good as before, written positions aside.
+        """
+        ...
 
 
 class ModelRunner:
@@ -29,12 +44,12 @@ class ModelRunner:
         self._vocabulary = model.get_input_embeddings().num_embeddings
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def run(self, segments: Rows[Segment]) -> Tensor:
-        """Logits as the segments want them, one row after the other, [wanted, vocabulary].
+    @property
+    def embedding(self) -> Tensor:
+        weight: Tensor = self._model.get_input_embeddings().weight
+        return weight
 
-        Done when it returns, on a GPU too: the prefill budget learns from how long it took. Raises IndexError for a
-        token id beyond the embedding; what torch raises leaves the cache as good as before, written positions aside.
-        """
+    def run(self, segments: Rows[Segment]) -> Tensor:
         for segment in segments:
             self._check(segment.ids)
         rows = [segment for segment in segments if segment.decodes]

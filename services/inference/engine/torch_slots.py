@@ -84,6 +84,15 @@ class SlotCache(Cache):
         self._slot_layers = [SlotLayer(slots, context) for _ in range(layers)]
         super().__init__(layers=list(self._slot_layers))
 
+    def prepare(self, keys: Tensor, values: Tensor) -> None:
+        """Makes every layer's store, by the shape of keys and values as `SlotLayer.update` is given them."""
+        for layer in self._slot_layers:
+            layer.lazy_initialization(keys, values)
+
+    def stored(self, layer: int) -> tuple[Tensor, Tensor]:
+        """A layer's whole keys and values, [slots, heads, context, size] each."""
+        return self._slot_layers[layer].keys, self._slot_layers[layer].values
+
     def look(self, window: Window) -> None:
         for layer in self._slot_layers:
             layer.window = window

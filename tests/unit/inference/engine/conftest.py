@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from services.inference.engine.batch import Segment
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_opening import assemble
@@ -18,6 +19,30 @@ from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.prompt import Prompt
 
 MakeEngine = Callable[..., TorchEngine]
+
+
+class Faulty:
+    """Takes the place of an engine's runner; `check` sees every pass before it is made, and may raise."""
+
+    def __init__(self, engine: TorchEngine, check: Callable[[Sequence[Segment]], None]) -> None:
+        self._engine, self._runner, self._check = engine, engine._runner, check
+        engine._runner = self
+
+    @property
+    def embedding(self) -> torch.Tensor:
+        return self._runner.embedding
+
+    def run(self, segments: Sequence[Segment]) -> torch.Tensor:
+        self._check(segments)
+        return self._runner.run(segments)
+
+    def remove(self) -> None:
+        self._engine._runner = self._runner
+
+
+@pytest.fixture(scope="session")
+def faulty() -> type[Faulty]:
+    return Faulty
 
 
 @pytest.fixture(scope="session")

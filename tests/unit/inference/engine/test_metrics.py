@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from services.inference.engine.protocol import Message, Sampling, Work
 from services.inference.engine.torch_engine import TorchEngine
@@ -32,15 +33,15 @@ def test_every_row_and_column_that_ran_well_held_a_token(tiny_engine: Callable[.
     assert load.useful_tokens == load.computed_tokens == prompts + load.output_tokens - firsts
 
 
-def test_a_pass_that_failed_was_computed_and_useless(tiny_engine: Callable[..., TorchEngine]) -> None:
+def test_a_pass_that_failed_was_computed_and_useless(tiny_engine: Callable[..., TorchEngine], faulty: Any) -> None:
     engine = tiny_engine("llama")
     failures = iter([True])
 
-    def fail_once(module: object, arguments: object) -> None:
+    def fail_once(segments: object) -> None:
         if engine.load().output_tokens > len(PROMPTS) and next(failures, False):
             raise RuntimeError("shape")
 
-    handle = engine._runner._model.register_forward_pre_hook(fail_once)
+    handle = faulty(engine, fail_once)
     run_all(engine)
     handle.remove()
     assert engine.load().computed_tokens > engine.load().useful_tokens

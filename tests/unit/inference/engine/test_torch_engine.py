@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.inference.engine.batch import Segment
 from services.inference.engine.protocol import Failure, Message, Sampling, StepOutput, Work
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.models.prompt import Prompt
@@ -143,13 +144,15 @@ def singles(shared_engine: dict[int, TorchEngine]) -> dict[str, list[int]]:
     return {f"r{number}": alone(engine, work(number, temperature=0.9)) for number in range(len(TEXTS))}
 
 
-def test_a_request_that_breaks_the_forward_pass_fails_alone(tiny_engine: Callable[..., TorchEngine]) -> None:
+def test_a_request_that_breaks_the_forward_pass_fails_alone(
+    tiny_engine: Callable[..., TorchEngine], faulty: Any
+) -> None:
     engine = tiny_engine("llama")
     expected = {f"r{number}": alone(engine, work(number, max_tokens=20)) for number in (0, 1, 2, 3)}
     others = {token for name in ("r0", "r2", "r3") for token in expected[name][:7]} | set("".join(TEXTS).encode())
     place = next(n for n, token in enumerate(expected["r1"]) if n > 1 and token not in others)
     poison = expected["r1"][place]
-    handle = _raise_on(engine, poison, RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    handle = _raise_on(faulty, engine, poison, RuntimeError("DefaultCPUAllocator: can't allocate memory"))
     outputs = finish(engine, [(0, work(number, max_tokens=20 if number == 1 else 7)) for number in (0, 1, 2, 3)])
     handle.remove()
     assert outputs["r1"][-1].failure is Failure.OUT_OF_MEMORY
@@ -159,20 +162,22 @@ def test_a_request_that_breaks_the_forward_pass_fails_alone(tiny_engine: Callabl
     assert engine.capacity().free_slots == 4
 
 
-def test_the_halves_of_a_failed_pass_run_without_what_it_held(tiny_engine: Callable[..., TorchEngine]) -> None:
+def test_the_halves_of_a_failed_pass_run_without_what_it_held(
+    tiny_engine: Callable[..., TorchEngine], faulty: Any
+) -> None:
     """Fails if they run inside the `except`: the error's traceback keeps the memory that the pass lacked."""
     engine = tiny_engine("llama")
     held: list[weakref.ref[torch.Tensor]] = []
     still_there: list[int] = []
 
-    def work_in_memory(module: Any, arguments: Any, keywords: dict[str, Any]) -> None:
+    def work_in_memory(segments: Sequence[Segment]) -> None:
         still_there.append(sum(reference() is not None for reference in held))
-        if len(keywords["input_ids"]) > 1:
-            scratch = torch.zeros(len(keywords["input_ids"]))
+        if len(segments) > 1:
+            scratch = torch.zeros(len(segments))
             held.append(weakref.ref(scratch))
             raise torch.OutOfMemoryError
 
-    handle = engine._runner._model.register_forward_pre_hook(work_in_memory, with_kwargs=True)
+    handle = faulty(engine, work_in_memory)
     outputs = finish(engine, [(0, work(number)) for number in range(4)])
     handle.remove()
     assert held and not any(still_there)
@@ -188,10 +193,12 @@ def test_a_token_id_that_the_model_does_not_have_ends_its_own_request(tiny_engin
     assert tokens(outputs["r0"]) == expected
 
 
-def test_a_prompt_that_breaks_prefill_fails_and_the_engine_goes_on(tiny_engine: Callable[..., TorchEngine]) -> None:
+def test_a_prompt_that_breaks_prefill_fails_and_the_engine_goes_on(
+    tiny_engine: Callable[..., TorchEngine], faulty: Any
+) -> None:
     engine = tiny_engine("llama")
     expected = alone(engine, work(0))
-    handle = _raise_on(engine, ord("!"), RuntimeError("shape"))
+    handle = _raise_on(faulty, engine, ord("!"), RuntimeError("shape"))
     outputs = finish(engine, [(0, work(0)), (0, work(1, text="boom!"))])
     handle.remove()
     assert outputs["r1"][-1].failure is Failure.ENGINE_ERROR
@@ -205,7 +212,7 @@ def test_numbers_that_are_not_finite_fail_the_request_and_do_not_stay_in_the_cac
     engine = tiny_engine("llama", slots=1)
     expected = alone(engine, work(2))
     poison = ord("!")
-    embedding = engine._runner._model.get_input_embeddings().weight
+    embedding = engine._runner.embedding
     kept = embedding[poison].clone()
     embedding[poison] = float("nan")
     assert finish(engine, [(0, work(1, text="y" * 300 + "!"))])["r1"][-1].failure is Failure.NOT_FINITE
@@ -258,11 +265,11 @@ def test_model_info_says_what_runs(tiny_engine: Callable[..., TorchEngine]) -> N
     assert len(info.template_digest) == 64
 
 
-def _raise_on(engine: TorchEngine, token: int, error: Exception) -> Any:
+def _raise_on(faulty: Any, engine: TorchEngine, token: int, error: Exception) -> Any:
     """From now on a forward pass whose input holds the token raises."""
 
-    def check(module: Any, arguments: Any, keywords: dict[str, Any]) -> None:
-        if bool((keywords["input_ids"] == token).any()):
+    def check(segments: Sequence[Segment]) -> None:
+        if any(token in segment.ids for segment in segments):
             raise error
 
-    return engine._runner._model.register_forward_pre_hook(check, with_kwargs=True)
+    return faulty(engine, check)

@@ -1,0 +1,213 @@
+"""The decoder of Llama-like models on a CPU, flat and fused: all tokens of a pass side by side, whosever they are.
+
+transformers loads the model and says what it computes; this runs the same layers with what a CPU is good at: weights
+packed once for oneDNN, its activation, product and residual sums done while a matrix product is still in the cache,
+one matrix product for query, key and value, and no padding: a pass of 16 newest tokens and a chunk of 100 has 116 rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from services.inference.engine.batch import Segment
+from services.inference.engine.torch_dense_attention import Attention, Spans
+from services.inference.engine.torch_linear import TRIED_ROWS, rows_are_independent
+from services.inference.engine.torch_slots import SlotCache
+
+# Model classes of transformers whose layers are the ones below.
+_KNOWN = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
+_PACKING_ROWS = 16  # a hint for the layout: measured, it makes no difference between 1 and 256
+
+
+class Packed:
+    """A linear layer of oneDNN on a weight reordered once, with what follows the product fused into it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _PACKING_ROWS)
+        self._bias = None if bias is None else bias.detach().contiguous()
+
+    def plain(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        return out
+
+    def silu(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "swish", [], "")
+        return out
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "mul")
+        return out
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Root mean square norm over the last dimension."""
+
+    weight: Tensor
+    epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+
+
+class Layer:
+    """One decoder layer, made from transformers' and leaving that one without its weights."""
+
+    def __init__(self, layer: Any, heads: int, key_heads: int, size: int) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self._turned = heads + key_heads  # heads that are rotated: the queries', then the keys'
+        self._heads, self._key_heads, self._size = heads, key_heads, size
+        projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+        biases = [projection.bias for projection in projections]
+        self._qkv = Packed(
+            torch.cat([projection.weight for projection in projections]),
+            None if biases[0] is None else torch.cat(biases),
+        )
+        self._out = _packed(attention.o_proj)
+        self._gate, self._up, self._down = _packed(mlp.gate_proj), _packed(mlp.up_proj), _packed(mlp.down_proj)
+        self._before, self._after = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self._query_norm = _norm(attention.q_norm) if hasattr(attention, "q_norm") else None
+        self._key_norm = _norm(attention.k_norm) if hasattr(attention, "k_norm") else None
+        for emptied in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+            emptied.weight, emptied.bias = None, None
+
+    def __call__(self, x: Tensor, turn: Turn, attention: Attention, number: int) -> Tensor:
+        """[tokens, hidden] to the same."""
+        qkv = self._qkv.plain(self._before(x)).view(len(x), -1, self._size)
+        turned = turn(self._normed(qkv[:, : self._turned]))
+        seen = attention(number, turned[:, : self._heads], turned[:, self._heads :], qkv[:, self._turned :])
+        x = self._out.plus(seen, x)
+        y = self._after(x)
+        return self._down.plus(self._up.times(y, self._gate.silu(y)), x)
+
+    def _normed(self, heads: Tensor) -> Tensor:
+        if self._query_norm is None or self._key_norm is None:
+            return heads
+        return torch.cat([self._query_norm(heads[:, : self._heads]), self._key_norm(heads[:, self._heads :])], dim=1)
+
+
+class Turn:
+    """Rotary position embedding of the pass's tokens: halves of a head as the parts of complex numbers.
+
+    cos(p) x + sin(p) rotate_half(x); the sign of rotate_half stands in the sines, so that a roll does for it.
+    """
+
+    def __init__(self, cosines: Tensor, sines: Tensor) -> None:
+        """[tokens, 1, size] both."""
+        self._half = cosines.shape[-1] // 2
+        self._cosines = cosines
+        self._sines = torch.cat([-sines[..., : self._half], sines[..., self._half :]], dim=-1)
+
+    def __call__(self, heads: Tensor) -> Tensor:
+        return torch.addcmul(heads * self._cosines, heads.roll(self._half, -1), self._sines)
+
+
+class DenseDecoder:
+    """Runs a transformers model for which there is no `obstacle`. Takes its weights away, layer by layer, so that no
+    more than one lies in memory twice: the model's own forward cannot be used after."""
+
+    def __init__(self, model: Any, cache: SlotCache, *, context: int) -> None:
+        config, decoder = model.config, model.model
+        self._size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        self.dtype, self.device = model.dtype, model.device
+        self.embedding = decoder.embed_tokens.weight.detach()
+        self._cosines, self._sines = _rotations(decoder.rotary_emb, context, self.dtype)
+        self._head = _packed(model.lm_head)
+        if not config.tie_word_embeddings:
+            model.lm_head.weight = None
+        self._norm = _norm(decoder.norm)
+        shape = (config.num_attention_heads, config.num_key_value_heads, self._size)
+        self._layers = [Layer(layer, *shape) for layer in decoder.layers]
+        self._attention = Attention(cache, *shape, context=context, dtype=self.dtype)
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.embedding)
+
+    @torch.inference_mode()
+    def run(self, segments: Sequence[Segment]) -> Tensor:
+        """As ModelRunner.run. Decoding rows that lie in neighbouring slots are best given first."""
+        spans = Spans.of(segments)
+        if max(spans.ids) >= self.vocabulary:
+            raise IndexError("a token id beyond the embedding")
+        positions = torch.tensor(spans.positions)
+        x = torch.nn.functional.embedding(torch.tensor(spans.ids), self.embedding)
+        turn = Turn(self._cosines[positions], self._sines[positions])
+        self._attention.look(spans, positions)
+        for number, layer in enumerate(self._layers):
+            x = layer(x, turn, self._attention, number)
+        if not spans.wanted:
+            return torch.empty(0, self.vocabulary)
+        if len(spans.wanted) < len(x):
+            x = x[torch.tensor(spans.wanted)]
+        return self._head.plain(self._norm(x)).float()
+
+
+def obstacle(model: Any) -> str:
+    """Why this model is not run so; empty when it can be."""
+    config = model.config
+    if type(model).__name__ not in _KNOWN:
+        return f"{type(model).__name__} has layers of another kind"
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act}"
+    if getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None):
+        return "it has a sliding window"
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope in ("dynamic", "longrope"):
+        return f"its rotations ({rope}) change with the length"
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        return "it is not on the CPU alone"
+    if model.dtype not in (torch.float32, torch.bfloat16):
+        return f"oneDNN does not compute in {model.dtype}"
+    return _operators(model)
+
+
+def _operators(model: Any) -> str:
+    """Tried on the first layer, one matrix of each shape: the operators are internal to torch."""
+    first = model.model.layers[0]
+    linears = (first.self_attn.q_proj, first.self_attn.o_proj, first.mlp.gate_proj, first.mlp.down_proj)
+    try:
+        if model.dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return "this CPU has no bfloat16"
+        independent = all(_rows_are_independent(linear, model.dtype) for linear in linears)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return "this torch has no packed linear layers"
+    if model.dtype is torch.float32 and not independent:
+        return "its packed linear layers let one row change another"  # invariant 11 is promised in fp32
+    return ""
+
+
+def _rows_are_independent(linear: nn.Linear, dtype: torch.dtype) -> bool:
+    packed = _packed(linear)
+    beside = torch.randn(max(TRIED_ROWS), linear.out_features, generator=torch.Generator().manual_seed(1)).to(dtype)
+    ways: list[Callable[[Tensor], Tensor]] = [
+        packed.plain,
+        packed.silu,
+        lambda x: packed.times(x, beside[len(beside) - len(x) :]),
+        lambda x: packed.plus(x, beside[len(beside) - len(x) :]),
+    ]
+    return all(rows_are_independent(way, linear.in_features, dtype) for way in ways)
+
+
+def _packed(linear: nn.Linear) -> Packed:
+    return Packed(linear.weight, linear.bias)
+
+
+def _norm(norm: Any) -> Norm:
+    return Norm(norm.weight.detach(), float(norm.variance_epsilon))
+
+
+def _rotations(embedding: Any, context: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of all positions, [context, 1, size], by transformers' own rotary embedding."""
+    with torch.inference_mode():
+        cosines, sines = embedding(torch.zeros(1, dtype=dtype), torch.arange(context)[None])
+    return cosines[0, :, None], sines[0, :, None]

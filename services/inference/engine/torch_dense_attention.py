@@ -1,0 +1,158 @@
+"""Attention of a flat pass over the slot cache: each newest token over its own past, each chunk over its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from services.inference.engine.batch import Segment
+from services.inference.engine.torch_attention import QUERY_ROWS, VIEW_TOKENS
+from services.inference.engine.torch_slots import SlotCache
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spans:
+    """Which rows of a flat pass are whose."""
+
+    ids: list[int]
+    positions: list[int]
+    slots: list[int]  # of each token
+    wanted: list[int]  # rows whose logits are wanted
+    groups: list[Group]
+
+    @staticmethod
+    def of(segments: Sequence[Segment]) -> Spans:
+        ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        wanted: list[int] = []
+        groups: list[Group] = []
+        for segment in segments:
+            first, count = len(ids), len(segment.ids)
+            ids += segment.ids
+            positions += range(segment.start, segment.end)
+            slots += [segment.slot] * count
+            wanted += range(first + count - segment.logits, first + count)
+            last = groups[-1] if groups else None
+            if count == 1 and last and last.queries == 1 and last.slot + last.rows == segment.slot:
+                last.rows += 1
+                last.end = max(last.end, segment.end)
+            else:
+                groups.append(Group(first=first, rows=1, queries=count, slot=segment.slot, end=segment.end))
+        return Spans(ids=ids, positions=positions, slots=slots, wanted=wanted, groups=groups)
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows that attend at once: neighbouring slots with one query each, or one slot with several."""
+
+    first: int  # row of the pass
+    rows: int  # slots
+    queries: int  # of each slot
+    slot: int  # the first
+    end: int  # the longest row's tokens, those of this pass included
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A group with what all layers need for it."""
+
+    group: Group
+    view: int
+    bias: Tensor
+
+
+class Attention:
+    """Called once a layer; `look` before says what the pass holds."""
+
+    def __init__(
+        self,
+        cache: SlotCache,
+        heads: int,
+        key_heads: int,
+        size: int,
+        *,
+        context: int,
+        dtype: torch.dtype,
+    ) -> None:
+        self._cache = cache
+        self._heads, self._key_heads, self._size = heads, key_heads, size
+        self._sharing = heads // key_heads  # query heads to a key head
+        self._context, self._dtype = context, dtype
+        # In fp32 a row's bits must not depend on its neighbours: see torch_attention.
+        self._exact = dtype is torch.float32
+        self._view_tokens = VIEW_TOKENS if self._exact else 32  # the visible part is a multiple of this
+        self._scale = size**-0.5
+        like = torch.empty(1, key_heads, 1, size, dtype=dtype)
+        cache.prepare(like, like)
+        self._looks: list[_Look] = []
+        self._places = torch.empty(0, dtype=torch.long)
+        self._tokens = torch.arange(context)
+
+    def look(self, spans: Spans, positions: Tensor) -> None:
+        slots = torch.tensor(spans.slots)
+        rows = slots[:, None] * self._key_heads + torch.arange(self._key_heads)
+        self._places = (rows * self._context + positions[:, None]).flatten()
+        self._looks = [self._look(group, positions) for group in spans.groups]
+
+    def _look(self, group: Group, positions: Tensor) -> _Look:
+        view = min(-(-group.end // self._view_tokens) * self._view_tokens, self._context)
+        own = positions[group.first : group.first + group.rows * group.queries]
+        hidden = self._tokens[:view] > own[:, None]
+        bias = torch.zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, float("-inf"))
+        return _Look(group, view, self._spread(bias.view(group.rows, 1, group.queries, view), group))
+
+    def _spread(self, bias: Tensor, group: Group) -> Tensor:
+        """For each key head, or for all at once, the queries of the heads that share it one below the other."""
+        if self._exact:
+            packed = bias.repeat(1, 1, self._sharing, 1)
+            return torch.nn.functional.pad(packed, (0, 0, 0, -packed.shape[2] % QUERY_ROWS))
+        if group.queries == 1:
+            return bias.repeat_interleave(self._key_heads, 0).flatten(0, 1)
+        return bias.repeat(1, 1, self._sharing, 1).flatten(0, 1)
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[tokens, heads, size] in, [tokens, heads × size] out."""
+        keys, values = self._cache.stored(layer)
+        for store, new in ((keys, key), (values, value)):
+            store.view(-1, self._size).index_copy_(0, self._places, new.reshape(-1, self._size))
+        if len(self._looks) == 1:
+            return self._attend(self._looks[0], query, keys, values)
+        out = torch.empty(len(query), self._heads * self._size, dtype=query.dtype)
+        for look in self._looks:
+            group = look.group
+            rows = slice(group.first, group.first + group.rows * group.queries)
+            out[rows] = self._attend(look, query[rows], keys, values)
+        return out
+
+    def _attend(self, look: _Look, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        group = look.group
+        slots = slice(group.slot, group.slot + group.rows)
+        past, known = keys[slots, :, : look.view], values[slots, :, : look.view]
+        shared = query.view(group.rows, group.queries, self._key_heads, self._sharing, self._size)
+        shared = shared.permute(0, 2, 3, 1, 4).reshape(
+            group.rows, self._key_heads, self._sharing * group.queries, self._size
+        )
+        out = (
+            self._exactly(shared, past, known, look.bias) if self._exact else self._fast(shared, past, known, look.bias)
+        )
+        out = out.view(group.rows, self._key_heads, self._sharing, group.queries, self._size)
+        return out.permute(0, 3, 1, 2, 4).reshape(group.rows * group.queries, -1)
+
+    def _fast(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Matrix products over copies of what is seen: on a strided cache oneDNN takes four times as long."""
+        rows, heads, queries, size = query.shape
+        query = query.reshape(rows * heads, queries, size)
+        seen = keys.contiguous().view(rows * heads, -1, size).transpose(1, 2)
+        scores = torch.bmm(query, seen).mul_(self._scale).add_(bias)
+        shares = torch.softmax(scores, -1)
+        return torch.bmm(shares, values.flatten(0, 1)).view(rows, heads, queries, size)
+
+    def _exactly(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        queries = query.shape[2]
+        query = torch.nn.functional.pad(query, (0, 0, 0, bias.shape[2] - queries))
+        out = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=self._scale)
+        return out[:, :, :queries]
