@@ -28,16 +28,18 @@ class Work:
     messages: tuple[Message, ...]
     sampling: Sampling
     emitted: tuple[int, ...] = ()
-    rank: int = 0  # of its class, 0 the most urgent: whose prompt goes first, and nothing else
+    rank: int = 0  # of its class, 0 the most urgent: who goes first and who gives way, no token of the answer
+    deadline_ns: int = 0  # monotonic; from then on no step holds it, and its holder tells of its end. 0: none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:
-    """What can be admitted now. A request fits when a slot is free and prompt + max_tokens ≤ free_tokens."""
+    """What can be admitted now. With a free slot a request is taken; it runs at once if prompt + max_tokens ≤
+    free_tokens, else it waits inside the engine."""
 
     free_slots: int
     free_tokens: int
-    max_tokens: int  # the context length: bound of prompt + max_tokens for one request
+    max_tokens: int  # bound of prompt + max_tokens for one request: the context, or the KV arena if that is smaller
     slots: int
     tokens: int  # size of the whole KV arena
 
@@ -127,6 +129,8 @@ class Load:
     output_tokens: int
     computed_tokens: int  # rows × columns run through the model, padding and failed passes included
     useful_tokens: int  # of those, the ones that were a request's own token
+    waiting: int = 0  # of the live ones, those without a slot
+    preempted: int = 0  # times that a request gave its slot to a more urgent one
 
 
 class PromptTooLong(EngineRefusal):
@@ -152,7 +156,7 @@ class PromptRefused(EngineRefusal):
 
 
 class EngineFull(EngineRefusal):
-    """No slot or no KV space now. The worker should have asked `capacity` first."""
+    """No slot now, or too many wait already. The worker should have asked `capacity` first."""
 
     reason = "ENGINE_FULL"
 
@@ -185,7 +189,7 @@ class Engine(Protocol):
         ...
 
     def admit(self, work: Work) -> None:
-        """Take a slot; the request joins the next step. Raises EngineRefusal."""
+        """It joins the next step, or the first one after that in which it fits. Raises EngineRefusal."""
         ...
 
     def step(self) -> Sequence[StepOutput]:

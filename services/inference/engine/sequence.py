@@ -27,6 +27,22 @@ class Sequence:
     slot: int = -1
 
     @property
+    def rank(self) -> int:
+        return self.work.rank
+
+    @property
+    def arrived_ns(self) -> int:
+        return self.timing.admitted_ns
+
+    @property
+    def deadline_ns(self) -> int:
+        return self.work.deadline_ns
+
+    @property
+    def need(self) -> int:
+        return len(self.prompt) + self.work.sampling.max_tokens
+
+    @property
     def length(self) -> int:
         return len(self.prompt) + len(self.answer.tokens)
 

@@ -26,6 +26,7 @@ from services.inference.engine.protocol import (
     Timing,
     Work,
 )
+from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.torch_runner import Runner
@@ -68,7 +69,7 @@ class TorchEngine:
         prompt: Prompt,
         model: ModelInfo,
         end_ids: frozenset[int],
-        slots: int,
+        scheduler: Scheduler[Sequence],
         budget: PrefillBudget,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -77,7 +78,7 @@ class TorchEngine:
         self._prompt = prompt
         self._model = model
         self._end_ids = end_ids
-        self._slots = slots
+        self._scheduler = scheduler
         self._budget = budget
         self._clock_ns = clock_ns
         self._order = SlotOrder(cache)
@@ -91,14 +92,13 @@ class TorchEngine:
         return self._model
 
     def capacity(self) -> Capacity:
-        free = self._slots - len(self._live)
-        context = self._model.context_tokens
+        scheduler = self._scheduler
         return Capacity(
-            free_slots=free,
-            free_tokens=free * context,
-            max_tokens=context,
-            slots=self._slots,
-            tokens=self._slots * context,
+            free_slots=scheduler.free_slots,
+            free_tokens=scheduler.free_tokens,
+            max_tokens=min(self._model.context_tokens, scheduler.tokens),
+            slots=scheduler.slots,
+            tokens=scheduler.tokens,
         )
 
     def load(self) -> Load:
@@ -109,6 +109,8 @@ class TorchEngine:
             output_tokens=self._output_tokens,
             computed_tokens=self._computed,
             useful_tokens=self._useful,
+            waiting=len(self._scheduler.waiting),
+            preempted=self._scheduler.preemptions,
         )
 
     def live(self) -> frozenset[str]:
@@ -120,7 +122,7 @@ class TorchEngine:
     def _render(self, work: Work) -> list[int]:
         work.sampling.check_ids(self._model.vocabulary)
         ids = self._prompt.ids(work.messages)
-        bound = self._model.context_tokens - work.sampling.max_tokens
+        bound = min(self._model.context_tokens, self._scheduler.tokens) - work.sampling.max_tokens
         if len(ids) > bound:
             raise PromptTooLong(len(ids), bound)
         return ids
@@ -129,7 +131,7 @@ class TorchEngine:
         if work.request_id in self._live:
             raise AlreadyLive
         ids = self._render(work)
-        if len(self._live) >= self._slots:
+        if not self._scheduler.free_slots:
             raise EngineFull
         answer = self._begin(work, ids)
         self._arrivals += 1
@@ -137,9 +139,7 @@ class TorchEngine:
         sequence = Sequence(work=work, prompt=ids, answer=answer, timing=timing, arrival=self._arrivals)
         self._live[work.request_id] = sequence
         if answer.finish is None:
-            self._order.add(sequence)
-            if sequence.pending == 1:
-                self._order.promote(sequence)
+            self._scheduler.add(sequence)
         else:
             self._ended.append(sequence)
 
@@ -172,28 +172,27 @@ class TorchEngine:
         if batch and self._failed_passes == failed:
             self._budget.stepped(tokens, self._clock_ns() - started, prompt=prompts)
         self._steps += 1
-        self._order.check()
-        assert len(self._order) == len(self._live), "slots held differ from live requests"
+        self._check()
         return outputs
 
     def _planned(self) -> list[_Part]:
-        """One token of every row that decodes, then chunks of prompts as far as the budget goes."""
-        batch = [_Part(row, 1) for row in self._order.decoding]
-        left = self._budget.prompt_tokens(len(batch)) if self._order.prefilling else 0
-        for sequence in self._prefill_order():
-            count = min(sequence.pending, left)
-            if not count:
-                break
-            batch.append(_Part(sequence, count))
-            left -= count
-        return batch
+        """What the pass of this step carries, in the order of slots: those who decode come first."""
+        plan = self._scheduler.plan(self._clock_ns(), self._budget.prompt_tokens)
+        for sequence in plan.expired:
+            del self._live[sequence.work.request_id]
+        for sequence in plan.expired + plan.preempted:
+            self._leave_slot(sequence)
+        for sequence in plan.admitted:
+            self._order.add(sequence)
+            if sequence.pending == 1:
+                self._order.promote(sequence)
+        return sorted((_Part(sequence, count) for sequence, count in plan.parts), key=lambda part: part.sequence.slot)
 
-    def _prefill_order(self) -> list[Sequence]:
-        """The oldest and, of the most urgent class, the one nearest to its first token take turns at being first: no
-        one starves, short prompts stay quick."""
-        if self._steps % 2:
-            return sorted(self._order.prefilling, key=lambda one: (one.work.rank, one.pending, one.arrival))
-        return sorted(self._order.prefilling, key=lambda one: one.arrival)
+    def _check(self) -> None:
+        self._order.check()
+        self._scheduler.check()
+        assert set(self._order) == set(self._scheduler.running), "slots held differ from requests that run"
+        assert len(self._scheduler) == len(self._live), "requests that wait or run differ from live ones"
 
     def _pass(self, batch: Rows[_Part]) -> list[StepOutput]:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
@@ -261,7 +260,13 @@ class TorchEngine:
         if sequence in self._ended:
             self._ended.remove(sequence)
         else:
+            self._scheduler.remove(sequence, self._clock_ns())
+            self._leave_slot(sequence)
+
+    def _leave_slot(self, sequence: Sequence) -> None:
+        if sequence.slot >= 0:
             self._order.remove(sequence)
+            sequence.cached = 0
 
 
 def _reason(error: Exception) -> Failure:

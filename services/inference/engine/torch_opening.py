@@ -15,6 +15,7 @@ from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import ModelInfo
+from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_graphs import record_decoding, sizes
@@ -78,7 +79,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         prompt=loaded.prompt,
         model=info,
         end_ids=loaded.end_ids,
-        slots=slots,
+        scheduler=Scheduler(slots=slots, tokens=slots * context),
         budget=budget,
         clock_ns=time.monotonic_ns,
     )

@@ -45,6 +45,11 @@ class Run:
         return max(self.admitted_ns - self.job.queued_ns, 0) / 1e9
 
     @property
+    def deadline_ns(self) -> int:
+        """Monotonic."""
+        return self.taken_ns + self.job.deadline_ms * 1_000_000 - self.admitted_ns
+
+    @property
     def ended(self) -> bool:
         """Its last item is sealed; it may not be written yet."""
         return self.finish != pb.FINISH_UNSPECIFIED

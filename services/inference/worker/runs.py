@@ -253,4 +253,5 @@ def _work(run: Run) -> Work:
         ),
         emitted=run.emitted,
         rank=CLASSES.index(body.priority) if body.priority in CLASSES else len(CLASSES),
+        deadline_ns=run.deadline_ns,
     )
