@@ -189,7 +189,7 @@ def figures(seconds: list[float], rows: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = arguments("engine")
+    parser = arguments("decode")
     parser.add_argument("--model", default=NAME, help="as STRONGROOM_INFERENCE_MODEL")
     parser.add_argument("--home", type=Path, default=Path(".strongroom"), help="where its models lie")
     parser.add_argument("--random", choices=SHAPES, help="this shape with random weights; the tokenizer is --model's")

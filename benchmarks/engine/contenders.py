@@ -1,0 +1,131 @@
+"""Who is measured: each a process that is told a column and answers with what its callers saw."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks.engine.peers import CACHE, Peer
+from benchmarks.engine.workload import COLUMNS, Column
+
+ROOT = Path(__file__).parents[2]
+OURS = "ours-bf16"
+ALL = tuple(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender, and the columns in which it says something."""
+
+    name: str
+    columns: tuple[str, ...]
+    arguments: Callable[[Path], list[str]]  # of Python, by the model's folder
+    peer: Peer | None = None  # whose environment it runs in; None: ours
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.peer.environment if self.peer else {}
+
+    def command(self, model: Path) -> list[str]:
+        python = str(self.peer.python) if self.peer else sys.executable
+        return [python, "-m", *self.arguments(model)]
+
+
+def _driver(name: str, *more: str) -> Callable[[Path], list[str]]:
+    return lambda model: [f"benchmarks.engine.drivers.{name}", str(model), *more]
+
+
+# fp32 is there to be compared with `generate` token by token, not to win: two columns say what it costs.
+ROWS = {
+    row.name: row
+    for row in (
+        Row(OURS, ALL, _driver("ours", "dtype=bfloat16")),
+        Row("ours-fp32", ("1", "16"), _driver("ours", "dtype=float32")),
+        Row("generate-bf16", ("1",), _driver("generate", "bfloat16")),
+        Row("generate-fp32", ("1",), _driver("generate", "float32")),
+        Row("pipeline-bf16", ("1", "16"), _driver("pipeline", "bfloat16")),
+    )
+}
+
+
+class Contender:
+    """One that runs. Between its turns its processes stand still, so that none takes the others' cores."""
+
+    def __init__(self, row: Row, process: subprocess.Popen[str], log: Path) -> None:
+        self.row, self._process, self._log = row, process, log
+
+    def ready(self) -> None:
+        self._heard()
+        self._signal(signal.SIGSTOP)
+
+    def measure(self, column: Column) -> dict[str, Any]:
+        self._signal(signal.SIGCONT)
+        _writable(self._process).write(json.dumps(asdict(column)) + "\n")
+        _writable(self._process).flush()
+        heard = self._heard()
+        self._signal(signal.SIGSTOP)
+        return heard
+
+    def end(self) -> None:
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+
+    def _heard(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.row.name} ended; what it said last is in {self._log}")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+def _writable(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdin
+    return process.stdin
+
+
+@contextmanager
+def opened(row: Row, model: Path) -> Iterator[Contender]:
+    """Running, warm and standing still."""
+    log = CACHE / "log" / f"{row.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            row.command(model),
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "HF_HUB_OFFLINE": "1",
+                **(row.peer.environment if row.peer else {}),
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    contender = Contender(row, process, log)
+    try:
+        contender.ready()
+        yield contender
+    finally:
+        contender.end()

@@ -1,0 +1,80 @@
+"""What the figures say: medians, times to the first token, and the ratios that the engine has to reach."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.engine.contenders import OURS
+
+Rounds = dict[str, dict[str, list[dict[str, Any]]]]  # by row, then column
+Told = dict[str, dict[str, dict[int, list[int]]]]  # the tokens of each answer, by row, column and question
+Cells = dict[str, dict[str, dict[str, float | None]]]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Ours beside a peer, in one column of one run."""
+
+    column: str
+    peer: str
+    least: float
+    must: bool  # else it is an aim
+
+
+BOUNDS = (
+    Bound("1", "generate-bf16", 2.0, must=True),
+    Bound("4", "vllm-cpu-bf16", 1.3, must=True),
+    Bound("16", "vllm-cpu-bf16", 1.1, must=True),
+    Bound("16", "pipeline-bf16", 2.1, must=True),
+    Bound("64", "vllm-cpu-bf16", 1.0, must=True),
+    Bound("mixed", "vllm-cpu-bf16", 1.2, must=True),
+    Bound("1", "llama.cpp-q8_0", 1.0, must=False),
+    Bound("4", "openvino-int8", 1.0, must=False),
+    Bound("16", "openvino-int8", 1.1, must=False),
+    Bound("64", "openvino-int8", 1.1, must=False),
+    Bound("mixed", "openvino-int8", 1.1, must=False),
+)
+
+
+def summary(told: dict[str, Any]) -> dict[str, Any]:
+    """Of one round."""
+    answers = told["answers"]
+    firsts = [answer["first"] - answer["asked"] for answer in answers if answer["first"] is not None]
+    return {
+        "tokens_per_second": sum(answer["count"] for answer in answers) / told["seconds"],
+        "first_token_p50_s": statistics.median(firsts) if firsts else None,
+        "peak_mib": told["peak_mib"],
+    }
+
+
+def medians(rounds: Rounds) -> Cells:
+    return {row: {column: _median(each) for column, each in columns.items() if each} for row, columns in rounds.items()}
+
+
+def _median(rounds: list[dict[str, Any]]) -> dict[str, float | None]:
+    names = [name for name, value in rounds[0].items() if value is not None]
+    return {name: statistics.median(one[name] for one in rounds) for name in names}
+
+
+def ratios(cells: Cells) -> list[dict[str, Any]]:
+    """Of those bounds whose two cells were measured."""
+    found = []
+    for bound in BOUNDS:
+        ours, theirs = (cells.get(row, {}).get(bound.column) for row in (OURS, bound.peer))
+        if ours and theirs:
+            ratio = (ours["tokens_per_second"] or 0.0) / (theirs["tokens_per_second"] or 1.0)
+            found.append({**vars(bound), "ratio": ratio, "reached": ratio >= bound.least})
+    return found
+
+
+def same_answers(told: Told, ours: str, reference: str) -> dict[str, str]:
+    """By column: how many of our answers are the reference's, token for token, among the questions that both have."""
+    wanted = told.get(reference, {}).get("1", {})
+    counts = {}
+    for column, answers in told.get(ours, {}).items():
+        both = [id for id in answers if id in wanted and len(answers[id]) == len(wanted[id])]
+        if both:
+            counts[column] = f"{sum(answers[id] == wanted[id] for id in both)} of {len(both)}"
+    return counts
