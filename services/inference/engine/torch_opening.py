@@ -20,6 +20,8 @@ from services.inference.engine.torch_attention import AttentionChoice, choose_at
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_graphs import record_decoding, sizes
 from services.inference.engine.torch_linear import replace_linears
+from services.inference.engine.torch_mla import absorb
+from services.inference.engine.torch_moe import separate_rows
 from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.convert import Progress
@@ -114,8 +116,10 @@ def _runner(
         log.info("layers: %s", f"transformers' own, {obstacle}" if obstacle else "fused")
         if not obstacle:
             return torch_dense.DenseDecoder(loaded.model, cache, context=context)
-        log.info("linear layers: %s", replace_linears(loaded.model))
     install(attention)
+    attention = absorb(loaded.model, attention, exact=loaded.device.type == "cpu" and loaded.dtype == torch.float32)
+    if loaded.device.type == "cpu":
+        log.info("linear layers: %s, expert layers: %d", replace_linears(loaded.model), separate_rows(loaded.model))
     loaded.model.set_attn_implementation(attention.implementation)
     return ModelRunner(loaded.model, cache, attention, context=context)
 

@@ -44,6 +44,13 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
+        sizes = [key_states.shape[3], value_states.shape[3]]
+        if key_states.shape[1] == value_states.shape[1] == 1 and sizes[0] != sizes[1]:
+            # Latents and their rotated part: halves of one tensor, so that attention reads both as one matrix.
+            both = zeros((self._slots, 1, self._context, sum(sizes)), key_states.dtype, key_states.device)
+            self.keys, self.values = torch.split(both, sizes, dim=3)
+            self.is_initialized = True
+            return
         self.keys, self.values = (
             zeros((self._slots, new.shape[1], self._context, new.shape[3]), new.dtype, new.device)
             for new in (key_states, value_states)

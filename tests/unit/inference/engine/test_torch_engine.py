@@ -79,7 +79,7 @@ def test_invariant_11_sampled_tokens_do_not_depend_on_batch_mates(
     assert {name: tokens(outputs) for name, outputs in together.items()} == single
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_invariant_11_logits_have_the_same_bits_in_any_batch_and_any_chunking(
     family: str, tiny_engine: Callable[..., TorchEngine]
 ) -> None:
