@@ -30,22 +30,34 @@ class Packed:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _PACKING_ROWS)
         self._bias = None if bias is None else bias.detach().contiguous()
+        # In fp32 oneDNN splits the sums of a row that is alone among the cores: other bits than the same row in company.
+        self._pairs = weight.dtype is torch.float32
 
     def plain(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-        return out
+        return self._product(x, "none")
 
     def silu(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "swish", [], "")
-        return out
+        return self._product(x, "swish")
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "mul")
-        return out
+        return self._joined(x, other, "mul")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
-        return out
+        return self._joined(x, other, "add")
+
+    def _product(self, x: Tensor, then: str) -> Tensor:
+        rows = len(x)
+        if rows == 1 and self._pairs:
+            x = x.repeat(2, 1)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, then, [], "")
+        return out[:rows]
+
+    def _joined(self, x: Tensor, other: Tensor, how: str) -> Tensor:
+        rows = len(x)
+        if rows == 1 and self._pairs:
+            x, other = x.repeat(2, 1), other.repeat(2, 1)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, how)
+        return out[:rows]
 
 
 @dataclass(frozen=True, slots=True)

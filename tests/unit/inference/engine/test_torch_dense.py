@@ -11,7 +11,8 @@ import torch
 import transformers as hf
 
 from services.inference.engine.batch import Segment
-from services.inference.engine.torch_dense import DenseDecoder, obstacle
+from services.inference.engine.torch_dense import DenseDecoder, Packed, obstacle
+from services.inference.engine.torch_linear import rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
 
 CONTEXT, SLOTS = 512, 6
@@ -117,3 +118,11 @@ def test_sliding_windows_and_other_layers_are_left_to_transformers(tiny_model: C
 def test_a_token_beyond_the_vocabulary_is_refused_before_the_pass(model: Any) -> None:
     with pytest.raises(IndexError):
         fused(model).run([Segment(0, 0, [260])])
+
+
+def test_invariant_11_a_row_alone_has_the_bits_that_it_has_in_company() -> None:
+    """At SmolLM2's widths, where oneDNN sums up a lone row in another order. Fails if `_pairs` is False."""
+    generator = torch.Generator().manual_seed(0)
+    for inputs, outputs in ((576, 960), (1536, 576)):
+        packed = Packed(torch.randn(outputs, inputs, generator=generator))
+        assert rows_are_independent(packed.plain, inputs, torch.float32)
