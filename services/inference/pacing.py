@@ -47,6 +47,9 @@ class PacedEngine:
     def prompt_tokens(self, work: Work) -> int:
         return self._engine.prompt_tokens(work)
 
+    def prepare(self, work: Work) -> None:
+        self._engine.prepare(work)
+
     def admit(self, work: Work) -> None:
         self._engine.admit(work)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from services.inference.engine import choosing
 from services.inference.engine.choosing import Row
 from services.inference.engine.detokenizer import Detokenizer
-from services.inference.engine.protocol import Finish, TokenLogprob
+from services.inference.engine.protocol import Failure, Finish, TokenLogprob
 from services.inference.engine.sampling import Sampling
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.stops import StopStrings
@@ -41,6 +41,11 @@ class Answer:
         """The next token may be chosen elsewhere, from the logits as they are."""
         return self._shaping is None and self.sampling.logprobs is None
 
+    @property
+    def failure(self) -> Failure:
+        """Why there was no token to choose."""
+        return Failure.GRAMMAR_TOO_COMPLEX if self._shaping and self._shaping.lost else Failure.NOT_FINITE
+
     def choose(self, row: Row) -> int | None:
         """The next token, from one row of fp32 logits; None where it is not finite. May be asked again."""
         shaped = self._shaping.apply(row) if self._shaping else row
@@ -66,6 +71,9 @@ class Answer:
         text = self._stops.feed(decoded)
         if self._stops.hit:
             self.finish = Finish.STOP
+        elif self._shaping and self._shaping.complete:
+            self.finish = Finish.STOP
+            text += self._stops.flush()
         elif len(self.tokens) >= self.sampling.max_tokens:
             self.finish = Finish.LENGTH
             text += self._stops.flush()

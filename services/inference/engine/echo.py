@@ -142,6 +142,9 @@ class EchoEngine:
             raise PromptTooLong(count, bound)
         return count
 
+    def prepare(self, work: Work) -> None:
+        work.sampling.check_only(_KNOWN)
+
     def admit(self, work: Work) -> None:
         if work.request_id in self._live:
             raise AlreadyLive

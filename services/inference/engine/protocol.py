@@ -55,6 +55,7 @@ class Failure(StrEnum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     ENGINE_ERROR = "ENGINE_ERROR"
     NOT_FINITE = "NOT_FINITE"  # the model produced NaN or infinity for this request
+    GRAMMAR_TOO_COMPLEX = "GRAMMAR_TOO_COMPLEX"  # its limits were reached, at compiling it or within the answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +173,7 @@ class AlreadyLive(EngineRefusal):
 
 
 class Engine(Protocol):
-    """A continuously batching engine, driven by one thread. Only `prompt_tokens` may be called from other threads."""
+    """A continuously batching engine, driven by one thread. Only `prompt_tokens` and `prepare` may be called from others."""
 
     @property
     def name(self) -> str: ...
@@ -186,6 +187,10 @@ class Engine(Protocol):
 
     def prompt_tokens(self, work: Work) -> int:
         """Length of the rendered prompt. Raises PromptTooLong, PromptRefused."""
+        ...
+
+    def prepare(self, work: Work) -> None:
+        """What takes a while and needs no step, before `admit`: compiles a grammar. Raises EngineRefusal."""
         ...
 
     def admit(self, work: Work) -> None:

@@ -15,6 +15,12 @@ from services.inference.engine.sampling import Sampling
 class Mask(Protocol):
     """Where a grammar stands in an answer."""
 
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def lost(self) -> bool: ...
+
     def accept(self, token: int) -> None: ...
 
     def forbid(self, row: Row) -> None:
@@ -41,6 +47,16 @@ class Shaping:
         self._seen.add(token)
         if self._mask:
             self._mask.accept(token)
+
+    @property
+    def complete(self) -> bool:
+        """The grammar lets nothing follow."""
+        return self._mask is not None and self._mask.complete
+
+    @property
+    def lost(self) -> bool:
+        """The grammar's limits were reached within the answer: no token can be chosen."""
+        return self._mask is not None and self._mask.lost
 
     def apply(self, row: Row) -> Row:
         """A row of its own."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from services.inference.engine.answer import Answer
 from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PrefillBudget
+from services.inference.engine.grammar import Grammars
 from services.inference.engine.protocol import (
     AlreadyLive,
     Capacity,
@@ -81,6 +82,7 @@ class TorchEngine:
         self._scheduler = scheduler
         self._budget = budget
         self._clock_ns = clock_ns
+        self._grammars = Grammars(lambda: prompt.vocabulary(model.vocabulary, end_ids), end_ids)
         self._order = SlotOrder(cache)
         self._live: dict[str, Sequence] = {}
         self._ended: list[Sequence] = []  # admitted with an answer that was already complete: no slot needed
@@ -127,6 +129,10 @@ class TorchEngine:
             raise PromptTooLong(len(ids), bound)
         return ids
 
+    def prepare(self, work: Work) -> None:
+        if work.sampling.grammar:
+            self._grammars.compile(work.sampling.grammar)
+
     def admit(self, work: Work) -> None:
         if work.request_id in self._live:
             raise AlreadyLive
@@ -145,8 +151,10 @@ class TorchEngine:
 
     def _begin(self, work: Work, ids: list[int]) -> Answer:
         sampling = work.sampling
-        shaping = None if sampling.plain else Shaping(sampling, ids, self._end_ids)
-        answer = Answer(self._prompt.detokenizer(), sampling, self._end_ids, self._prompt.opening(ids), shaping)
+        opening = self._prompt.opening(ids)
+        mask = self._grammars.mask(sampling.grammar, opening)
+        shaping = None if sampling.plain else Shaping(sampling, ids, self._end_ids, mask)
+        answer = Answer(self._prompt.detokenizer(), sampling, self._end_ids, opening, shaping)
         answer.replay(work.emitted)
         return answer
 
@@ -240,7 +248,7 @@ class TorchEngine:
         if token is None:
             if sequence.slot >= 0:
                 self._cache.clear(sequence.slot)  # a masked NaN would still poison the slot's next request
-            return self._fail(sequence, Failure.NOT_FINITE)
+            return self._fail(sequence, sequence.answer.failure)
         answer = sequence.answer
         text = answer.accept(token)
         self._output_tokens += 1

@@ -185,5 +185,5 @@ def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> Mode
         attention_reason=attention.reason,
         context_tokens=context,
         parameters=loaded.parameters,
-        vocabulary=min(loaded.prompt.vocabulary, loaded.model.config.vocab_size),
+        vocabulary=min(loaded.prompt.tokens, loaded.model.config.vocab_size),
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.inference.engine.detokenizer import Detokenizer, TokenBytes, byte_fallback_bytes, byte_level_bytes
+from services.inference.engine.grammar import Vocabulary
 from services.inference.engine.protocol import Message, PromptRefused
 from services.inference.models.wheel import ModelUnavailable
 
@@ -37,9 +38,12 @@ class Prompt:
         return hashlib.sha256(str(self._tokenizer.chat_template).encode()).hexdigest()
 
     @property
-    def vocabulary(self) -> int:
+    def tokens(self) -> int:
         """Token ids are below it."""
         return len(self._tokenizer)
+
+    def vocabulary(self, size: int, end_ids: frozenset[int]) -> Vocabulary:
+        return Vocabulary(self._token_bytes, size, self._silent, end_ids, self._encode)
 
     @property
     def end_ids(self) -> frozenset[int]:

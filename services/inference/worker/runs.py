@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -16,6 +17,7 @@ from services.inference.engine.protocol import (
     Engine,
     EngineFull,
     EngineRefusal,
+    Failure,
     Message,
     PromptTooLong,
     Sampling,
@@ -30,6 +32,8 @@ from streams.keys import CLASSES
 
 log = logging.getLogger(__name__)
 
+# Gateways let no grammar through that takes them a second; nothing can stop one here.
+PREPARE_SECONDS = 10.0
 UNWANTED_KEPT = 4096  # ids; one is needed for as long as a claim's answer takes
 
 
@@ -63,6 +67,8 @@ class Runs:
         self.changed = asyncio.Event()  # there is something to publish
         self.room_changed = asyncio.Event()
         self.counters: Counter[str] = Counter()
+        self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
+        self._preparing: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         outlet = Handover(asyncio.get_running_loop(), self)
@@ -72,6 +78,9 @@ class Runs:
     async def aclose(self) -> None:
         for handle in self._deadlines.values():
             handle.cancel()
+        for task in list(self._preparing):
+            task.cancel()
+        self._compilers.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.engine.stop)
 
     @property
@@ -110,6 +119,33 @@ class Runs:
         except EngineRefusal as refusal:
             self.end(run, pb.FINISH_FAILED, refusal.reason)
             return
+        if work.sampling.grammar is None:
+            self._admit(run, work)
+        else:
+            self._preparing.add(task := asyncio.create_task(self._prepare(run, work)))
+            task.add_done_callback(self._preparing.discard)
+
+    async def _prepare(self, run: Run, work: Work) -> None:
+        """Compiles its grammar beside the loop and the engine; the request may end meanwhile."""
+        failure = ""
+        try:
+            async with asyncio.timeout(PREPARE_SECONDS):
+                await asyncio.get_running_loop().run_in_executor(self._compilers, self._engine.prepare, work)
+        except TimeoutError:
+            failure = Failure.GRAMMAR_TOO_COMPLEX.value
+        except EngineRefusal as refusal:
+            failure = refusal.reason
+        except Exception as error:  # whatever it is, it is this request's alone
+            log.error("request %s could not be prepared: %s", run.request_id, type(error).__name__)
+            failure = Failure.ENGINE_ERROR.value
+        if self._runs.get(run.request_id) is not run or run.ended:
+            return
+        if failure:
+            self.end(run, pb.FINISH_FAILED, failure)
+        else:
+            self._admit(run, work)
+
+    def _admit(self, run: Run, work: Work) -> None:
         run.posted_ns = time.monotonic_ns()
         self.engine.admit(work)
 
@@ -231,8 +267,7 @@ class Runs:
     def _made_room(self) -> None:
         waiting, self._full = self._full, []
         for run in waiting:
-            run.posted_ns = time.monotonic_ns()
-            self.engine.admit(_work(run))
+            self._admit(run, _work(run))
         self.room_changed.set()
 
 
