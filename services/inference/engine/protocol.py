@@ -173,7 +173,7 @@ class AlreadyLive(EngineRefusal):
 
 
 class Engine(Protocol):
-    """A continuously batching engine, driven by one thread. Only `prompt_tokens` and `prepare` may be called from others."""
+    """A continuously batching engine, driven by one thread. Others may call `prompt_tokens` and `prepare`."""
 
     @property
     def name(self) -> str: ...
