@@ -29,6 +29,7 @@ class Work:
     sampling: Sampling
     emitted: tuple[int, ...] = ()
     rank: int = 0  # of its class, 0 the most urgent: who goes first and who gives way, no token of the answer
+    adapter: str = ""  # name of a loaded adapter; empty: the model as it is
     deadline_ns: int = 0  # monotonic; from then on no step holds it, and its holder tells of its end. 0: none
 
 

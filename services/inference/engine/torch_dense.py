@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from services.inference.engine.batch import Segment
+from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_dense_attention import Attention, Spans
 from services.inference.engine.torch_linear import TRIED_ROWS, rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
@@ -30,7 +31,7 @@ class Packed:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _PACKING_ROWS)
         self._bias = None if bias is None else bias.detach().contiguous()
-        # In fp32 oneDNN splits the sums of a row that is alone among the cores: other bits than the same row in company.
+        # In fp32 oneDNN splits a lone row's sums among the cores: other bits than the same row gets in company.
         self._pairs = weight.dtype is torch.float32
 
     def plain(self, x: Tensor) -> Tensor:
@@ -101,6 +102,24 @@ class Layer:
         y = self._after(x)
         return self._down.plus(self._up.times(y, self._gate.silu(y)), x)
 
+    def adapted(self, x: Tensor, turn: Turn, attention: Attention, number: int, adapters: AdapterSet) -> Tensor:
+        """The same where some rows have an adapter: what is fused for the others is not touched, bit for bit."""
+        path = f"model.layers.{number}."
+        y = self._before(x)
+        sizes = [self._heads * self._size, *[self._key_heads * self._size] * 2]
+        parts = zip(("q_proj", "k_proj", "v_proj"), torch.split(self._qkv.plain(y), sizes, dim=1), strict=True)
+        qkv = torch.cat([adapters.add(f"{path}self_attn.{name}", y, part) for name, part in parts], dim=1)
+        qkv = qkv.view(len(x), -1, self._size)
+        turned = turn(self._normed(qkv[:, : self._turned]))
+        seen = attention(number, turned[:, : self._heads], turned[:, self._heads :], qkv[:, self._turned :])
+        x = adapters.add(f"{path}self_attn.o_proj", seen, self._out.plus(seen, x))
+        y = self._after(x)
+        mixed, own = self._up.times(y, self._gate.silu(y)), y[adapters.rows]
+        gate = adapters.add(f"{path}mlp.gate_proj", own, self._gate.plain(own), within=True)
+        up = adapters.add(f"{path}mlp.up_proj", own, self._up.plain(own), within=True)
+        mixed = mixed.index_copy(0, adapters.rows, nn.functional.silu(gate) * up)
+        return adapters.add(f"{path}mlp.down_proj", mixed, self._down.plus(mixed, x))
+
     def _normed(self, heads: Tensor) -> Tensor:
         if self._query_norm is None or self._key_norm is None:
             return heads
@@ -139,11 +158,15 @@ class DenseDecoder:
         self._norm = _norm(decoder.norm)
         shape = (config.num_attention_heads, config.num_key_value_heads, self._size)
         self._layers = [Layer(layer, *shape) for layer in decoder.layers]
+        self._adapters: AdapterSet | None = None
         self._attention = Attention(cache, *shape, context=context, dtype=self.dtype)
 
     @property
     def vocabulary(self) -> int:
         return len(self.embedding)
+
+    def follow(self, adapters: AdapterSet) -> None:
+        self._adapters = adapters
 
     @torch.inference_mode()
     def run(self, segments: Sequence[Segment]) -> Tensor:
@@ -155,8 +178,13 @@ class DenseDecoder:
         x = torch.nn.functional.embedding(torch.tensor(spans.ids), self.embedding)
         turn = Turn(self._cosines[positions], self._sines[positions])
         self._attention.look(spans, positions)
+        names = [segment.adapter for segment in segments for _ in segment.ids]
+        adapters = self._adapters if self._adapters and self._adapters.look(names) else None
         for number, layer in enumerate(self._layers):
-            x = layer(x, turn, self._attention, number)
+            if adapters:
+                x = layer.adapted(x, turn, self._attention, number, adapters)
+            else:
+                x = layer(x, turn, self._attention, number)
         if not spans.wanted:
             return torch.empty(0, self.vocabulary)
         if len(spans.wanted) < len(x):

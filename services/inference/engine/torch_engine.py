@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from services.inference.engine.adapters import AdapterInfo, AdapterInUse, AdapterNotServed, AdapterRefused
 from services.inference.engine.answer import Answer
 from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PrefillBudget
@@ -30,12 +32,15 @@ from services.inference.engine.protocol import (
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
+from services.inference.engine.torch_adapters import Adapter, AdapterSet, Shape
 from services.inference.engine.torch_runner import Runner
 from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.prompt import Prompt
 
 log = logging.getLogger(__name__)
+
+PROBE = (1, 2, 3, 4, 5, 6, 7, 8)  # token ids that every vocabulary has; what they say does not matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class _Part:
     def segment(self) -> Segment:
         one = self.sequence
         ids = one.ids(one.cached, one.cached + self.count)
-        return Segment(one.slot, one.cached, ids, logits=int(self.ends))
+        return Segment(one.slot, one.cached, ids, logits=int(self.ends), adapter=one.work.adapter)
 
 
 class TorchEngine:
@@ -71,6 +76,7 @@ class TorchEngine:
         model: ModelInfo,
         end_ids: frozenset[int],
         scheduler: Scheduler[Sequence],
+        adapters: AdapterSet | None = None,
         budget: PrefillBudget,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -80,6 +86,7 @@ class TorchEngine:
         self._model = model
         self._end_ids = end_ids
         self._scheduler = scheduler
+        self._adapters = adapters or AdapterSet(Shape({}, torch.float32, torch.device("cpu"), model.name))
         self._budget = budget
         self._clock_ns = clock_ns
         self._grammars = Grammars(lambda: prompt.vocabulary(model.vocabulary, end_ids), end_ids)
@@ -136,6 +143,8 @@ class TorchEngine:
     def admit(self, work: Work) -> None:
         if work.request_id in self._live:
             raise AlreadyLive
+        if work.adapter and work.adapter not in self._adapters:
+            raise AdapterNotServed(work.adapter)
         ids = self._render(work)
         if not self._scheduler.free_slots:
             raise EngineFull
@@ -240,6 +249,51 @@ class TorchEngine:
 
     def _choose(self, rows: Rows[Sequence], logits: Tensor) -> list[int | None]:
         return choose_next(logits, [row.answer for row in rows])
+
+    # Adapters
+
+    def adapters(self) -> tuple[AdapterInfo, ...]:
+        return self._adapters.infos
+
+    def read_adapter(self, name: str, folder: Path) -> Adapter:
+        return self._adapters.read(name, folder)
+
+    def load_adapter(self, read: Adapter) -> AdapterInfo:
+        info, slot = read.info, len(self._order)
+        if info.name in self._adapters:
+            raise AdapterRefused(f"adapter {info.name} is loaded: unload it first")
+        if slot >= self._scheduler.slots:
+            raise EngineFull
+        self._adapters.put(read)
+        try:
+            sound = self._sound(info.name, slot)
+        except Exception as error:  # whatever it is, the adapter is not taken and the engine goes on
+            log.error("adapter %s failed on the probe prompt: %s", info.name, type(error).__name__)
+            sound = False
+        if not sound:
+            self._cache.clear(slot)
+            self.unload_adapter(info.name)
+            raise AdapterRefused(f"with adapter {info.name} a probe prompt has no finite answer: train it again")
+        log.info("adapter %s: rank %d, %d layers, %s", info.name, info.rank, info.layers, info.digest)
+        return info
+
+    def _sound(self, name: str, slot: int) -> bool:
+        """With the adapter a prompt's logits are numbers, and without it they are, bit for bit, what they were."""
+        before = self._runner.run([Segment(slot, 0, PROBE)])
+        self._runner.follow(self._adapters)
+        tried = self._runner.run([Segment(slot, 0, PROBE, adapter=name)])
+        after = self._runner.run([Segment(slot, 0, PROBE)])
+        return bool(torch.isfinite(tried).all()) and torch.equal(before, after)
+
+    def unload_adapter(self, name: str) -> None:
+        self._refuse_in_use(name)
+        self._adapters.drop(name)
+        self._runner.follow(self._adapters)
+
+    def _refuse_in_use(self, name: str) -> None:
+        users = sum(sequence.work.adapter == name for sequence in self._live.values())
+        if users:
+            raise AdapterInUse(name, users)
 
     # One request
 

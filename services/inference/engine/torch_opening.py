@@ -16,6 +16,7 @@ from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import ModelInfo
 from services.inference.engine.scheduler import Scheduler
+from services.inference.engine.torch_adapters import AdapterSet, Shape
 from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_graphs import record_decoding, sizes
@@ -56,6 +57,7 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
 
 def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     """An engine around a model that is already in memory. Changes the model's layers in place."""
+    adapters = AdapterSet(Shape.of(loaded.model, loaded.name))  # the layers' shapes, before they are fused
     attention, token_bytes, expected = _attention(loaded)
     context = _context(loaded, settings)
     arena = -(-context // attention.view_tokens) * attention.view_tokens  # whole views
@@ -82,6 +84,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         model=info,
         end_ids=loaded.end_ids,
         scheduler=Scheduler(slots=slots, tokens=slots * context),
+        adapters=adapters,
         budget=budget,
         clock_ns=time.monotonic_ns,
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from services.inference.engine.batch import Segment
+from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_attention import AttentionChoice, causal_bias
 from services.inference.engine.torch_graphs import DecodeGraphs
 from services.inference.engine.torch_slots import SlotCache, Window
@@ -29,11 +30,16 @@ class Runner(Protocol):
         """
         ...
 
+    def follow(self, adapters: AdapterSet) -> None:
+        """From now on segments may name these adapters. Called again when one was put in or taken out."""
+        ...
+
 
 class ModelRunner:
     """Runs a transformers model over the slot cache, by two shapes: one row's chunk, or one token of many rows."""
 
     graphs: DecodeGraphs | None = None
+    _adapters: AdapterSet | None = None
 
     def __init__(self, model: Any, cache: SlotCache, attention: AttentionChoice, *, context: int) -> None:
         self._model = model
@@ -42,12 +48,27 @@ class ModelRunner:
         self._context = context
         self.device = model.device
         self._vocabulary = model.get_input_embeddings().num_embeddings
+        self._hooks: list[Any] = []
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @property
     def embedding(self) -> Tensor:
         weight: Tensor = self._model.get_input_embeddings().weight
         return weight
+
+    def follow(self, adapters: AdapterSet) -> None:
+        """By hooks on the layers that an adapter changes, and no others."""
+        self._adapters = adapters
+        for hook in self._hooks:
+            hook.remove()
+        modules = dict(self._model.named_modules())
+        self._hooks = [
+            modules[path].register_forward_hook(lambda _, taken, out, path=path: _added(adapters, path, taken[0], out))
+            for path in adapters.targets
+        ]
+
+    def _look(self, names: list[str]) -> bool:
+        return self._adapters is not None and self._adapters.look(names)
 
     def run(self, segments: Rows[Segment]) -> Tensor:
         for segment in segments:
@@ -65,13 +86,15 @@ class ModelRunner:
         ids, positions = [row.ids[0] for row in rows], [row.start for row in rows]
         first = rows[0].slot
         assert [row.slot for row in rows] == list(range(first, first + len(rows))), "decoding rows lie apart"
-        if self.graphs and not first:
+        adapted = self._look([row.adapter for row in rows])
+        if self.graphs and not first and not adapted:  # a recorded pass knows no adapters
             return self.graphs.decode(ids, positions)
         return self.one_each(
             self._column(ids), self._column(positions), first=first, view=self._view(max(positions) + 1)
         )
 
     def _chunk(self, segment: Segment) -> Tensor:
+        self._look([segment.adapter] * len(segment.ids))
         logits = self.chunk(list(segment.ids), slot=segment.slot, start=segment.start, keep=max(segment.logits, 1))
         return logits[len(logits) - segment.logits :]
 
@@ -112,3 +135,7 @@ class ModelRunner:
 
     def _column(self, values: list[int]) -> Tensor:
         return torch.tensor(values).unsqueeze(1).to(self.device)
+
+
+def _added(adapters: AdapterSet, path: str, x: Tensor, y: Tensor) -> Tensor:
+    return adapters.add(path, x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])).view(y.shape)
