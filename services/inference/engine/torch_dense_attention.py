@@ -13,6 +13,13 @@ from services.inference.engine.torch_attention import QUERY_ROWS, VIEW_TOKENS
 from services.inference.engine.torch_slots import SlotCache
 
 
+# Measured in bfloat16: up to so many query rows and key heads torch's kernel takes less than products and a copy of
+# the keys; a group more in a pass costs as much as looking over some thousand tokens in vain.
+_BLOCKED_ROWS = 64
+_FEW_QUERIES = 8
+_UNEVEN_TOKENS = 512
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spans:
     """Which rows of a flat pass are whose."""
@@ -36,24 +43,28 @@ class Spans:
             positions += range(segment.start, segment.end)
             slots += [segment.slot] * count
             wanted += range(first + count - segment.logits, first + count)
-            last = groups[-1] if groups else None
-            if count == 1 and last and last.queries == 1 and last.slot + last.rows == segment.slot:
-                last.rows += 1
-                last.end = max(last.end, segment.end)
-            else:
-                groups.append(Group(first=first, rows=1, queries=count, slot=segment.slot, end=segment.end))
+            if not (groups and groups[-1].takes(segment)):
+                groups.append(Group(first=first, rows=0, queries=count, slot=segment.slot, end=segment.end))
+            groups[-1].rows += 1
+            groups[-1].end = max(groups[-1].end, segment.end)
         return Spans(ids=ids, positions=positions, slots=slots, wanted=wanted, groups=groups)
 
 
 @dataclass(slots=True)
 class Group:
-    """Rows that attend at once: neighbouring slots with one query each, or one slot with several."""
+    """Rows that attend at once: neighbouring slots with as many queries each, a few, or one slot with a chunk."""
 
     first: int  # row of the pass
     rows: int  # slots
     queries: int  # of each slot
     slot: int  # the first
     end: int  # the longest row's tokens, those of this pass included
+
+    def takes(self, segment: Segment) -> bool:
+        """Not where one would look over far more than it has: another group costs less than that."""
+        neighbours = segment.slot == self.slot + self.rows and len(segment.ids) == self.queries <= _FEW_QUERIES
+        short, long = sorted((segment.end, self.end))
+        return neighbours and (long - short < _UNEVEN_TOKENS or long < 2 * short)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class _Look:
     group: Group
     view: int
     bias: Tensor
+    blocked: bool  # attention by torch's blocked kernel, else by matrix products
 
 
 class Attention:
@@ -103,16 +115,15 @@ class Attention:
         own = positions[group.first : group.first + group.rows * group.queries]
         hidden = self._tokens[:view] > own[:, None]
         bias = torch.zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, float("-inf"))
-        return _Look(group, view, self._spread(bias.view(group.rows, 1, group.queries, view), group))
+        blocked = self._exact or group.rows * group.queries * self._heads <= _BLOCKED_ROWS
+        return _Look(group, view, self._spread(bias.view(group.rows, 1, group.queries, view), blocked), blocked)
 
-    def _spread(self, bias: Tensor, group: Group) -> Tensor:
-        """For each key head, or for all at once, the queries of the heads that share it one below the other."""
-        if self._exact:
+    def _spread(self, bias: Tensor, blocked: bool) -> Tensor:
+        """The queries of all heads that share a key head, one below the other: once for all key heads, or for each."""
+        if blocked:
             packed = bias.repeat(1, 1, self._sharing, 1)
             return torch.nn.functional.pad(packed, (0, 0, 0, -packed.shape[2] % QUERY_ROWS))
-        if group.queries == 1:
-            return bias.repeat_interleave(self._key_heads, 0).flatten(0, 1)
-        return bias.repeat(1, 1, self._sharing, 1).flatten(0, 1)
+        return bias.repeat(1, self._key_heads if len(bias) > 1 else 1, self._sharing, 1).flatten(0, 1)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[tokens, heads, size] in, [tokens, heads × size] out."""
@@ -136,14 +147,12 @@ class Attention:
         shared = shared.permute(0, 2, 3, 1, 4).reshape(
             group.rows, self._key_heads, self._sharing * group.queries, self._size
         )
-        out = (
-            self._exactly(shared, past, known, look.bias) if self._exact else self._fast(shared, past, known, look.bias)
-        )
+        out = (self._by_blocks if look.blocked else self._by_products)(shared, past, known, look.bias)
         out = out.view(group.rows, self._key_heads, self._sharing, group.queries, self._size)
         return out.permute(0, 3, 1, 2, 4).reshape(group.rows * group.queries, -1)
 
-    def _fast(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Matrix products over copies of what is seen: on a strided cache oneDNN takes four times as long."""
+    def _by_products(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Over a copy of the keys that are seen: on a strided cache oneDNN takes four times as long."""
         rows, heads, queries, size = query.shape
         query = query.reshape(rows * heads, queries, size)
         seen = keys.contiguous().view(rows * heads, -1, size).transpose(1, 2)
@@ -151,7 +160,7 @@ class Attention:
         shares = torch.softmax(scores, -1)
         return torch.bmm(shares, values.flatten(0, 1)).view(rows, heads, queries, size)
 
-    def _exactly(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def _by_blocks(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         queries = query.shape[2]
         query = torch.nn.functional.pad(query, (0, 0, 0, bias.shape[2] - queries))
         out = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=self._scale)
