@@ -12,7 +12,6 @@ from services.inference.engine.batch import Segment
 from services.inference.engine.torch_attention import QUERY_ROWS, VIEW_TOKENS
 from services.inference.engine.torch_slots import SlotCache
 
-
 # Measured in bfloat16: up to so many query rows and key heads torch's kernel takes less than products and a copy of
 # the keys; a group more in a pass costs as much as looking over some thousand tokens in vain.
 _BLOCKED_ROWS = 64
