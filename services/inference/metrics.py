@@ -165,6 +165,30 @@ class InferenceMetrics(Metrics):
             lambda: runs.engine.load().useful_tokens,
         )
 
+        self._watch_memory(runs)
+
+    def _watch_memory(self, runs: Runs) -> None:
+        self.gauge(
+            "strongroom_inference_kv_waiting_requests",
+            "Requests that this worker holds and that wait for room in its KV cache.",
+            lambda: runs.engine.load().waiting,
+        )
+        self.counted(
+            "strongroom_inference_preempted_total",
+            "Times that a request gave its slot to a more urgent one; its tokens are prefilled again.",
+            lambda: runs.engine.load().preempted,
+        )
+        self.counted(
+            "strongroom_inference_memory_short_total",
+            "Passes that memory did not suffice for; the next ones carry less.",
+            lambda: runs.engine.load().memory_short,
+        )
+        self.counted(
+            "strongroom_inference_requeued_total",
+            "Requests that wait until another has ended, because memory did not suffice for both.",
+            lambda: runs.engine.load().requeued,
+        )
+
     def _watch_health(self, worker: Worker) -> None:
         self.gauge(
             "strongroom_inference_heartbeat_age_seconds",

@@ -54,6 +54,9 @@ class Callers:
     def refused(self, request_id: str, refusal: EngineRefusal) -> None:
         self._give_up(f"refused: {refusal.reason} {refusal.field} {refusal.bound}")
 
+    def room_changed(self) -> None:
+        """There is a slot for every caller."""
+
     def _ask(self) -> None:
         ask = self._asks.popleft()
         messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in ask.messages)

@@ -10,6 +10,8 @@ _LEAST_SLOPE = 0.25  # of the mean cost of a token: long contexts make small ste
 _SPREAD = 0.2  # of the mean size: less, and the sizes of the steps are too alike to tell fixed cost from tokens
 _LATE = 1.25  # a step so many times its target was late
 _LEAST_SHARE = 0.25  # of the target, after late steps
+_CALM_PASSES = 16  # until a pass may carry twice as much again
+_UNLIMITED = 1 << 30  # tokens
 _RECOVERY = 0.05  # of what is missing of the share, a step on time
 
 
@@ -46,6 +48,30 @@ class PrefillBudget:
             self._share = max(self._share / 2, _LEAST_SHARE)
         else:
             self._share += (1 - self._share) * _RECOVERY
+
+
+class PassLimit:
+    """How many tokens one pass may carry, once memory did not suffice for more. It grows again pass by pass."""
+
+    def __init__(self) -> None:
+        self._most = self._failed = self._calm = 0
+        self.times = 0  # that memory did not suffice
+
+    @property
+    def most(self) -> int:
+        return self._most or _UNLIMITED
+
+    def short(self, tokens: int) -> None:
+        """Memory did not suffice for a pass of so many."""
+        self.times += 1
+        self._most, self._failed, self._calm = tokens // 2, max(self._failed, tokens), 0
+
+    def went_well(self) -> None:
+        self._calm += 1
+        if self._most and self._calm >= _CALM_PASSES:
+            self._most, self._calm = self._most * 2, 0
+            if self._most >= self._failed:
+                self._most = self._failed = 0
 
 
 class _Cost:

@@ -36,6 +36,9 @@ class Outlet(Protocol):
 
     def refused(self, request_id: str, refusal: EngineRefusal) -> None: ...
 
+    def room_changed(self) -> None:
+        """`capacity` may say more than before."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat:
@@ -147,6 +150,8 @@ class EngineLoop:
         for command in commands:
             self._apply(command)
         self._publish()
+        if any(isinstance(command, _Cancel) for command in commands):
+            self._outlet.room_changed()
         return True
 
     def _apply(self, command: _Admit | _Cancel) -> None:
@@ -173,9 +178,12 @@ class EngineLoop:
         self._last_ns = self._clock_ns()
         self._last_step_ns = self._last_ns - started
         self._steps += 1
+        waited = self._load.waiting
         self._publish()
         if outputs:
             self._outlet.outputs(outputs)
+        if self._load.waiting != waited:
+            self._outlet.room_changed()
         self._stepped(self._last_step_ns / 1e9)
 
     def _drop_all(self) -> list[StepOutput]:

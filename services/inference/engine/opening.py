@@ -24,9 +24,9 @@ class EngineSettings:
     device: str = "auto"
     device_map: str = ""  # as in transformers; "auto" spreads a model over several GPUs
     hub: bool = False  # may a missing model be fetched from the hub?
-    slots: int = 16  # requests at once; fewer if memory does not hold them
+    slots: int = 16  # requests at once; fewer if a GPU's memory does not hold them
     context_tokens: int = 2048  # of prompt and answer together; 0 = all that the model knows
-    kv_memory_share: float = 0.5  # of the memory still free when the weights are loaded
+    kv_memory_share: float = 0.5  # of the memory still free when the weights are loaded: the KV arena, in tokens
     fused: bool = True  # on a CPU: run the layers of models that we know fused; False runs transformers' own
     cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use

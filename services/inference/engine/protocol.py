@@ -43,6 +43,7 @@ class Capacity:
     max_tokens: int  # bound of prompt + max_tokens for one request: the context, or the KV arena if that is smaller
     slots: int
     tokens: int  # size of the whole KV arena
+    yields_to: int = 0  # requests of a rank below this one are taken though no slot is free: others give way
 
 
 class Finish(StrEnum):
@@ -133,6 +134,8 @@ class Load:
     useful_tokens: int  # of those, the ones that were a request's own token
     waiting: int = 0  # of the live ones, those without a slot
     preempted: int = 0  # times that a request gave its slot to a more urgent one
+    memory_short: int = 0  # passes that memory did not suffice for
+    requeued: int = 0  # requests that waited, because of that, until another one had ended
 
 
 class PromptTooLong(EngineRefusal):

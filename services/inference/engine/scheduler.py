@@ -64,8 +64,11 @@ class Plan(Generic[R]):
 class Scheduler(Generic[R]):
     """Time is a parameter. Requests are told apart by identity."""
 
-    def __init__(self, *, slots: int, tokens: int, patience_ns: tuple[int, ...] = PATIENCE_NS) -> None:
-        self.slots, self.tokens = slots, tokens
+    def __init__(
+        self, *, slots: int, tokens: int, grain: int = 1, patience_ns: tuple[int, ...] = PATIENCE_NS
+    ) -> None:
+        """`grain`: tokens are reserved by so many, as memory comes."""
+        self.slots, self.tokens, self._grain = slots, tokens // grain * grain, grain
         self._patience_ns = patience_ns
         self._running: list[R] = []  # by when they were admitted
         self._waiting: list[R] = []
@@ -73,7 +76,9 @@ class Scheduler(Generic[R]):
         self._reserved = 0
         self._since_ns: dict[int, int] = {}  # arrival → when it began to wait; again when it gave way
         self._gave_way: set[int] = set()  # arrivals
+        self._requeued: set[int] = set()  # arrivals
         self._heavy_left_ns = 0
+        self._slots_now = slots  # fewer, after memory did not suffice for those that ran, until one of them has left
         self._keeping = False  # what gets free is kept for somebody
         self._plans = 0
         self.preemptions = 0
@@ -93,14 +98,28 @@ class Scheduler(Generic[R]):
     def free_tokens(self) -> int:
         """What is reserved for nobody, those included who are about to get a slot."""
         fresh = self._waiting[len(self._waiting) - self._fresh :]
-        return max(self.tokens - self._reserved - sum(request.need for request in fresh), 0)
+        return max(self.tokens - self._reserved - sum(map(self.reserves, fresh)), 0)
 
     @property
     def free_slots(self) -> int:
         """How many more to take on. None while room is kept for one who waits, or too many do."""
         if self._keeping or len(self._waiting) - self._fresh >= MOST_PASSED_BY:
             return 0
-        return max(self.slots - len(self._running) - self._fresh, 0)
+        return max(self._slots_now - len(self._running) - self._fresh, 0)
+
+    @property
+    def yields_to(self) -> int:
+        """Requests of a rank below this one are taken on though no slot is free: somebody would give way to them."""
+        if len(self._waiting) >= MOST_PASSED_BY:
+            return 0
+        return max((one.rank for one in self._running if one.arrival not in self._gave_way), default=0)
+
+    def takes(self, rank: int) -> bool:
+        return self.free_slots > 0 or rank < self.yields_to
+
+    def reserves(self, request: R) -> int:
+        """For a request, while it runs."""
+        return -(-request.need // self._grain) * self._grain
 
     def add(self, request: R) -> None:
         assert request.need <= self.tokens, "more than the whole arena: refuse it"
@@ -111,13 +130,27 @@ class Scheduler(Generic[R]):
     def remove(self, request: R, now_ns: int) -> None:
         """It has ended, at whatever stage."""
         self._gave_way.discard(request.arrival)
+        self._requeued.discard(request.arrival)
         del self._since_ns[request.arrival]
         if request in self._running:
             self._leave(request, now_ns)
+            self._slots_now = self.slots
             return
         place = self._waiting.index(request)
         self._fresh -= place >= len(self._waiting) - self._fresh
         del self._waiting[place]
+
+    def requeue(self, request: R, now_ns: int) -> bool:
+        """For one that runs and that memory did not suffice for: it runs again when another one has left, before any
+        other does, and so in the end alone. False: it was alone."""
+        if len(self._running) < 2:
+            return False
+        self._leave(request, now_ns)
+        self._requeued.add(request.arrival)
+        self._since_ns[request.arrival] = now_ns
+        self._waiting.append(request)
+        self._slots_now = len(self._running)
+        return True
 
     def plan(self, now_ns: int, prompt_tokens: Callable[[int], int]) -> Plan[R]:
         """`prompt_tokens(d)`: how many tokens of prompts a step may carry beside `d` rows that decode."""
@@ -133,9 +166,10 @@ class Scheduler(Generic[R]):
     def check(self) -> None:
         """Slots held = requests that run; tokens reserved = the sum of their needs."""
         assert len(self._running) <= self.slots, "more requests run than there are slots"
-        assert self._reserved == sum(request.need for request in self._running) <= self.tokens, "tokens leaked"
+        assert self._reserved == sum(map(self.reserves, self._running)) <= self.tokens, "tokens leaked"
         assert len({id(request) for request in self._running + self._waiting}) == len(self), "a request is held twice"
-        assert len(self._since_ns) == len(self) >= len(self._gave_way), "a request that left is remembered"
+        assert len(self._since_ns) == len(self), "a request that left is remembered"
+        assert self._gave_way | self._requeued <= self._since_ns.keys(), "a request that left is remembered"
 
     # Who leaves
 
@@ -146,7 +180,7 @@ class Scheduler(Generic[R]):
 
     def _leave(self, request: R, now_ns: int) -> None:
         self._running.remove(request)
-        self._reserved -= request.need
+        self._reserved -= self.reserves(request)
         if self._heavy(request):
             self._heavy_left_ns = now_ns
 
@@ -162,7 +196,7 @@ class Scheduler(Generic[R]):
             if self._fits(request):
                 self._waiting.remove(request)
                 self._running.append(request)
-                self._reserved += request.need
+                self._reserved += self.reserves(request)
                 plan.admitted.append(request)
             elif due:
                 self._keeping = True
@@ -171,14 +205,17 @@ class Scheduler(Generic[R]):
         self._waiting += given_way
 
     def _fits(self, request: R) -> bool:
-        return len(self._running) < self.slots and request.need <= self.tokens - self._reserved
+        return len(self._running) < self._slots_now and self.reserves(request) <= self.tokens - self._reserved
 
-    def _turn(self, request: R, now_ns: int) -> tuple[bool, int, int]:
+    def _turn(self, request: R, now_ns: int) -> tuple[bool, bool, int, int]:
         waited = now_ns - self._since_ns[request.arrival]
         urgency = max(request.rank - waited // self._patience(request), 0)
-        return self._heavy(request) and not self._due(request, now_ns), urgency, request.arrival
+        after_others = self._heavy(request) and not self._due(request, now_ns)
+        return request.arrival not in self._requeued, after_others, urgency, request.arrival
 
     def _due(self, request: R, now_ns: int) -> bool:
+        if request.arrival in self._requeued:
+            return True
         since_ns = max(self._since_ns[request.arrival], self._heavy_left_ns if self._heavy(request) else 0)
         return now_ns - since_ns >= self._patience(request)
 
@@ -197,11 +234,12 @@ class Scheduler(Generic[R]):
         ]
         lesser.sort(key=lambda one: (one.rank, one.arrival))
         victims: list[R] = []
-        free_slots, free = self.slots - len(self._running), self.tokens - self._reserved
-        while lesser and (free_slots < 1 or free < request.need):
+        free_slots, free = self._slots_now - len(self._running), self.tokens - self._reserved
+        need = self.reserves(request)
+        while lesser and (free_slots < 1 or free < need):
             victims.append(lesser.pop())
-            free_slots, free = free_slots + 1, free + victims[-1].need
-        if free_slots < 1 or free < request.need:
+            free_slots, free = free_slots + 1, free + self.reserves(victims[-1])
+        if free_slots < 1 or free < need:
             return []
         for victim in victims:
             self._leave(victim, now_ns)

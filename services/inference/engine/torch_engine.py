@@ -15,7 +15,7 @@ from torch import Tensor
 from services.inference.engine.adapters import AdapterInfo, AdapterInUse, AdapterNotServed, AdapterRefused
 from services.inference.engine.answer import Answer
 from services.inference.engine.batch import Segment
-from services.inference.engine.budget import PrefillBudget
+from services.inference.engine.budget import PassLimit, PrefillBudget
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.protocol import (
     AlreadyLive,
@@ -29,6 +29,7 @@ from services.inference.engine.protocol import (
     Timing,
     Work,
 )
+from services.inference.engine.residency import Residency
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
@@ -81,7 +82,7 @@ class TorchEngine:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
-        self._cache = cache
+        self._residency = Residency(cache, slots=scheduler.slots, tokens=scheduler.tokens)
         self._prompt = prompt
         self._model = model
         self._end_ids = end_ids
@@ -90,11 +91,12 @@ class TorchEngine:
         self._budget = budget
         self._clock_ns = clock_ns
         self._grammars = Grammars(lambda: prompt.vocabulary(model.vocabulary, end_ids), end_ids)
-        self._order = SlotOrder(cache)
+        self._order = SlotOrder(self._residency)
         self._live: dict[str, Sequence] = {}
         self._ended: list[Sequence] = []  # admitted with an answer that was already complete: no slot needed
         self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = self._useful = 0
-        self._failed_passes = 0
+        self._passes = self._requeued = 0
+        self._limit = PassLimit()
 
     @property
     def model(self) -> ModelInfo:
@@ -108,6 +110,7 @@ class TorchEngine:
             max_tokens=min(self._model.context_tokens, scheduler.tokens),
             slots=scheduler.slots,
             tokens=scheduler.tokens,
+            yields_to=scheduler.yields_to,
         )
 
     def load(self) -> Load:
@@ -120,6 +123,8 @@ class TorchEngine:
             useful_tokens=self._useful,
             waiting=len(self._scheduler.waiting),
             preempted=self._scheduler.preemptions,
+            memory_short=self._limit.times,
+            requeued=self._requeued,
         )
 
     def live(self) -> frozenset[str]:
@@ -146,7 +151,7 @@ class TorchEngine:
         if work.adapter and work.adapter not in self._adapters:
             raise AdapterNotServed(work.adapter)
         ids = self._render(work)
-        if not self._scheduler.free_slots:
+        if not self._scheduler.takes(work.rank):
             raise EngineFull
         answer = self._begin(work, ids)
         self._arrivals += 1
@@ -183,10 +188,10 @@ class TorchEngine:
         for sequence in list(self._ended):
             self._release(sequence)
         batch = self._planned()
-        started, tokens, failed = self._clock_ns(), sum(part.count for part in batch), self._failed_passes
+        started, tokens, passes = self._clock_ns(), sum(part.count for part in batch), self._passes
         prompts = len(batch) > len(self._order.decoding)
         outputs += self._pass(batch)
-        if batch and self._failed_passes == failed:
+        if self._passes == passes + 1:  # of several, some failed
             self._budget.stepped(tokens, self._clock_ns() - started, prompt=prompts)
         self._steps += 1
         self._check()
@@ -203,6 +208,7 @@ class TorchEngine:
             self._order.add(sequence)
             if sequence.pending == 1:
                 self._order.promote(sequence)
+        self._residency.reserve([self._scheduler.reserves(sequence) for sequence in self._order])
         return sorted((_Part(sequence, count) for sequence, count in plan.parts), key=lambda part: part.sequence.slot)
 
     def _check(self) -> None:
@@ -215,23 +221,45 @@ class TorchEngine:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
         if not batch:
             return []
-        self._computed += sum(part.count for part in batch)
+        tokens = sum(part.count for part in batch)
+        if tokens > self._limit.most:
+            return self._halves(batch)
+        self._passes += 1
+        self._computed += tokens
         for part in batch:
             part.sequence.mark_once(prefill_started_ns=self._clock_ns())
+            self._residency.wrote(part.sequence.slot, part.sequence.cached + part.count)
         try:
             logits = self._runner.run([part.segment for part in batch])
             chosen = self._choose([part.sequence for part in batch if part.ends], logits)
         except Exception as error:  # whatever it is, it is one request's alone
             reason = _reason(error)
         else:
+            self._limit.went_well()
             return self._passed(batch, chosen)
         # Outside the except: the error held the failed pass's tensors, and with them the memory that it lacked.
-        self._failed_passes += 1
+        if reason is Failure.OUT_OF_MEMORY:
+            self._limit.short(tokens)
+            return self._halves(batch) if tokens > 1 else self._short_alone(batch[0].sequence)
+        return self._halves(batch) if len(batch) > 1 else [self._fail(batch[0].sequence, reason)]
+
+    def _halves(self, batch: Rows[_Part]) -> list[StepOutput]:
+        """Of many segments, or of the one: then its second half is left to a later step."""
         if len(batch) == 1:
-            return [self._fail(batch[0].sequence, reason)]
+            only = batch[0]
+            return self._pass([_Part(only.sequence, only.count // 2)])
         middle = len(batch) // 2
         # The later half first: rows that leave it move none of the earlier half's decoding rows out of their slots.
         return self._pass(batch[middle:]) + self._pass(batch[:middle])
+
+    def _short_alone(self, sequence: Sequence) -> list[StepOutput]:
+        """Memory does not suffice for one token of it: it waits until another has ended."""
+        if not self._scheduler.requeue(sequence, self._clock_ns()):
+            return [self._fail(sequence, Failure.OUT_OF_MEMORY)]
+        log.warning("request %s waits: memory does not suffice for it now", sequence.work.request_id)
+        self._requeued += 1
+        self._leave_slot(sequence)
+        return []
 
     def _passed(self, batch: Rows[_Part], chosen: Rows[int | None]) -> list[StepOutput]:
         self._useful += sum(part.count for part in batch)
@@ -271,7 +299,7 @@ class TorchEngine:
             log.error("adapter %s failed on the probe prompt: %s", info.name, type(error).__name__)
             sound = False
         if not sound:
-            self._cache.clear(slot)
+            self._residency.clear(slot)
             self.unload_adapter(info.name)
             raise AdapterRefused(f"with adapter {info.name} a probe prompt has no finite answer: train it again")
         log.info("adapter %s: rank %d, %d layers, %s", info.name, info.rank, info.layers, info.digest)
@@ -301,7 +329,7 @@ class TorchEngine:
         """Take the next token, None where there was no number to choose by. The last one frees the slot at once."""
         if token is None:
             if sequence.slot >= 0:
-                self._cache.clear(sequence.slot)  # a masked NaN would still poison the slot's next request
+                self._residency.clear(sequence.slot)  # a masked NaN would still poison the slot's next request
             return self._fail(sequence, sequence.answer.failure)
         answer = sequence.answer
         text = answer.accept(token)

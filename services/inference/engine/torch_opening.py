@@ -58,24 +58,25 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
 def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     """An engine around a model that is already in memory. Changes the model's layers in place."""
     adapters = AdapterSet(Shape.of(loaded.model, loaded.name))  # the layers' shapes, before they are fused
-    attention, token_bytes, expected = _attention(loaded)
+    attention, probe, expected = _attention(loaded)
+    token_bytes = probe.token_bytes()
     context = _context(loaded, settings)
-    arena = -(-context // attention.view_tokens) * attention.view_tokens  # whole views
-    slots = _slots(settings, {device: arena * taken for device, taken in token_bytes.items()})
-    cache = SlotCache(loaded.model.config.num_hidden_layers, slots, arena)
-    runner = _runner(loaded, settings, cache, attention, arena)
+    slot = -(-context // attention.view_tokens) * attention.view_tokens  # tokens; whole views
+    slots, arena = _sizes(settings, slot, token_bytes)
+    cache = SlotCache(loaded.model.config.num_hidden_layers, slots, slot)
+    runner = _runner(loaded, settings, cache, attention, slot)
     if loaded.device.type == "cpu":
         _agrees(runner, loaded, expected)
     budget = PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens)
     if isinstance(runner, ModelRunner) and loaded.device.type != "cpu":
-        _warm_up(runner, budget, slots=slots, context=arena)
+        _warm_up(runner, budget, slots=slots, context=slot)
         if settings.cuda_graphs and set(token_bytes) == {loaded.model.device} and torch.version.cuda:
-            runner.graphs = record_decoding(runner.one_each, slots=slots, context=arena, device=loaded.model.device)
+            runner.graphs = record_decoding(runner.one_each, slots=slots, context=slot, device=loaded.model.device)
     info = _info(loaded, attention, context)
     log.info(
-        "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d MiB KV at most",
+        "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d tokens of KV in all, %d MiB at most",
         *(info.name, info.dtype, info.device, info.device_reason, info.attention, info.attention_reason),
-        *(slots, context, slots * arena * sum(token_bytes.values()) >> 20),
+        *(slots, context, arena, arena * sum(token_bytes.values()) >> 20),
     )
     return TorchEngine(
         runner=runner,
@@ -83,14 +84,14 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         prompt=loaded.prompt,
         model=info,
         end_ids=loaded.end_ids,
-        scheduler=Scheduler(slots=slots, tokens=slots * context),
+        scheduler=Scheduler(slots=slots, tokens=arena, grain=min(probe.page_tokens(), context)),
         adapters=adapters,
         budget=budget,
         clock_ns=time.monotonic_ns,
     )
 
 
-def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device, int], Tensor]:
+def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, SlotCache, Tensor]:
     """A few tokens through the model show the cache's layout; with it attention is chosen. Also their logits."""
     sdpa = AttentionChoice(implementation="sdpa", name="sdpa", reason="probe", view_tokens=1)
     loaded.model.set_attn_implementation("sdpa")
@@ -102,7 +103,7 @@ def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, dict[torch.device,
         same_head_sizes=probe.same_sizes(),
         flash_attn=importlib.util.find_spec("flash_attn") is not None,
     )
-    return choice, probe.token_bytes(), logits
+    return choice, probe, logits
 
 
 def _probe(loaded: LoadedModel) -> Segment:
@@ -161,18 +162,23 @@ def _context(loaded: LoadedModel, settings: EngineSettings) -> int:
     return min(settings.context_tokens or known, known)
 
 
-def _slots(settings: EngineSettings, slot_bytes: dict[torch.device, int]) -> int:
-    """As many as are asked for, at most what fits everywhere the cache lies."""
+def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, int]) -> tuple[int, int]:
+    """Slots, and tokens of KV for all of them together: as many as are asked for, at most what the memory's share
+    holds wherever the cache lies. On a CPU a slot without tokens costs nothing; a GPU takes whole slots at once."""
     slots = settings.slots
-    for device, needed in slot_bytes.items():
+    arena = slots * slot
+    for device, taken in token_bytes.items():
         free = free_memory(device)
-        slots = min(slots, int(free * settings.kv_memory_share) // needed)
-        if slots < 1:
+        holds = int(free * settings.kv_memory_share) // taken
+        if holds < slot:
             raise ModelUnavailable(
-                f"one request of full context needs {needed >> 20} MiB of KV cache on {device}, of {free >> 20} MiB "
-                "free: lower context_tokens or take a smaller model"
+                f"one request of full context needs {slot * taken >> 20} MiB of KV cache on {device}, of {free >> 20} "
+                "MiB free: lower context_tokens or take a smaller model"
             )
-    return slots
+        if device.type != "cpu":
+            slots = min(slots, holds // slot)
+        arena = min(arena, holds, slots * slot)
+    return slots, arena
 
 
 def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> ModelInfo:

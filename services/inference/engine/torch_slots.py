@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +27,24 @@ class Window:
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros that cost memory when written: on CPU `torch.zeros` makes every page resident at once."""
+    """Zeros that cost memory when written: on CPU `torch.zeros` makes every page resident at once.
+
+    Private pages: of shared ones even a look at what was never written would take memory.
+    """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    pages = mmap.mmap(-1, max(math.prod(shape) * dtype.itemsize, 1))
+    pages = mmap.mmap(-1, max(math.prod(shape) * dtype.itemsize, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without huge pages
+        pages.madvise(mmap.MADV_NOHUGEPAGE)  # one write would take 2 MiB
     return torch.frombuffer(pages, dtype=dtype, count=math.prod(shape)).view(shape)
+
+
+def give_back(store: Tensor) -> None:
+    """Frees the pages that lie wholly in this contiguous part of `zeros`; they are zeros again."""
+    start, end = store.data_ptr(), store.data_ptr() + store.nbytes
+    start, end = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start and _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED):
+        raise OSError(ctypes.get_errno(), "madvise")
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -123,6 +140,22 @@ class SlotCache(Cache):
     def clear(self, slot: int) -> None:
         for store in self._stores():
             store[slot].zero_()
+            if store.device.type == "cpu":
+                give_back(store[slot])
+
+    @torch.inference_mode()
+    def give_back(self, slot: int, tokens: int) -> None:
+        """Of a cache on the CPU: frees what the slot holds from that token on."""
+        for store in self._stores():
+            if not tokens:
+                give_back(store[slot])
+                continue
+            for head in store[slot]:
+                give_back(head[tokens:])
+
+    def page_tokens(self) -> int:
+        """Tokens of one head that share a page: memory comes and goes by so many."""
+        return max(max(mmap.PAGESIZE // (store.shape[3] * store.itemsize), 1) for store in self._stores())
 
     def token_bytes(self) -> dict[torch.device, int]:
         """Bytes that one token takes over all layers, by where they lie; needs one forward pass before."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_DELIVERIES = 3  # a job whose worker died this often is taken to be the cause
 RETRY_SECONDS = 0.25
+LOOK_SECONDS = 0.25  # between looks for work that fits, or that others give way to
 
 
 class Intake:
@@ -50,6 +53,7 @@ class Intake:
         self._stopping = False
         self._first = True
         self._takeover_from = 0.0  # monotonic; before it, leases that a Redis outage let lapse are left alone
+        self._look_aside_from = math.inf  # monotonic; there is something that did not fit, until then left to others
         self.connected = False
 
     def stop(self) -> None:
@@ -81,11 +85,32 @@ class Intake:
         if not self.connected:
             await self._connect()
         if not self._runs.room:
-            self._runs.room_changed.clear()
-            await self._runs.room_changed.wait()
+            await self._take_urgent()
             return
-        entries = await self._ready(self._runs.room)
+        entries = await self._earlier() or await self._ready(self._runs.room)
         await self._take(entries or await self._queue.wait())
+
+    async def _take_urgent(self) -> None:
+        """While there is no room: the classes that others give way to are looked at now and again."""
+        urgent = CLASSES[: self._runs.yields_to]
+        entries = await self._queue.ready(self._turns.share(1, urgent)) if urgent else ()
+        if entries:
+            await self._take(entries)
+            return
+        self._runs.room_changed.clear()
+        if not self._runs.room and not self._stopping:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if urgent else None):
+                    await self._runs.room_changed.wait()
+
+    async def _earlier(self) -> list[Entry]:
+        """What was set aside for lack of room goes before what is new, one at a time."""
+        if time.monotonic() < self._look_aside_from:
+            return []
+        entries = await self._queue.overdue(self._lease_ms, 1)
+        if not entries:
+            self._look_aside_from = math.inf
+        return entries
 
     async def _connect(self) -> None:
         await self._queue.open()
@@ -126,7 +151,7 @@ class Intake:
             return None
 
     async def _begin(self, job: OpenedJob, claim: Claim) -> None:
-        if self._stopping or not self._runs.room:
+        if self._stopping:
             await self._queue.hand_back([job.entry])
             return
         sealer = ItemSealer(self._keys, job.body.request_id, claim.epoch)
@@ -141,8 +166,15 @@ class Intake:
         finish, failure = self._verdict(job, claim)
         if finish:
             self._runs.finish_unstarted(run, finish, failure)
+        elif not self._runs.takes(run):
+            await self._set_aside(job.entry)
         else:
             self._runs.start(run)
+
+    async def _set_aside(self, entry: Entry) -> None:
+        """Another worker may have room now, or this one soon."""
+        await self._queue.hand_back([entry])
+        self._look_aside_from = time.monotonic() + LOOK_SECONDS
 
     def _verdict(self, job: OpenedJob, claim: Claim) -> tuple[pb.Finish.ValueType, str]:
         """How it ends without being run, if it does."""

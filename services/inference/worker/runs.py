@@ -28,7 +28,6 @@ from services.inference.worker.cadence import Cadence
 from services.inference.worker.observer import Observer
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
-from streams.keys import CLASSES
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +47,9 @@ class Handover:
 
     def refused(self, request_id: str, refusal: EngineRefusal) -> None:
         self._loop.call_soon_threadsafe(self._runs.refused, request_id, refusal)
+
+    def room_changed(self) -> None:
+        self._loop.call_soon_threadsafe(self._runs.room_changed.set)
 
 
 class Runs:
@@ -104,8 +106,38 @@ class Runs:
 
     @property
     def room(self) -> int:
-        """How many more may be claimed."""
-        return 0 if self._full else max(self.slots - self.running, 0)
+        """How many more may be claimed: by slots, and by the share of the KV cache that nobody has reserved."""
+        capacity, waiting = self.engine.capacity(), self.engine.load().waiting
+        free = self._free_tokens()
+        if self._full or free <= 0:
+            return 0
+        slots = max(self.slots - self.running + min(waiting, self.running), 0)
+        if waiting:  # for somebody there was no room: look for one that fits, one at a time
+            return min(slots, capacity.free_slots, 1)
+        return min(slots, -(-self.slots * free // capacity.tokens))
+
+    def takes(self, run: Run) -> bool:
+        """Whether a claimed request is held here. One that does not fit now waits in the engine, if no other does."""
+        if self.room:
+            return not self._waiting_for_room or run.cost <= self._free_tokens()
+        return run.rank < self.yields_to
+
+    @property
+    def yields_to(self) -> int:
+        """Requests of a rank below this one may be claimed though there is no room: others give way to them."""
+        return 0 if self._full or self._unseen() else self.engine.capacity().yields_to
+
+    @property
+    def _waiting_for_room(self) -> bool:
+        return self.engine.load().waiting > 0
+
+    def _free_tokens(self) -> int:
+        return self.engine.capacity().free_tokens - sum(run.cost for run in self._unseen())
+
+    def _unseen(self) -> list[Run]:
+        """Given to the engine, and in none of its figures yet."""
+        seen = self.engine.live()
+        return [run for run in self._runs.values() if not run.ended and run.posted_ns and run.request_id not in seen]
 
     def start(self, run: Run) -> None:
         """Takes a claimed request on and gives it to the engine."""
@@ -287,6 +319,6 @@ def _work(run: Run) -> Work:
             stop=tuple(sampling.stop),
         ),
         emitted=run.emitted,
-        rank=CLASSES.index(body.priority) if body.priority in CLASSES else len(CLASSES),
+        rank=run.rank,
         deadline_ns=run.deadline_ns,
     )

@@ -24,6 +24,9 @@ class Outlet:
     def refused(self, request_id: str, refusal: EngineRefusal) -> None:
         self.items.put((request_id, refusal))
 
+    def room_changed(self) -> None:
+        pass
+
     def until_last(self, request_id: str) -> list[StepOutput]:
         got: list[StepOutput] = []
         while not got or not got[-1].last:
