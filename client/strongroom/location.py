@@ -32,6 +32,11 @@ class Location:
             return _neighbour(named.replace("{service}", service), service)
         return self._running(service) or f"127.0.0.1:{self._port_base() + PORT_OFFSETS[service]}"
 
+    def workers(self) -> list[str]:
+        """The inference workers that a local stack wrote down, else the one that `address` finds."""
+        known = sorted(path.stem for path in (self.home / "run").glob("inference*.json"))
+        return known if known and not self.environ.get("STRONGROOM_ADDRESS") else ["inference"]
+
     def api_key(self) -> str:
         if key := self.environ.get("STRONGROOM_API_KEY"):
             return key.strip()

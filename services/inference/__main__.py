@@ -47,7 +47,9 @@ async def main(settings: InferenceSettings) -> None:
     queue = WorkQueue(settings.redis, engine.model.name, seat.worker_id, seat.boot_id)
     metrics = InferenceMetrics()
     observer = Observer(metrics.stepped, metrics.first_token, metrics.ended)
-    worker = Worker(seat, engine, queue, CancelReader(settings.redis), queue_keys, ticket_key, observer=observer)
+    worker = Worker(
+        seat, engine, queue, CancelReader(settings.redis), queue_keys, ticket_key, home=settings.home, observer=observer
+    )
     metrics.watch(worker)
     async with AsyncExitStack() as opened:
         opened.callback(export_spans("inference", settings.traces, token))

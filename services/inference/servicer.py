@@ -7,12 +7,16 @@ from typing import Any
 from strongroom.inference.v1 import inference_pb2 as pb
 from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
-from services.inference.worker.worker import Worker
+from chassis.failures import InvalidArgument
+from services.inference.worker.worker import Worker, as_adapter
 
 NAME = "strongroom.inference.v1.InferenceService"
 ALLOWED = {
     f"/{NAME}/GetWorker": frozenset({"service:gateway", "service:monitor", "role:operator", "role:reviewer"}),
     f"/{NAME}/Drain": frozenset({"role:operator"}),
+    f"/{NAME}/LoadAdapter": frozenset({"role:operator"}),
+    f"/{NAME}/UnloadAdapter": frozenset({"role:operator"}),
+    f"/{NAME}/ListAdapters": frozenset({"service:gateway", "service:monitor", "role:operator", "role:reviewer"}),
 }
 
 
@@ -27,3 +31,17 @@ class InferenceServicer(rpc.InferenceServiceServicer):
 
     async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.DrainResponse:
         return pb.DrainResponse(handed_back=await self._worker.drain(request.grace_seconds))
+
+    async def LoadAdapter(self, request: pb.LoadAdapterRequest, context: Any) -> pb.LoadAdapterResponse:
+        if len(request.digest) not in (0, 32):
+            raise InvalidArgument("digest must be 32 bytes, or empty to take what is there", field="digest")
+        return pb.LoadAdapterResponse(
+            adapter=as_adapter(await self._worker.adapters.load(request.name, request.digest))
+        )
+
+    async def UnloadAdapter(self, request: pb.UnloadAdapterRequest, context: Any) -> pb.UnloadAdapterResponse:
+        await self._worker.adapters.unload(request.name)
+        return pb.UnloadAdapterResponse()
+
+    async def ListAdapters(self, request: pb.ListAdaptersRequest, context: Any) -> pb.ListAdaptersResponse:
+        return pb.ListAdaptersResponse(adapters=map(as_adapter, self._worker.adapters.loaded))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from strongroom.cli import ask, audit, chat, guard, trace
+from strongroom.cli import adapters, ask, audit, chat, guard, trace
 from strongroom.cli.ending import ending_well
 
 COMMANDS_GROUP = "strongroom.commands"  # each loads a function that takes argparse's subparsers
@@ -25,7 +25,7 @@ def command_parser() -> argparse.ArgumentParser:
         entry.load()(commands)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--home", metavar="DIR", help="home of the stack to ask (STRONGROOM_HOME, else .strongroom)")
-    for command in (ask, chat, trace, guard, audit):
+    for command in (ask, chat, trace, guard, audit, adapters):
         command.register(commands, shared)
     return parser
 

@@ -12,8 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from services.inference.engine.protocol import (
     Capacity,
@@ -27,6 +28,8 @@ from services.inference.engine.protocol import (
 )
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Outlet(Protocol):
@@ -61,6 +64,12 @@ class _Cancel:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    action: Callable[[], Any]
+    answer: Future[Any]
+
+
 class EngineLoop:
     """Owns the engine and its thread. Every method may be called from any thread."""
 
@@ -76,7 +85,7 @@ class EngineLoop:
         self._engine = engine
         self._outlet = outlet
         self._clock_ns, self._stepped = clock_ns, stepped
-        self._inbox: deque[_Admit | _Cancel] = deque()
+        self._inbox: deque[_Admit | _Cancel | _Call] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -105,6 +114,12 @@ class EngineLoop:
         """No step that starts from now on holds the request, not even if its admission still waits."""
         self._post(_Cancel(request_id))
 
+    def call(self, action: Callable[[], T]) -> Future[T]:
+        """Runs it on the engine's thread before the next step. What it raises is the future's."""
+        answer: Future[T] = Future()
+        self._post(_Call(action, answer))
+        return answer
+
     def capacity(self) -> Capacity:
         """As of the last step. The caller subtracts what it has admitted and not yet seen in `live`."""
         return self._capacity
@@ -124,7 +139,7 @@ class EngineLoop:
             last_step_ns=self._last_step_ns,
         )
 
-    def _post(self, command: _Admit | _Cancel) -> None:
+    def _post(self, command: _Admit | _Cancel | _Call) -> None:
         with self._wake:
             self._inbox.append(command)
             self._wake.notify()
@@ -154,9 +169,12 @@ class EngineLoop:
             self._outlet.room_changed()
         return True
 
-    def _apply(self, command: _Admit | _Cancel) -> None:
+    def _apply(self, command: _Admit | _Cancel | _Call) -> None:
         if isinstance(command, _Cancel):
             self._engine.cancel(command.request_id)
+            return
+        if isinstance(command, _Call):
+            _answer(command)
             return
         try:
             self._engine.admit(command.work)
@@ -195,6 +213,15 @@ class EngineLoop:
 
     def _publish(self) -> None:
         self._capacity, self._load, self._live = self._engine.capacity(), self._engine.load(), self._engine.live()
+
+
+def _answer(call: _Call) -> None:
+    if not call.answer.set_running_or_notify_cancel():
+        return
+    try:
+        call.answer.set_result(call.action())
+    except Exception as error:
+        call.answer.set_exception(error)
 
 
 def _broken(request_id: str, now_ns: int) -> StepOutput:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
+from services.inference.worker.adapters import Adapters
 from services.inference.worker.run import Run
 from services.inference.worker.runs import Runs
 from services.inference.worker.turns import Turns
@@ -40,6 +41,7 @@ class Intake:
         queue_keys: QueueKeys,
         ticket_key: bytes,
         model: str,
+        adapters: Adapters,
         *,
         lease_ms: int,
         before_claiming: Callable[[], Awaitable[None]],
@@ -47,7 +49,7 @@ class Intake:
     ) -> None:
         """`before_claiming` makes sure that no cancel of what is claimed then goes unheard."""
         self._queue, self._runs, self._keys, self._ticket_key = queue, runs, queue_keys, ticket_key
-        self._model, self._lease_ms, self._clock = model, lease_ms, clock
+        self._model, self._adapters, self._lease_ms, self._clock = model, adapters, lease_ms, clock
         self._before_claiming = before_claiming
         self._turns = Turns()
         self._stopping = False
@@ -186,7 +188,7 @@ class Intake:
             return pb.FINISH_FAILED, "POISON"
         if job.body.model != self._model:
             return pb.FINISH_FAILED, "MODEL_NOT_SERVED"
-        if job.body.adapter:
+        if job.body.adapter and not self._adapters.serve(job.body.adapter, job.body.adapter_digest):
             return pb.FINISH_FAILED, "ADAPTER_NOT_SERVED"
         return pb.FINISH_UNSPECIFIED, ""
 

@@ -320,5 +320,6 @@ def _work(run: Run) -> Work:
         ),
         emitted=run.emitted,
         rank=run.rank,
+        adapter=body.adapter,
         deadline_ns=run.deadline_ns,
     )

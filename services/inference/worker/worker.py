@@ -8,12 +8,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.essential import essential
+from services.inference.engine.adapters import AdapterInfo
 from services.inference.engine.protocol import Engine, ModelInfo
+from services.inference.worker.adapters import Adapters
 from services.inference.worker.demand import Demand
 from services.inference.worker.intake import Intake
 from services.inference.worker.observer import Observer
@@ -55,15 +58,17 @@ class Worker:
         queue_keys: QueueKeys,
         ticket_key: bytes,
         *,
+        home: Path = Path(),
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
     ) -> None:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
         self._queue, self._cancels, self._clock = queue, cancels, clock
         self.runs, self.demand = Runs(engine, clock=clock, observer=observer), Demand()
+        self.adapters = Adapters(engine, self.runs, home)
         self._publisher = Publisher(queue, self.runs)
         self._intake = Intake(
-            queue, self.runs, queue_keys, ticket_key, self._model.name,
+            queue, self.runs, queue_keys, ticket_key, self._model.name, self.adapters,
             lease_ms=int(seat.lease_seconds * 1000), before_claiming=cancels.open, clock=clock,
         )  # fmt: skip
         self._draining = False
@@ -106,6 +111,7 @@ class Worker:
             running=self.runs.running,
             dtype=model.dtype,
             template_digest=bytes.fromhex(model.template_digest),
+            adapters=map(as_adapter, self.adapters.loaded),
         )
         worker.seen_time.FromMilliseconds(int(self._clock() * 1000))
         return worker
@@ -217,3 +223,7 @@ class Worker:
                 continue
             for request_id in cancelled:
                 self.runs.cancel(request_id)
+
+
+def as_adapter(info: AdapterInfo) -> pb.Adapter:
+    return pb.Adapter(name=info.name, digest=bytes.fromhex(info.digest), rank=info.rank, layers=info.layers)

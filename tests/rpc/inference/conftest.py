@@ -55,13 +55,16 @@ def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
         steps_per_second: float = 0,
         slots: int = 8,
         claiming: type[WorkQueue] = WorkQueue,
+        home: Path = Path(),
         **settings: Any,
     ) -> AsyncIterator[Worker]:
         made = engine or EchoEngine(slots=slots)
         paced = PacedEngine(made, steps_per_second) if steps_per_second else made
         queue = claiming(url, "echo", seat, f"boot-of-{seat}")
         who = Seat(worker_id=seat, boot_id=f"boot-of-{seat}", **settings)
-        async with Worker(who, paced, queue, CancelReader(url), queue_keys, ticket_key).running() as made_worker:
+        async with Worker(
+            who, paced, queue, CancelReader(url), queue_keys, ticket_key, home=home
+        ).running() as made_worker:
             yield made_worker
 
     return running
