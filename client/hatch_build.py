@@ -8,7 +8,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-CONTRACTS = ("audit", "gateway", "guard", "monitor")  # what callers and the command line speak
+CONTRACTS = ("audit", "gateway", "guard", "inference", "monitor")  # what callers and the command line speak
 
 
 class CarryStubs(BuildHookInterface):  # type: ignore[type-arg]

@@ -31,6 +31,7 @@ class Question:
 
     messages: tuple[Message, ...]
     model: str = ""
+    adapter: str = ""
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -59,6 +60,7 @@ class Question:
         return {
             "messages": [{"role": message.role, "content": message.content} for message in self.messages],
             "model": self.model,
+            "adapter": self.adapter,
             "parameters": self.parameters,
         }
 
@@ -68,7 +70,7 @@ def prompt_of(question: Question) -> pb.Prompt:
     if question.priority not in _PRIORITIES:
         raise InvalidRequest("priority must be interactive, standard or batch", field="prompt.priority")
     prompt = pb.Prompt(priority=_PRIORITIES[question.priority])
-    for name in ("model", "subject", "idempotency_key"):
+    for name in ("model", "adapter", "subject", "idempotency_key"):
         _put(prompt, name, getattr(question, name), f"prompt.{name}")
     for index, message in enumerate(question.messages):
         turn = prompt.messages.add()

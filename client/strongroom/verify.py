@@ -273,8 +273,7 @@ def request_bytes(request: Any) -> bytes:
         request = {"messages": request}
     messages = [{"content": each["content"], "role": each["role"]} for each in request["messages"]]
     canonical: dict[str, Any] = {"messages": messages, "parameters": _parameters(request.get("parameters") or {})}
-    if request.get("model"):
-        canonical["model"] = request["model"]
+    canonical |= {name: request[name] for name in ("model", "adapter") if request.get(name)}
     return canonical_json(canonical)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from strongroom.inference.v1 import inference_pb2 as pb
@@ -11,7 +11,7 @@ from strongroom.inference.v1 import inference_pb2 as pb
 from chassis.tracing import traceparent
 from services.gateway.requests.neighbours import Job, ServedModel, Steps
 from services.gateway.requests.outcome import Accepted, Step
-from services.gateway.requests.question import Message, Sampling
+from services.gateway.requests.question import Adapter, Message, Sampling
 from streams.failures import ReplyLost
 from streams.gateway import JobQueue
 from streams.reply import Reply
@@ -55,6 +55,7 @@ class QueueClient:
         tenant: str,
         deadline_ms: int,
         priority: str,
+        adapter: Adapter,
     ) -> Job:
         body = pb.JobBody(
             request_id=request_id,
@@ -72,6 +73,8 @@ class QueueClient:
             tenant=tenant,
             traceparent=traceparent(),
             priority=priority,
+            adapter=adapter.name,
+            adapter_digest=adapter.digest,
         )
         body.deadline_time.FromMilliseconds(deadline_ms)
         return Job(request_id, body.SerializeToString(), model, priority, deadline_ms)
@@ -92,6 +95,7 @@ class QueueClient:
     def models(self) -> Mapping[str, ServedModel]:
         now_ms = int(time.time() * 1000)
         counts: dict[str, int] = {}
+        common = _common_adapters(self._streams.workers)
         for worker in self._streams.workers:
             counts[worker.model] = counts.get(worker.model, 0) + 1
             self._models[worker.model] = ServedModel(
@@ -101,11 +105,22 @@ class QueueClient:
                 workers=counts[worker.model],
                 template_digest=worker.template_digest,
                 seen_ms=worker.seen_time.ToMilliseconds(),
+                adapters=common[worker.model],
             )
         self._models = {
             name: model for name, model in self._models.items() if now_ms - model.seen_ms < SEEN_SECONDS * 1000
         }
         return self._models
+
+
+def _common_adapters(workers: Iterable[pb.Worker]) -> dict[str, dict[str, bytes]]:
+    """By model: those that each of its workers has, the very same. Any of them may claim the job."""
+    common: dict[str, dict[str, bytes]] = {}
+    for worker in workers:
+        own = {adapter.name: adapter.digest for adapter in worker.adapters}
+        before = common.get(worker.model, own)
+        common[worker.model] = {name: digest for name, digest in own.items() if before.get(name) == digest}
+    return common
 
 
 class _Steps:

@@ -80,7 +80,11 @@ class GatewayServicer(rpc.GatewayServiceServicer):
         response = pb.ListModelsResponse()
         for name, served in sorted(self._conductor.models().items()):
             model = response.models.add(
-                id=name, context_tokens=served.context_tokens, workers=served.workers, engine=served.engine
+                id=name,
+                context_tokens=served.context_tokens,
+                workers=served.workers,
+                engine=served.engine,
+                adapters=sorted(served.adapters),
             )
             model.seen_time.FromMilliseconds(served.seen_ms)
         return response
@@ -113,6 +117,7 @@ def _question(prompt: pb.Prompt) -> Question:
         subject=prompt.subject,
         idempotency_key=prompt.idempotency_key,
         priority=_PRIORITIES.get(prompt.priority, "unknown"),
+        adapter=prompt.adapter,
     )
 
 

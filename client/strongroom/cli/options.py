@@ -11,6 +11,7 @@ from strongroom.client import DEFAULT_TIMEOUT_SECONDS
 def add_question_options(parser: argparse.ArgumentParser, priority: str) -> None:
     """`priority` is the command's own default; empty leaves it to the gateway."""
     parser.add_argument("--model", default="", metavar="M")
+    parser.add_argument("--adapter", default="", metavar="NAME", help="a LoRA adapter that the workers have loaded")
     parser.add_argument("--system", default="", metavar="TEXT", help="a system message; the firm's own stays first")
     parser.add_argument("--max-tokens", type=int, metavar="N")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 to 2; 0 is greedy")
@@ -25,5 +26,5 @@ def add_question_options(parser: argparse.ArgumentParser, priority: str) -> None
 
 def question_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `Question` takes beside its messages."""
-    names = ("model", "temperature", "top_p", "top_k", "seed", "max_tokens", "subject", "priority")
+    names = ("model", "adapter", "temperature", "top_p", "top_k", "seed", "max_tokens", "subject", "priority")
     return {**{name: getattr(arguments, name) for name in names}, "stop": tuple(arguments.stop)}

@@ -13,7 +13,7 @@ from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import ServedModel
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
-from services.gateway.requests.question import Caller, Profile, Question, check
+from services.gateway.requests.question import Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
 from services.gateway.requests.terms import Neighbours, Terms
@@ -110,6 +110,7 @@ class Conductor:
             question=question,
             caller=caller,
             model=model,
+            adapter=_adapter(question.adapter, model, served),
             template_digest=served.template_digest if served else b"",
             context_tokens=served.context_tokens if served else 0,
             sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
@@ -134,3 +135,17 @@ class Conductor:
                 f"prompt.model is not served here; served: {known}", field="prompt.model", reason="MODEL_NOT_FOUND"
             )
         return name, models.get(name)
+
+
+def _adapter(asked: str, model: str, served: ServedModel | None) -> Adapter:
+    if not asked:
+        return Adapter()
+    loaded = served.adapters if served else {}
+    if asked not in loaded:
+        known = ", ".join(sorted(loaded)) or "none"
+        raise NotFound(
+            f"prompt.adapter is not loaded by every worker of {model}; loaded: {known}",
+            field="prompt.adapter",
+            reason="ADAPTER_NOT_FOUND",
+        )
+    return Adapter(asked, loaded[asked])

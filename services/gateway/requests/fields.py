@@ -11,23 +11,22 @@ from typing import Any
 
 from chassis.canonical import canonical
 from services.gateway.requests.outcome import Finding
-from services.gateway.requests.question import Message, Question, Sampling
+from services.gateway.requests.question import Adapter, Message, Question, Sampling
 
 
-def request(messages: Sequence[Message], model: str, sampling: Sampling) -> bytes:
-    """A request: its messages, its model and those parameters that are set."""
+def request(messages: Sequence[Message], model: str, sampling: Sampling, adapter: str = "") -> bytes:
+    """A request: its messages, its model and adapter and those parameters that are set."""
     value: dict[str, Any] = {
         "messages": [{"role": message.role, "content": message.content} for message in messages],
         "parameters": parameters(sampling),
     }
-    if model:
-        value["model"] = model
+    value |= {name: said for name, said in (("model", model), ("adapter", adapter)) if said}
     return canonical(value)
 
 
 def received(question: Question) -> bytes:
     """A request as the caller sent it: what the caller left unset is absent."""
-    return request(question.messages, question.model, question.sampling)
+    return request(question.messages, question.model, question.sampling, question.adapter)
 
 
 def parameters(sampling: Sampling) -> dict[str, Any]:
@@ -67,7 +66,9 @@ def findings(found: Sequence[Finding]) -> bytes:
     )
 
 
-def circumstances(sampling: Sampling, model: str, policy_digest: bytes, template_digest: bytes, priority: str) -> bytes:
+def circumstances(
+    sampling: Sampling, model: str, policy_digest: bytes, template_digest: bytes, priority: str, adapter: Adapter
+) -> bytes:
     """The `parameters` field: everything that shaped the answer beside the messages."""
     value = {
         **parameters(sampling),
@@ -76,6 +77,8 @@ def circumstances(sampling: Sampling, model: str, policy_digest: bytes, template
         "template_digest": template_digest.hex(),
         "priority": priority,
     }
+    if adapter.name:
+        value |= {"adapter": adapter.name, "adapter_digest": adapter.digest.hex()}
     return canonical(value)
 
 

@@ -212,13 +212,14 @@ class Life:
             terms.caller.tenant,
             terms.deadline_ms,
             terms.question.priority,
+            terms.adapter,
         )
 
     async def _accept(self, screening: Screening, job: Job) -> Accepted:
         terms = self.terms
         content = {
             **self._request_fields(),
-            "request_sent": fields.request(screening.messages, terms.model, terms.sampling),
+            "request_sent": fields.request(screening.messages, terms.model, terms.sampling, terms.adapter.name),
             "findings": fields.findings(screening.findings),
         }
         # Once it is on its way it may become durable, whatever happens to us: `_close` waits for it.
@@ -306,6 +307,7 @@ class Life:
                 self._screening.policy_digest,
                 terms.template_digest,
                 terms.question.priority,
+                terms.adapter,
             ),
         }
 

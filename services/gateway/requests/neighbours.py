@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.gateway.requests.channel import CONTENT
 from services.gateway.requests.outcome import Accepted, End, Filtered, ReadBack, Screening, Step
-from services.gateway.requests.question import Caller, Message, Sampling
+from services.gateway.requests.question import Adapter, Caller, Message, Sampling
 
 
 class FilterLost(Exception):
@@ -46,6 +46,7 @@ class ServedModel:
     workers: int
     template_digest: bytes
     seen_ms: int
+    adapters: Mapping[str, bytes] = field(default_factory=dict)  # name to digest: what each of its workers has loaded
 
 
 class Guard(Protocol):
@@ -154,6 +155,7 @@ class Queue(Protocol):
         tenant: str,
         deadline_ms: int,
         priority: str,
+        adapter: Adapter,
     ) -> Job:
         """The job's plaintext; its SHA-256 goes into the ACCEPTED entry."""
 

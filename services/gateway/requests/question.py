@@ -41,6 +41,17 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """The LoRA adapter of a request, and what exactly it is."""
+
+    name: str = ""
+    digest: bytes = b""
+
+
+NO_ADAPTER = Adapter()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who holds the credential."""
 
@@ -58,6 +69,7 @@ class Question:
     subject: str = ""
     idempotency_key: str = ""
     priority: str = "standard"
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ def check(question: Question, context_tokens: int) -> None:
     """
     _check_messages(question.messages)
     _check_sampling(question.sampling, context_tokens)
+    _check_id("adapter", question.adapter)
     _check_id("subject", question.subject)
     _check_id("idempotency_key", question.idempotency_key)
     if question.priority not in PRIORITIES:

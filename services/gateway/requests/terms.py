@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chassis import genai
 from chassis.tracing import Attributes
 from services.gateway.requests.neighbours import Audit, Guard, Queue
-from services.gateway.requests.question import Caller, Question, Sampling
+from services.gateway.requests.question import NO_ADAPTER, Adapter, Caller, Question, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Terms:
     sampling: Sampling  # every value resolved
     deadline: float  # of the loop's clock
     deadline_ms: int  # unix
+    adapter: Adapter = NO_ADAPTER
     streamed: bool = True  # the caller reads the answer while it is made
 
     @property

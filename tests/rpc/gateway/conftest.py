@@ -173,7 +173,7 @@ class ScriptedQueue:
 
     def require(self, model: str, priority: str) -> None: ...
 
-    def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority) -> Job:  # type: ignore[no-untyped-def]
+    def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority, adapter) -> Job:  # type: ignore[no-untyped-def]
         return Job(request_id, repr((messages, sampling)).encode(), model, priority, deadline_ms)
 
     async def submit(self, job, accepted):  # type: ignore[no-untyped-def]

@@ -199,7 +199,7 @@ class MemoryQueue:
         if self.full:
             raise Unavailable("the queue is away", reason="QUEUE_UNAVAILABLE")
 
-    def job(self, request_id: str, messages, model, sampling, tenant, deadline_ms, priority) -> Job:  # type: ignore[no-untyped-def]
+    def job(self, request_id: str, messages, model, sampling, tenant, deadline_ms, priority, adapter) -> Job:  # type: ignore[no-untyped-def]
         assert messages and messages[0].role == "system"
         return Job(request_id, repr(messages).encode(), model, priority, deadline_ms)
 
@@ -215,7 +215,7 @@ class MemoryQueue:
         pass
 
     def models(self) -> Mapping[str, ServedModel]:
-        return {"tiny": ServedModel("tiny", "echo", 256, 1, b"t" * 32, 0)}
+        return {"tiny": ServedModel("tiny", "echo", 256, 1, b"t" * 32, 0, {"tone": b"d" * 32})}
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.failures import Unavailable
-from services.gateway.queue_client import _step, _Steps
+from services.gateway.queue_client import _common_adapters, _step, _Steps
 
 
 class EndedReply:
@@ -24,3 +24,14 @@ def test_a_finish_that_only_a_newer_worker_knows_is_a_failure_and_no_silence():
 async def test_asking_on_after_the_last_item_ends_instead_of_spinning():
     with pytest.raises(Unavailable):
         await _Steps(EndedReply()).take()  # type: ignore[arg-type]
+
+
+def test_an_adapter_counts_only_where_every_worker_of_the_model_has_the_very_same():
+    """Fails if the last worker's adapters stand for all: any of them may claim the job."""
+    one, two, other = (pb.Worker(model=model) for model in ("m", "m", "other"))
+    for worker, name, digest in (
+        (one, "both", b"1"), (two, "both", b"1"), (one, "changed", b"1"), (two, "changed", b"2"), (two, "single", b"1"),
+        (other, "single", b"1"),
+    ):  # fmt: skip
+        worker.adapters.add(name=name, digest=digest)
+    assert _common_adapters([one, two, other]) == {"m": {"both": b"1"}, "other": {"single": b"1"}}

@@ -7,12 +7,13 @@ import json
 import uuid
 
 import pytest
+from strongroom.verify import request_bytes
 
 from chassis.failures import NotFound, ResourceExhausted, Unavailable
 from services.gateway.requests import fields
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
-from services.gateway.requests.question import Caller, Message, Profile, Question, Sampling
+from services.gateway.requests.question import Adapter, Caller, Message, Profile, Question, Sampling
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
 
@@ -87,6 +88,22 @@ async def test_a_model_that_nobody_serves_is_named_with_those_that_are(bench):
     assert (
         "tiny" in str(unknown.value) and unknown.value.field == "prompt.model" and noted[0].reason == "MODEL_NOT_FOUND"
     )
+
+
+async def test_an_adapter_is_settled_with_its_digest_and_stands_in_the_record(bench):
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(lambda _: None), "", Profile())
+    with pytest.raises(NotFound, match="loaded: tone") as unknown:
+        conductor.start(Question((Message("user", "hi"),), adapter="other"), bench.caller, "", 5)
+    assert (unknown.value.field, unknown.value.reason) == ("prompt.adapter", "ADAPTER_NOT_FOUND")
+    question = Question((Message("user", "hi"),), adapter="tone")
+    terms = conductor.start(question, bench.caller, "", 5).terms
+    assert terms.adapter == Adapter("tone", b"d" * 32)
+    said = json.loads(fields.circumstances(terms.sampling, "tiny", b"", b"", "standard", terms.adapter))
+    assert (said["adapter"], said["adapter_digest"]) == ("tone", (b"d" * 32).hex())
+    assert fields.received(question) == request_bytes(
+        {"messages": [{"role": "user", "content": "hi"}], "adapter": "tone"}
+    )
+    await conductor.drain(0)
 
 
 @pytest.mark.parametrize("neighbour", ["guard", "audit", "queue"])
