@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.engine.contenders import ROWS, Contender, opened
 from benchmarks.engine.endless import endless
-from benchmarks.engine.standing import Cells, Rounds, Told, medians, ratios, same_answers, summary
+from benchmarks.engine.standing import Cells, Rounds, Told, medians, ratios, same_answers, summary, within
 from benchmarks.engine.workload import COLUMNS
 from benchmarks.report import arguments, machine, table, write
 
@@ -50,7 +50,7 @@ def _listed(known: dict[str, Any]) -> Any:
 
 
 def _installed(rows: list[str]) -> None:
-    missing = [row for row in rows if (peer := ROWS[row].peer) and not peer.ready]
+    missing = [row for row in rows if not all(peer.ready for peer in ROWS[row].peers)]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: not installed. make engine-peers does it; --only leaves rows out")
 
@@ -71,9 +71,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                     _measure(contender, column, rounds, told)
     cells = medians(rounds)
     return {
-        "versions": {row: peer.version for row in options.only if (peer := ROWS[row].peer)},
+        "versions": {peer.name: peer.version for row in options.only for peer in ROWS[row].peers},
         "cells": cells,
         "ratios": ratios(cells),
+        "within": within(cells),
         "same_as_generate_fp32": same_answers(told, "ours-fp32", "generate-fp32"),
         "same_as_generate_bf16": same_answers(told, "ours-bf16", "generate-bf16"),
         "rounds": rounds,
@@ -103,7 +104,10 @@ def show(result: dict[str, Any], columns: list[str]) -> None:
     for each in result["ratios"]:
         word = "must reach" if each["must"] else "aim"
         state = "reached" if each["reached"] else "NOT REACHED"
-        print(f"{each['column']}: {each['ratio']:.2f} x {each['peer']} ({word} {each['least']:g}: {state})")
+        print(
+            f"{each['row']}, {each['column']}: {each['ratio']:.2f} x {each['peer']} ({word} {each['least']:g}: {state})"
+        )
+    print("\n".join(result["within"]))
     for dtype in ("fp32", "bf16"):
         if same := result[f"same_as_generate_{dtype}"]:
             told = ", ".join(f"{column}: {count}" for column, count in same.items())

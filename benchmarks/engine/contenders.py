@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.engine.peers import CACHE, Peer
+from benchmarks.engine.peers import CACHE, LLAMA_CPP, OPENVINO, OPENVINO_EXPORT, VLLM, Peer
 from benchmarks.engine.workload import COLUMNS, Column
 
 ROOT = Path(__file__).parents[2]
-OURS = "ours-bf16"
+OURS, SUITE = "ours-bf16", "suite-bf16"
 ALL = tuple(COLUMNS)
 
 
@@ -29,19 +29,15 @@ class Row:
     name: str
     columns: tuple[str, ...]
     arguments: Callable[[Path], list[str]]  # of Python, by the model's folder
-    peer: Peer | None = None  # whose environment it runs in; None: ours
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return self.peer.environment if self.peer else {}
+    peers: tuple[Peer, ...] = ()  # what it needs; the first is whose environment it runs in, else ours
 
     def command(self, model: Path) -> list[str]:
-        python = str(self.peer.python) if self.peer else sys.executable
+        python = self.peers[0].python if self.peers else sys.executable
         return [python, "-m", *self.arguments(model)]
 
 
-def _driver(name: str, *more: str) -> Callable[[Path], list[str]]:
-    return lambda model: [f"benchmarks.engine.drivers.{name}", str(model), *more]
+def _driver(name: str, *more: str | Path) -> Callable[[Path], list[str]]:
+    return lambda model: [f"benchmarks.engine.drivers.{name}", str(model), *map(str, more)]
 
 
 # fp32 is there to be compared with `generate` token by token, not to win: two columns say what it costs.
@@ -50,9 +46,18 @@ ROWS = {
     for row in (
         Row(OURS, ALL, _driver("ours", "dtype=bfloat16")),
         Row("ours-fp32", ("1", "16"), _driver("ours", "dtype=float32")),
+        Row(SUITE, ("1", "16", "64"), _driver("suite", "dtype=bfloat16")),
         Row("generate-bf16", ("1",), _driver("generate", "bfloat16")),
         Row("generate-fp32", ("1",), _driver("generate", "float32")),
         Row("pipeline-bf16", ("1", "16"), _driver("pipeline", "bfloat16")),
+        Row("llama.cpp-q8_0", ALL, _driver("llama_cpp", LLAMA_CPP.folder), (LLAMA_CPP,)),
+        Row("vllm-cpu-bf16", ALL, _driver("vllm", "bfloat16"), (VLLM,)),
+        Row(
+            "openvino-int8",
+            ALL,
+            _driver("openvino", OPENVINO.folder, OPENVINO_EXPORT.folder),
+            (OPENVINO, OPENVINO_EXPORT),
+        ),
     )
 }
 
@@ -86,11 +91,11 @@ class Contender:
 
     def _heard(self) -> dict[str, Any]:
         assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.row.name} ended; what it said last is in {self._log}")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        for line in self._process.stdout:
+            if line.startswith("{"):  # else it is what something printed at its start
+                told: dict[str, Any] = json.loads(line)
+                return told
+        raise RuntimeError(f"{self.row.name} ended; what it said last is in {self._log}")
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -115,7 +120,6 @@ def opened(row: Row, model: Path) -> Iterator[Contender]:
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "HF_HUB_OFFLINE": "1",
-                **(row.peer.environment if row.peer else {}),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

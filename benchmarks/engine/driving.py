@@ -25,11 +25,12 @@ class Answer:
     tokens: list[int] = field(default_factory=list)  # their ids, where the contender tells them
 
 
-Play = Callable[[Sequence[Ask], int], list[Answer]]
+Play = Callable[[Sequence[Ask], int], list[Answer]]  # so many callers in a closed loop
+Arrive = Callable[[Sequence[Ask], Sequence[float]], list[Answer]]  # each at its second
 
 
-def drive(play: Play, pid: int | None = None) -> None:
-    """Answers until standard input ends. `pid`: whose memory counts, with its children; else this process's."""
+def drive(play: Play, pids: Sequence[int] = (), arrive: Arrive | None = None) -> None:
+    """Answers until standard input ends. `pids`: whose memory counts, with their children; else this process's."""
     said = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
     play(COLUMNS["16"].asks[:4], 4)  # kernels are chosen, caches are made
@@ -37,10 +38,14 @@ def drive(play: Play, pid: int | None = None) -> None:
     for line in sys.stdin:
         column = Column(**json.loads(line))
         began = time.perf_counter()
-        answers = play(column.asks, column.callers)
+        if column.per_second and arrive:
+            answers = arrive(column.asks, column.arrivals)
+        else:
+            answers = play(column.asks, column.callers)
         seconds = max(answer.ended for answer in answers) - began
         _check(column, answers)
-        told = {"seconds": seconds, "peak_mib": peak_mib(pid or os.getpid()), "answers": [asdict(a) for a in answers]}
+        peak = sum(map(peak_mib, pids or [os.getpid()]))
+        told = {"seconds": seconds, "peak_mib": peak, "answers": [asdict(answer) for answer in answers]}
         print(json.dumps(told), file=said)
 
 

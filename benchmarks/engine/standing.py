@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.engine.contenders import OURS
+from benchmarks.engine.contenders import OURS, SUITE
 
 Rounds = dict[str, dict[str, list[dict[str, Any]]]]  # by row, then column
 Told = dict[str, dict[str, dict[int, list[int]]]]  # the tokens of each answer, by row, column and question
@@ -15,12 +15,13 @@ Cells = dict[str, dict[str, dict[str, float | None]]]
 
 @dataclass(frozen=True)
 class Bound:
-    """Ours beside a peer, in one column of one run."""
+    """Tokens a second beside those of another row, in one column of one run."""
 
     column: str
     peer: str
     least: float
     must: bool  # else it is an aim
+    row: str = OURS
 
 
 BOUNDS = (
@@ -30,12 +31,18 @@ BOUNDS = (
     Bound("16", "pipeline-bf16", 2.1, must=True),
     Bound("64", "vllm-cpu-bf16", 1.0, must=True),
     Bound("mixed", "vllm-cpu-bf16", 1.2, must=True),
+    Bound("16", OURS, 0.9, must=True, row=SUITE),
+    Bound("64", OURS, 0.9, must=True, row=SUITE),
     Bound("1", "llama.cpp-q8_0", 1.0, must=False),
     Bound("4", "openvino-int8", 1.0, must=False),
     Bound("16", "openvino-int8", 1.1, must=False),
     Bound("64", "openvino-int8", 1.1, must=False),
     Bound("mixed", "openvino-int8", 1.1, must=False),
 )
+
+
+BATCH_GAIN = 3.0
+FIRST_TOKEN_MS = 40
 
 
 def summary(told: dict[str, Any]) -> dict[str, Any]:
@@ -62,11 +69,32 @@ def ratios(cells: Cells) -> list[dict[str, Any]]:
     """Of those bounds whose two cells were measured."""
     found = []
     for bound in BOUNDS:
-        ours, theirs = (cells.get(row, {}).get(bound.column) for row in (OURS, bound.peer))
+        ours, theirs = (cells.get(row, {}).get(bound.column) for row in (bound.row, bound.peer))
         if ours and theirs:
             ratio = (ours["tokens_per_second"] or 0.0) / (theirs["tokens_per_second"] or 1.0)
             found.append({**vars(bound), "ratio": ratio, "reached": ratio >= bound.least})
     return found
+
+
+def within(cells: Cells) -> list[str]:
+    """What is no ratio between two rows of one column: a line each, where both cells were measured."""
+    lines = []
+    ours, suite = cells.get(OURS, {}), cells.get(SUITE, {})
+    if "1" in ours and "16" in ours:
+        gain = _figure(ours["16"], "tokens_per_second") / _figure(ours["1"], "tokens_per_second")
+        lines.append(f"{OURS}, 16 callers: {gain:.2f} x 1 caller (must reach {BATCH_GAIN:g})")
+    if "1" in ours and "1" in suite:
+        added = (_figure(suite["1"], "first_token_p50_s") - _figure(ours["1"], "first_token_p50_s")) * 1000
+        lines.append(
+            f"{SUITE}, 1 caller: first token {added:.0f} ms after {OURS}'s (must stay within {FIRST_TOKEN_MS})"
+        )
+    return lines
+
+
+def _figure(cell: dict[str, float | None], name: str) -> float:
+    value = cell[name]
+    assert value is not None
+    return value
 
 
 def same_answers(told: Told, ours: str, reference: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,10 +32,18 @@ class Column:
     callers: int
     questions: int
     mixed: bool = False  # answers of 8 to 128 tokens, else of 64
+    per_second: float = 0.0  # above 0 nobody waits for an answer: questions arrive at this rate
+    seed: int = 0
 
     @property
     def asks(self) -> list[Ask]:
         return [_ask(line, self.mixed) for line in _lines()[: self.questions]]
+
+    @property
+    def arrivals(self) -> list[float]:
+        """Seconds from the start, as a Poisson process has them; the seed makes the same ones again."""
+        chance, at = random.Random(self.seed), 0.0
+        return [at := at + chance.expovariate(self.per_second) for _ in range(self.questions)]
 
 
 COLUMNS = {

@@ -15,7 +15,7 @@ from benchmarks.engine.driving import Answer, drive
 from benchmarks.engine.workload import CONTEXT_TOKENS, Ask
 from services.inference.engine.loop import EngineLoop
 from services.inference.engine.opening import EngineSettings, open_engine
-from services.inference.engine.protocol import EngineRefusal, Message, Sampling, StepOutput, Work
+from services.inference.engine.protocol import Engine, EngineRefusal, Message, Sampling, StepOutput, Work
 
 
 class Callers:
@@ -29,11 +29,30 @@ class Callers:
         self._over = threading.Event()
         self._problem = ""
 
-    def play(self, loop: EngineLoop, asks: Sequence[Ask], callers: int) -> list[Answer]:
-        self._loop, self._asks, self._answers = loop, deque(asks), []
+    def start(self, loop: EngineLoop) -> None:
+        self._loop = loop
+        loop.start()
+
+    def play(self, asks: Sequence[Ask], callers: int) -> list[Answer]:
+        self._begin(asks[callers:])
+        for ask in asks[:callers]:
+            self._ask(ask)
+        return self._ended()
+
+    def arrive(self, asks: Sequence[Ask], arrivals: Sequence[float]) -> list[Answer]:
+        self._begin(())
+        self._expected = len(asks)
+        began = time.perf_counter()
+        for ask, at in zip(asks, arrivals, strict=True):
+            time.sleep(max(0.0, began + at - time.perf_counter()))
+            self._ask(ask)
+        return self._ended()
+
+    def _begin(self, later: Sequence[Ask]) -> None:
+        self._asks, self._answers, self._expected = deque(later), [], 0
         self._over.clear()
-        for _ in range(min(callers, len(asks))):
-            self._ask()
+
+    def _ended(self) -> list[Answer]:
         self._over.wait()
         if self._problem:
             raise RuntimeError(self._problem)
@@ -57,8 +76,7 @@ class Callers:
     def room_changed(self) -> None:
         """There is a slot for every caller."""
 
-    def _ask(self) -> None:
-        ask = self._asks.popleft()
+    def _ask(self, ask: Ask) -> None:
         messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in ask.messages)
         sampling = Sampling(temperature=0.0, max_tokens=ask.tokens)
         work = Work(request_id=f"r{next(self._numbers)}", messages=messages, sampling=sampling)
@@ -72,8 +90,8 @@ class Callers:
         answer.ended, answer.count = now, output.output_tokens
         self._answers.append(answer)
         if self._asks:
-            self._ask()
-        elif not self._open:
+            self._ask(self._asks.popleft())
+        elif not self._open and len(self._answers) >= self._expected:
             self._over.set()
 
     def _give_up(self, problem: str) -> None:
@@ -81,18 +99,23 @@ class Callers:
         self._over.set()
 
 
+def opened(model: Path, settings: Sequence[str]) -> Engine:
+    """The engine with 64 slots and the context that all have; `settings` are NAME=VALUE."""
+    chosen = {"slots": 64, "context_tokens": CONTEXT_TOKENS, **dict(map(_setting, settings))}
+    engine = open_engine(EngineSettings(model=str(model), **chosen), model.parents[1])  # type: ignore[arg-type]
+    print(engine.model, engine.capacity(), file=sys.stderr)
+    return engine
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="its folder")
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of EngineSettings")
     options = parser.parse_args()
-    settings = {"slots": 64, "context_tokens": CONTEXT_TOKENS, **dict(map(_setting, options.settings))}
-    engine = open_engine(EngineSettings(model=str(options.model), **settings), options.model.parents[1])  # type: ignore[arg-type]
-    print(engine.model, engine.capacity(), file=sys.stderr)
     callers = Callers()
-    loop = EngineLoop(engine, callers)
-    loop.start()
-    drive(lambda asks, together: callers.play(loop, asks, together))
+    loop = EngineLoop(opened(options.model, options.settings), callers)
+    callers.start(loop)
+    drive(callers.play, arrive=callers.arrive)
     loop.stop()
 
 

