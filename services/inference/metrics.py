@@ -156,7 +156,7 @@ class InferenceMetrics(Metrics):
         )
         self.counted(
             "strongroom_inference_computed_tokens_total",
-            "Rows times columns run through the model, padding and failed passes included.",
+            "Rows times columns run through the model, padding and failed passes included, wrong guesses not.",
             lambda: runs.engine.load().computed_tokens,
         )
         self.counted(
@@ -187,6 +187,17 @@ class InferenceMetrics(Metrics):
             "strongroom_inference_requeued_total",
             "Requests that wait until another has ended, because memory did not suffice for both.",
             lambda: runs.engine.load().requeued,
+        )
+
+        self.counted(
+            "strongroom_inference_guessed_tokens_total",
+            "Tokens that were run in advance, because the text had gone on so before (prompt lookup).",
+            lambda: runs.engine.load().guessed,
+        )
+        self.counted(
+            "strongroom_inference_guessed_right_total",
+            "Tokens run in advance that were then chosen.",
+            lambda: runs.engine.load().guessed_right,
         )
 
     def _watch_health(self, worker: Worker) -> None:

@@ -27,6 +27,7 @@ class InferenceSettings(StackSettings):
     context_tokens: int = 2048
     kv_memory_share: float = 0.5
     fused: bool = True  # on a CPU: run the layers of models that we know fused; False runs transformers' own
+    guess_rows: int = 4  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
     cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200
@@ -66,6 +67,7 @@ class InferenceSettings(StackSettings):
             context_tokens=self.context_tokens,
             kv_memory_share=self.kv_memory_share,
             fused=self.fused,
+            guess_rows=self.guess_rows,
             cuda_graphs=self.cuda_graphs,
             threads=self.threads,
             step_target_ms=self.step_target_ms,

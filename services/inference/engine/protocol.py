@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -104,6 +104,16 @@ class StepOutput:
         return self.finish is not None or self.failure is not None
 
 
+def joined(outputs: Sequence[StepOutput]) -> StepOutput:
+    """Several of one request and one step, in order, as one."""
+    return replace(
+        outputs[-1],
+        token_ids=tuple(token for output in outputs for token in output.token_ids),
+        text="".join(output.text for output in outputs),
+        logprobs=tuple(logprob for output in outputs for logprob in output.logprobs),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
     """What runs, for listing and for the record."""
@@ -130,12 +140,14 @@ class Load:
     steps: int
     prompt_tokens: int  # prefilled
     output_tokens: int
-    computed_tokens: int  # rows × columns run through the model, padding and failed passes included
+    computed_tokens: int  # rows × columns run through the model, padding and failed passes included, wrong guesses not
     useful_tokens: int  # of those, the ones that were a request's own token
     waiting: int = 0  # of the live ones, those without a slot
     preempted: int = 0  # times that a request gave its slot to a more urgent one
     memory_short: int = 0  # passes that memory did not suffice for
     requeued: int = 0  # requests that waited, because of that, until another one had ended
+    guessed: int = 0  # tokens run in advance because the text had gone on so before
+    guessed_right: int = 0  # of those, the ones that were then chosen
 
 
 class PromptTooLong(EngineRefusal):

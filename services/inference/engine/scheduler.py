@@ -64,9 +64,7 @@ class Plan(Generic[R]):
 class Scheduler(Generic[R]):
     """Time is a parameter. Requests are told apart by identity."""
 
-    def __init__(
-        self, *, slots: int, tokens: int, grain: int = 1, patience_ns: tuple[int, ...] = PATIENCE_NS
-    ) -> None:
+    def __init__(self, *, slots: int, tokens: int, grain: int = 1, patience_ns: tuple[int, ...] = PATIENCE_NS) -> None:
         """`grain`: tokens are reserved by so many, as memory comes."""
         self.slots, self.tokens, self._grain = slots, tokens // grain * grain, grain
         self._patience_ns = patience_ns

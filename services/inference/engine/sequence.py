@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.inference.engine.answer import Answer
 from services.inference.engine.protocol import Failure, StepOutput, Timing, Work
+from services.inference.engine.speculation import Lookup
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +26,7 @@ class Sequence:
     arrival: int
     cached: int = 0
     slot: int = -1
+    _lookup: Lookup | None = field(default=None, repr=False)  # made when first asked for a guess
 
     @property
     def rank(self) -> int:
@@ -49,6 +51,19 @@ class Sequence:
     @property
     def pending(self) -> int:
         return self.length - self.cached
+
+    def guess(self, most: int) -> list[int]:
+        """Tokens that may come after the newest; the one after them would still be within max_tokens."""
+        said = self.answer.tokens
+        if self._lookup is None:
+            self._lookup = Lookup(self.prompt)
+        for token in said[self._lookup.tokens - len(self.prompt) :]:
+            self._lookup.add(token)
+        return self._lookup.guess(min(most, self.work.sampling.max_tokens - len(said) - 1))
+
+    def judge(self, guessed: int, right: int) -> None:
+        assert self._lookup is not None
+        self._lookup.judge(guessed, right)
 
     def ids(self, start: int, end: int) -> list[int]:
         """Token ids at positions start to end, without joining prompt and answer."""

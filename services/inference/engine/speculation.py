@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+GUESSED_TOKENS = 12  # of all rows in a pass: up to there it takes hardly longer than without (docs/performance.md)
+
 _LONGEST, _SHORTEST = 3, 2  # tokens that must have been there before
 _FIRST, _MOST = 3, 8  # guessed at once: as many again each time that all were right
 _TRIAL = 4  # guesses in a row, none of them right, after which there is a rest
@@ -25,6 +27,10 @@ class Lookup:
         for token in tokens:
             self.add(token)
 
+    @property
+    def tokens(self) -> int:
+        return len(self._tokens)
+
     def add(self, token: int) -> None:
         end = len(self._tokens)
         for size in range(_SHORTEST, min(_LONGEST, end) + 1):
@@ -33,7 +39,7 @@ class Lookup:
 
     def guess(self, most: int) -> list[int]:
         """What may come next; nothing where nothing like it was there, or guesses went wrong of late."""
-        if len(self._tokens) < self._resting_until:
+        if most < 1 or len(self._tokens) < self._resting_until:
             return []
         for size in range(_LONGEST, _SHORTEST - 1, -1):
             end = self._ends.get(tuple(self._tokens[-size:]))

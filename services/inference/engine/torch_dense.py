@@ -146,6 +146,8 @@ class DenseDecoder:
     """Runs a transformers model for which there is no `obstacle`. Takes its weights away, layer by layer, so that no
     more than one lies in memory twice: the model's own forward cannot be used after."""
 
+    mixes = True
+
     def __init__(self, model: Any, cache: SlotCache, *, context: int) -> None:
         config, decoder = model.config, model.model
         self._size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

@@ -28,12 +28,14 @@ from services.inference.engine.protocol import (
     StepOutput,
     Timing,
     Work,
+    joined,
 )
 from services.inference.engine.residency import Residency
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.torch_adapters import Adapter, AdapterSet, Shape
+from services.inference.engine.speculation import GUESSED_TOKENS
 from services.inference.engine.torch_runner import Runner
 from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
@@ -46,10 +48,15 @@ PROBE = (1, 2, 3, 4, 5, 6, 7, 8)  # token ids that every vocabulary has; what th
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Of a pass: a sequence's next `count` pending tokens."""
+    """Of a pass: a sequence's next `count` pending tokens, and what may come after them."""
 
     sequence: Sequence
     count: int
+    guess: tuple[int, ...] = ()  # only where the next token can be chosen
+
+    @property
+    def tokens(self) -> int:
+        return self.count + len(self.guess)
 
     @property
     def ends(self) -> bool:
@@ -59,8 +66,13 @@ class _Part:
     @property
     def segment(self) -> Segment:
         one = self.sequence
-        ids = one.ids(one.cached, one.cached + self.count)
-        return Segment(one.slot, one.cached, ids, logits=int(self.ends), adapter=one.work.adapter)
+        ids = [*one.ids(one.cached, one.cached + self.count), *self.guess]
+        return Segment(one.slot, one.cached, ids, logits=self.wanted, adapter=one.work.adapter)
+
+    @property
+    def wanted(self) -> int:
+        """Rows of logits."""
+        return 1 + len(self.guess) if self.ends else 0
 
 
 class TorchEngine:
@@ -79,6 +91,7 @@ class TorchEngine:
         scheduler: Scheduler[Sequence],
         adapters: AdapterSet | None = None,
         budget: PrefillBudget,
+        guess_rows: int = 0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
@@ -89,13 +102,14 @@ class TorchEngine:
         self._scheduler = scheduler
         self._adapters = adapters or AdapterSet(Shape({}, torch.float32, torch.device("cpu"), model.name))
         self._budget = budget
+        self._guess_rows = guess_rows
         self._clock_ns = clock_ns
         self._grammars = Grammars(lambda: prompt.vocabulary(model.vocabulary, end_ids), end_ids)
         self._order = SlotOrder(self._residency)
         self._live: dict[str, Sequence] = {}
         self._ended: list[Sequence] = []  # admitted with an answer that was already complete: no slot needed
         self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = self._useful = 0
-        self._passes = self._requeued = 0
+        self._passes = self._requeued = self._guessed = self._guessed_right = 0
         self._limit = PassLimit()
 
     @property
@@ -125,6 +139,8 @@ class TorchEngine:
             preempted=self._scheduler.preemptions,
             memory_short=self._limit.times,
             requeued=self._requeued,
+            guessed=self._guessed,
+            guessed_right=self._guessed_right,
         )
 
     def live(self) -> frozenset[str]:
@@ -188,7 +204,7 @@ class TorchEngine:
         for sequence in list(self._ended):
             self._release(sequence)
         batch = self._planned()
-        started, tokens, passes = self._clock_ns(), sum(part.count for part in batch), self._passes
+        started, tokens, passes = self._clock_ns(), sum(part.tokens for part in batch), self._passes
         prompts = len(batch) > len(self._order.decoding)
         outputs += self._pass(batch)
         if self._passes == passes + 1:  # of several, some failed
@@ -209,7 +225,15 @@ class TorchEngine:
             if sequence.pending == 1:
                 self._order.promote(sequence)
         self._residency.reserve([self._scheduler.reserves(sequence) for sequence in self._order])
-        return sorted((_Part(sequence, count) for sequence, count in plan.parts), key=lambda part: part.sequence.slot)
+        guesses = self._guesses([sequence for sequence, count in plan.parts if count == sequence.pending == 1])
+        parts = [_Part(sequence, count, guesses.get(sequence.slot, ())) for sequence, count in plan.parts]
+        return sorted(parts, key=lambda part: part.sequence.slot)
+
+    def _guesses(self, decoding: Rows[Sequence]) -> dict[int, tuple[int, ...]]:
+        """By slot. Only where few rows decode: there a pass reads weights more than it computes."""
+        if not 0 < len(decoding) <= self._guess_rows or not self._runner.mixes:
+            return {}
+        return {one.slot: tuple(one.guess(GUESSED_TOKENS // len(decoding))) for one in decoding}
 
     def _check(self) -> None:
         self._order.check()
@@ -221,33 +245,35 @@ class TorchEngine:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
         if not batch:
             return []
-        tokens = sum(part.count for part in batch)
+        tokens = sum(part.tokens for part in batch)
         if tokens > self._limit.most:
             return self._halves(batch)
         self._passes += 1
-        self._computed += tokens
+        self._computed += sum(part.count for part in batch)
         for part in batch:
             part.sequence.mark_once(prefill_started_ns=self._clock_ns())
-            self._residency.wrote(part.sequence.slot, part.sequence.cached + part.count)
+            self._residency.wrote(part.sequence.slot, part.sequence.cached + part.tokens)
         try:
             logits = self._runner.run([part.segment for part in batch])
-            chosen = self._choose([part.sequence for part in batch if part.ends], logits)
+            firsts, further = _told_apart(batch, logits)
+            chosen = self._choose([part.sequence for part in batch if part.ends], firsts)
         except Exception as error:  # whatever it is, it is one request's alone
             reason = _reason(error)
         else:
             self._limit.went_well()
-            return self._passed(batch, chosen)
+            return self._passed(batch, chosen, further)
         # Outside the except: the error held the failed pass's tensors, and with them the memory that it lacked.
         if reason is Failure.OUT_OF_MEMORY:
             self._limit.short(tokens)
             return self._halves(batch) if tokens > 1 else self._short_alone(batch[0].sequence)
-        return self._halves(batch) if len(batch) > 1 else [self._fail(batch[0].sequence, reason)]
+        alone = len(batch) == 1 and not batch[0].guess
+        return [self._fail(batch[0].sequence, reason)] if alone else self._halves(batch)
 
     def _halves(self, batch: Rows[_Part]) -> list[StepOutput]:
-        """Of many segments, or of the one: then its second half is left to a later step."""
+        """Of many segments, or of the one: without its guess, then with its second half left to a later step."""
         if len(batch) == 1:
             only = batch[0]
-            return self._pass([_Part(only.sequence, only.count // 2)])
+            return self._pass([_Part(only.sequence, only.count if only.guess else only.count // 2)])
         middle = len(batch) // 2
         # The later half first: rows that leave it move none of the earlier half's decoding rows out of their slots.
         return self._pass(batch[middle:]) + self._pass(batch[:middle])
@@ -261,9 +287,10 @@ class TorchEngine:
         self._leave_slot(sequence)
         return []
 
-    def _passed(self, batch: Rows[_Part], chosen: Rows[int | None]) -> list[StepOutput]:
+    def _passed(self, batch: Rows[_Part], chosen: Rows[int | None], further: Rows[Tensor]) -> list[StepOutput]:
+        """`further`: each ending part's logits after its guessed tokens."""
         self._useful += sum(part.count for part in batch)
-        ended = [part.sequence for part in batch if part.ends]
+        ended = [part for part in batch if part.ends]
         for part in batch:  # all of them, before one that leaves moves another one's cache
             self._prompt_tokens += 0 if part.sequence.timing.prefill_finished_ns else part.count
             part.sequence.cached += part.count
@@ -271,9 +298,27 @@ class TorchEngine:
             if part.sequence.pending <= 1:
                 self._order.promote(part.sequence)
         now = self._clock_ns()
-        for sequence in ended:
-            sequence.mark_once(prefill_finished_ns=now)
-        return [self._extend(sequence, token) for sequence, token in zip(ended, chosen, strict=True)]
+        for part in ended:
+            part.sequence.mark_once(prefill_finished_ns=now)
+        return [self._follow_guess(*each) for each in zip(ended, chosen, further, strict=True)]
+
+    def _follow_guess(self, part: _Part, token: int | None, further: Tensor) -> StepOutput:
+        """Takes the token, and one more for each guess that was the very token chosen."""
+        sequence = part.sequence
+        outputs = [self._extend(sequence, token)]
+        for guessed, logits in zip(part.guess, further):
+            if token != guessed or outputs[-1].last:
+                break
+            sequence.cached += 1
+            token = self._choose([sequence], logits[None])[0]
+            outputs.append(self._extend(sequence, token))
+        if not part.guess:
+            return outputs[0]
+        right = len(outputs) - 1
+        self._useful, self._computed = self._useful + right, self._computed + right
+        self._guessed, self._guessed_right = self._guessed + len(part.guess), self._guessed_right + right
+        sequence.judge(len(part.guess), right)
+        return joined(outputs)
 
     def _choose(self, rows: Rows[Sequence], logits: Tensor) -> list[int | None]:
         return choose_next(logits, [row.answer for row in rows])
@@ -357,6 +402,14 @@ class TorchEngine:
         if sequence.slot >= 0:
             self._order.remove(sequence)
             sequence.cached = 0
+
+
+def _told_apart(batch: Rows[_Part], logits: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Of each part that ends: the row after its newest token, and the rows after its guessed ones."""
+    if not any(part.guess for part in batch):
+        return logits, [logits[:0]] * len(logits)
+    rows = logits.split([part.wanted for part in batch if part.ends])
+    return torch.stack([each[0] for each in rows]), [each[1:] for each in rows]
 
 
 def _reason(error: Exception) -> Failure:

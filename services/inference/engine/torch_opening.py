@@ -87,6 +87,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         scheduler=Scheduler(slots=slots, tokens=arena, grain=min(probe.page_tokens(), context)),
         adapters=adapters,
         budget=budget,
+        guess_rows=settings.guess_rows,
         clock_ns=time.monotonic_ns,
     )
 

@@ -22,6 +22,8 @@ class Runner(Protocol):
     @property
     def embedding(self) -> Tensor: ...  # [vocabulary, hidden]
 
+    mixes: bool  # it takes segments of all kinds in one pass: several tokens of a row cost no pass of their own
+
     def run(self, segments: Rows[Segment]) -> Tensor:
         """Logits as the segments want them, one row after the other, [wanted, vocabulary] in fp32.
 
@@ -38,6 +40,7 @@ class Runner(Protocol):
 class ModelRunner:
     """Runs a transformers model over the slot cache, by two shapes: one row's chunk, or one token of many rows."""
 
+    mixes = False
     graphs: DecodeGraphs | None = None
     _adapters: AdapterSet | None = None
 

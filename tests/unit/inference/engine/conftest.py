@@ -29,6 +29,10 @@ class Faulty:
         engine._runner = self
 
     @property
+    def mixes(self) -> bool:
+        return self._runner.mixes
+
+    @property
     def embedding(self) -> torch.Tensor:
         return self._runner.embedding
 

@@ -144,6 +144,25 @@ def singles(shared_engine: dict[int, TorchEngine]) -> dict[str, list[int]]:
     return {f"r{number}": alone(engine, work(number, temperature=0.9)) for number in range(len(TEXTS))}
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.4])
+def test_invariant_11_guessed_tokens_change_no_answer(
+    tiny_engine: Callable[..., TorchEngine], temperature: float
+) -> None:
+    """Fails if `_follow_guess` keeps a guess without asking what is chosen there."""
+    plain, guessing = (tiny_engine("llama", guess_rows=rows, prefill_tokens=64) for rows in (0, 3))
+    few = tuple((token, 60.0) for token in b"abc")  # of three tokens, what was said before is soon said again
+    works = [work(number, temperature=temperature, max_tokens=90) for number in (2, 4, 1)]
+    works = [dataclasses.replace(one, sampling=dataclasses.replace(one.sampling, logit_bias=few)) for one in works]
+    ends = [(number, dataclasses.replace(work(5, max_tokens=9), request_id=f"q{number}")) for number in (20, 30)]
+    arrivals = [*((0, one) for one in works), *ends]
+    answers = [finish(engine, arrivals) for engine in (plain, guessing)]
+    for name, outputs in answers[0].items():
+        assert tokens(answers[1][name]) == tokens(outputs)
+        assert "".join(output.text for output in answers[1][name]) == "".join(output.text for output in outputs)
+    load = guessing.load()
+    assert 0 < load.guessed_right <= load.guessed and load.steps < plain.load().steps
+
+
 def test_a_request_that_breaks_the_forward_pass_fails_alone(
     tiny_engine: Callable[..., TorchEngine], faulty: Any
 ) -> None:
