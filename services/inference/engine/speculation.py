@@ -1,8 +1,8 @@
 """Guesses at the next tokens from what the request has said before: prompt-lookup speculative decoding.
 
-An answer that quotes its prompt or itself goes on as it did before. The tokens that once followed the newest few are run
-in the same pass as the newest: each is kept only if it is the very token that is chosen there, so the answer is what it
-would have been, in fewer passes. (Saxena, Prompt Lookup Decoding, 2023.)
+An answer that quotes its prompt or itself goes on as it did before. The tokens that once followed the newest few are
+run in the same pass as the newest: each is kept only if it is the very token that is chosen there, so the answer is
+what it would have been, in fewer passes. (Saxena, Prompt Lookup Decoding, 2023.)
 """
 
 from __future__ import annotations

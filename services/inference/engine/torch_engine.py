@@ -34,8 +34,8 @@ from services.inference.engine.residency import Residency
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
-from services.inference.engine.torch_adapters import Adapter, AdapterSet, Shape
 from services.inference.engine.speculation import GUESSED_TOKENS
+from services.inference.engine.torch_adapters import Adapter, AdapterSet, Shape
 from services.inference.engine.torch_runner import Runner
 from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
