@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from services.inference.engine.answer import Answer
 from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PassLimit, PrefillBudget
 from services.inference.engine.grammar import Grammars
+from services.inference.engine.part import Part, split_logits
 from services.inference.engine.protocol import (
     AlreadyLive,
     Capacity,
@@ -44,35 +44,6 @@ from services.inference.models.prompt import Prompt
 log = logging.getLogger(__name__)
 
 PROBE = (1, 2, 3, 4, 5, 6, 7, 8)  # token ids that every vocabulary has; what they say does not matter
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Of a pass: a sequence's next `count` pending tokens, and what may come after them."""
-
-    sequence: Sequence
-    count: int
-    guess: tuple[int, ...] = ()  # only where the next token can be chosen
-
-    @property
-    def tokens(self) -> int:
-        return self.count + len(self.guess)
-
-    @property
-    def ends(self) -> bool:
-        """After the pass the next token can be chosen. Asked before it."""
-        return self.count == self.sequence.pending
-
-    @property
-    def segment(self) -> Segment:
-        one = self.sequence
-        ids = [*one.ids(one.cached, one.cached + self.count), *self.guess]
-        return Segment(one.slot, one.cached, ids, logits=self.wanted, adapter=one.work.adapter)
-
-    @property
-    def wanted(self) -> int:
-        """Rows of logits."""
-        return 1 + len(self.guess) if self.ends else 0
 
 
 class TorchEngine:
@@ -213,7 +184,7 @@ class TorchEngine:
         self._check()
         return outputs
 
-    def _planned(self) -> list[_Part]:
+    def _planned(self) -> list[Part]:
         """What the pass of this step carries, in the order of slots: those who decode come first."""
         plan = self._scheduler.plan(self._clock_ns(), self._budget.prompt_tokens)
         for sequence in plan.expired:
@@ -226,7 +197,7 @@ class TorchEngine:
                 self._order.promote(sequence)
         self._residency.reserve([self._scheduler.reserves(sequence) for sequence in self._order])
         guesses = self._guesses([sequence for sequence, count in plan.parts if count == sequence.pending == 1])
-        parts = [_Part(sequence, count, guesses.get(sequence.slot, ())) for sequence, count in plan.parts]
+        parts = [Part(sequence, count, guesses.get(sequence.slot, ())) for sequence, count in plan.parts]
         return sorted(parts, key=lambda part: part.sequence.slot)
 
     def _guesses(self, decoding: Rows[Sequence]) -> dict[int, tuple[int, ...]]:
@@ -241,7 +212,7 @@ class TorchEngine:
         assert set(self._order) == set(self._scheduler.running), "slots held differ from requests that run"
         assert len(self._scheduler) == len(self._live), "requests that wait or run differ from live ones"
 
-    def _pass(self, batch: Rows[_Part]) -> list[StepOutput]:
+    def _pass(self, batch: Rows[Part]) -> list[StepOutput]:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
         if not batch:
             return []
@@ -255,7 +226,7 @@ class TorchEngine:
             self._residency.wrote(part.sequence.slot, part.sequence.cached + part.tokens)
         try:
             logits = self._runner.run([part.segment for part in batch])
-            firsts, further = _told_apart(batch, logits)
+            firsts, further = split_logits(batch, logits)
             chosen = self._choose([part.sequence for part in batch if part.ends], firsts)
         except Exception as error:  # whatever it is, it is one request's alone
             reason = _reason(error)
@@ -269,11 +240,11 @@ class TorchEngine:
         alone = len(batch) == 1 and not batch[0].guess
         return [self._fail(batch[0].sequence, reason)] if alone else self._halves(batch)
 
-    def _halves(self, batch: Rows[_Part]) -> list[StepOutput]:
+    def _halves(self, batch: Rows[Part]) -> list[StepOutput]:
         """Of many segments, or of the one: without its guess, then with its second half left to a later step."""
         if len(batch) == 1:
             only = batch[0]
-            return self._pass([_Part(only.sequence, only.count if only.guess else only.count // 2)])
+            return self._pass([Part(only.sequence, only.count if only.guess else only.count // 2)])
         middle = len(batch) // 2
         # The later half first: rows that leave it move none of the earlier half's decoding rows out of their slots.
         return self._pass(batch[middle:]) + self._pass(batch[:middle])
@@ -287,7 +258,7 @@ class TorchEngine:
         self._leave_slot(sequence)
         return []
 
-    def _passed(self, batch: Rows[_Part], chosen: Rows[int | None], further: Rows[Tensor]) -> list[StepOutput]:
+    def _passed(self, batch: Rows[Part], chosen: Rows[int | None], further: Rows[Tensor]) -> list[StepOutput]:
         """`further`: each ending part's logits after its guessed tokens."""
         self._useful += sum(part.count for part in batch)
         ended = [part for part in batch if part.ends]
@@ -302,7 +273,7 @@ class TorchEngine:
             part.sequence.mark_once(prefill_finished_ns=now)
         return [self._follow_guess(*each) for each in zip(ended, chosen, further, strict=True)]
 
-    def _follow_guess(self, part: _Part, token: int | None, further: Tensor) -> StepOutput:
+    def _follow_guess(self, part: Part, token: int | None, further: Tensor) -> StepOutput:
         """Takes the token, and one more for each guess that was the very token chosen."""
         sequence = part.sequence
         outputs = [self._extend(sequence, token)]
@@ -402,14 +373,6 @@ class TorchEngine:
         if sequence.slot >= 0:
             self._order.remove(sequence)
             sequence.cached = 0
-
-
-def _told_apart(batch: Rows[_Part], logits: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Of each part that ends: the row after its newest token, and the rows after its guessed ones."""
-    if not any(part.guess for part in batch):
-        return logits, [logits[:0]] * len(logits)
-    rows = logits.split([part.wanted for part in batch if part.ends])
-    return torch.stack([each[0] for each in rows]), [each[1:] for each in rows]
 
 
 def _reason(error: Exception) -> Failure:
