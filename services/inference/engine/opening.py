@@ -10,6 +10,7 @@ from pathlib import Path
 from services.inference.engine.echo import EchoEngine
 from services.inference.engine.protocol import Engine
 from services.inference.models.hub import settle_hub
+from services.inference.models.placement import device_map
 from services.inference.models.wheel import NAME as DEFAULT_MODEL
 
 
@@ -22,7 +23,7 @@ class EngineSettings:
     revision: str = ""  # of a hub id
     dtype: str = "auto"  # auto: float32 on CPU, bfloat16 on a GPU
     device: str = "auto"
-    device_map: str = ""  # as in transformers; "auto" spreads a model over several GPUs
+    device_map: str = ""  # as in transformers: a word, such as auto, or a JSON object by layer
     hub: bool = False  # may a missing model be fetched from the hub?
     slots: int = 16  # requests at once; fewer if a GPU's memory does not hold them
     context_tokens: int = 2048  # of prompt and answer together; 0 = all that the model knows
@@ -35,6 +36,7 @@ class EngineSettings:
     prefill_tokens: int = 0  # of a prompt in one step; 0 = as many as the target allows, learned as it runs
 
     def __post_init__(self) -> None:
+        device_map(self.device_map)  # raises what it must be
         for field, ok, bound in (
             ("engine", self.engine in ("torch", "echo"), "torch or echo"),
             ("slots", 1 <= self.slots <= 1024, "1 to 1024"),

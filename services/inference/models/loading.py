@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import io
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,10 @@ from transformers.utils import logging as transformers_logging
 
 from services.inference.models.convert import Progress, converted, marker, to_stderr
 from services.inference.models.device import Device, choose_device, choose_dtype
+from services.inference.models.files import Files, find
+from services.inference.models.placement import check_names, placing
 from services.inference.models.prompt import Prompt
+from services.inference.models.soundness import check_complete, check_finite, check_vocabulary
 from services.inference.models.wheel import NAME, ModelUnavailable
 
 
@@ -25,7 +32,7 @@ class ModelSource:
     revision: str = ""
     dtype: str = "auto"
     device: str = "auto"
-    device_map: str = ""  # as in transformers ("auto" spreads a model over GPUs); needs accelerate
+    device_map: str = ""  # a word or a JSON object by layer: see `placement`
     hub: bool = False  # may a missing model be fetched?
 
 
@@ -48,25 +55,25 @@ class LoadedModel:
 
 
 def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> LoadedModel:
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    """Raises ModelUnavailable or ValueError, whose message says what to do."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     device = choose_device(source.device)
     dtype = choose_dtype(source.dtype, device)
-    where = locate(source, home, progress)
-    options = {"revision": source.revision or None, "local_files_only": not source.hub}
-    placing = {"device_map": source.device_map} if source.device_map else {}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where, **_set(options))
-        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **placing, **_set(options))
-    except OSError as error:
-        raise ModelUnavailable(_missing(source)) from error
-    if not placing:
+    places = placing(source.device_map, home)
+    files = locate(source, home, progress)
+    tokenizer, model = _read(source, files, {"dtype": dtype, **places}, progress)
+    check_names(places.get("device_map"), dict(model.named_modules()))
+    if not places:
         model.to(device.name)
-    mark = marker(Path(where))
+    name = _name(source.model)
+    check_vocabulary(model, tokenizer, name)
+    if unseen := check_finite(model, name):
+        progress(f"model: {unseen} tensors are on disk and were not checked for numbers that are not finite")
+    mark = marker(files.folder) if files else {}
     return LoadedModel(
         model=model.eval().requires_grad_(False),
         prompt=Prompt(tokenizer),
-        name=source.model if not os.path.isdir(source.model) else Path(source.model).resolve().name,
+        name=name,
         revision=source.revision or str(mark.get("revision", "")),
         digest=str(mark.get("source_sha256", "")),
         device=device,
@@ -75,14 +82,68 @@ def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> Loa
     )
 
 
-def locate(source: ModelSource, home: Path, progress: Progress = to_stderr) -> str:
-    """Local folders first; the default model is converted on first use."""
+def _read(source: ModelSource, files: Files | None, options: dict[str, Any], progress: Progress) -> tuple[Any, Any]:
+    where = str(files.folder) if files else source.model
+    shared = _set(
+        {
+            "revision": source.revision or None,
+            "local_files_only": not source.hub,
+            "gguf_file": (files and files.gguf) or None,
+        }
+    )
+    began = time.monotonic()
+    if files:
+        progress(f"model: loading {len(files.weights)} files, {files.size >> 20} MiB")
+    try:
+        with bars():
+            tokenizer: Any = AutoTokenizer.from_pretrained(where, **shared)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                where, use_safetensors=True if not shared.get("gguf_file") else None, output_loading_info=True,
+                **options, **shared,
+            )  # fmt: skip
+    except OSError as error:
+        raise ModelUnavailable(_missing(source)) from error
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # files that are whole by their sizes, and still make no model
+        raise ModelUnavailable(
+            f"transformers cannot make a model of {source.model!r} ({type(error).__name__}): see that its files belong "
+            "together and that device_map names its layers"
+        ) from error
+    model, info = loaded
+    check_complete(info, source.model)
+    progress(f"model: loaded in {time.monotonic() - began:.1f} s")
+    return tokenizer, model
+
+
+@contextmanager
+def bars() -> Iterator[None]:
+    """transformers' bars with the remaining time on a terminal; elsewhere none, our lines tell."""
+    if sys.stderr.isatty():
+        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        yield
+        return
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with redirect_stderr(io.StringIO()):  # one of them asks no setting
+        yield
+
+
+def locate(source: ModelSource, home: Path, progress: Progress = to_stderr) -> Files | None:
+    """Local folders first; the default model is converted on first use. None: a hub id, from the local hub cache, or
+    the hub where that is allowed."""
     if source.model == NAME:
-        return str(converted(home, progress))
-    for folder in (home / "models" / source.model, Path(source.model)):
-        if (folder / "config.json").is_file():
-            return str(folder)
-    return source.model  # a hub id: from the local hub cache, or the hub where allowed
+        return find(converted(home, progress))
+    for place in (home / "models" / source.model, Path(source.model)):
+        if files := find(place):
+            return files
+    return None
+
+
+def _name(model: str) -> str:
+    path = Path(model)
+    if path.suffix == ".gguf":
+        return path.stem
+    return path.resolve().name if path.is_dir() else model
 
 
 def _set(options: dict[str, Any]) -> dict[str, Any]:
@@ -91,4 +152,4 @@ def _set(options: dict[str, Any]) -> dict[str, Any]:
 
 def _missing(source: ModelSource) -> str:
     remedy = "check the name" if source.hub else "put it there, or allow the hub"
-    return f"model {source.model!r} is neither under HOME/models nor a folder with config.json: {remedy}"
+    return f"model {source.model!r} is neither under HOME/models nor a folder with config.json or a GGUF: {remedy}"
