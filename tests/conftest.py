@@ -142,6 +142,13 @@ def _tiny(family: str) -> Any:
         return hf.LlamaForCausalLM(hf.LlamaConfig(**SHAPE))
     if family == "qwen2":
         return hf.Qwen2ForCausalLM(hf.Qwen2Config(**SHAPE))
+    if family == "qwen3":
+        return hf.Qwen3ForCausalLM(hf.Qwen3Config(**SHAPE))
+    if family == "mistral":  # every layer has a window
+        return hf.MistralForCausalLM(hf.MistralConfig(**SHAPE, sliding_window=20))
+    if family == "qwen2-sliding":  # the second layer has one
+        window = {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1}
+        return hf.Qwen2ForCausalLM(hf.Qwen2Config(**SHAPE, **window))
     if family == "deepseek-v2":
         return hf.DeepseekV2ForCausalLM(hf.DeepseekV2Config(q_lora_rank=None, **LATENT_SHAPE))
     return hf.DeepseekV3ForCausalLM(hf.DeepseekV3Config(q_lora_rank=48, **LATENT_SHAPE))

@@ -28,7 +28,7 @@ class AttentionChoice:
 
 
 def choose_attention(
-    *, device_type: str, dtype: torch.dtype, same_head_sizes: bool, flash_attn: bool
+    *, device_type: str, dtype: torch.dtype, same_head_sizes: bool, flash_attn: bool, sliding: bool = False
 ) -> AttentionChoice:
     """flash-attn where package and GPU are there and the model fits it, else SDPA."""
     if device_type == "cpu":
@@ -39,6 +39,7 @@ def choose_attention(
         (device_type != "cuda", f"flash-attn does not run on {device_type}"),
         (not flash_attn, "the flash-attn package is not installed"),
         (dtype not in (torch.float16, torch.bfloat16), f"flash-attn does not compute in {dtype}"),
+        (sliding, "flash-attn's windows are not used over the slot cache"),
         (not same_head_sizes, "flash-attn's cache kernel needs keys and values of one size"),
     ]
     for applies, reason in blocked:
@@ -69,8 +70,7 @@ class RowExactAttention:
     """SDPA with the query heads that share a key head laid side by side as rows (no copy of the cache for GQA)."""
 
     def __init__(self) -> None:
-        self._bias: Tensor | None = None
-        self._packed: Tensor | None = None
+        self._packed: list[tuple[Tensor, Tensor]] = []
 
     def __call__(
         self,
@@ -84,8 +84,8 @@ class RowExactAttention:
     ) -> tuple[Tensor, None]:
         if attention_mask is None or key.shape[2] % VIEW_TOKENS:
             raise ValueError("row-exact attention needs the slot cache and its mask")
-        if unused.get("softcap") is not None or unused.get("sliding_window") is not None:
-            raise ValueError("row-exact attention has neither soft cap nor sliding window")
+        if unused.get("softcap") is not None:
+            raise ValueError("row-exact attention has no soft cap")
         rows, heads, queries, size = query.shape
         groups = heads // key.shape[1]
         packed = query.reshape(rows, key.shape[1], groups * queries, size)
@@ -100,8 +100,10 @@ class RowExactAttention:
         return out.transpose(1, 2).contiguous(), None
 
     def _pack(self, bias: Tensor, groups: int, missing: int) -> Tensor:
-        """Every layer of a pass brings the same mask: pack it once."""
-        if self._bias is not bias or self._packed is None:
-            packed = bias.repeat(1, 1, groups, 1)
-            self._bias, self._packed = bias, torch.nn.functional.pad(packed, (0, 0, 0, missing))
-        return self._packed
+        """All layers of a kind bring the same mask: pack it once. A sliding window is in the mask already."""
+        for known, packed in self._packed:
+            if known is bias:
+                return packed
+        packed = torch.nn.functional.pad(bias.repeat(1, 1, groups, 1), (0, 0, 0, missing))
+        self._packed = [*self._packed[-1:], (bias, packed)]  # two kinds of layers are all that a model has
+        return packed

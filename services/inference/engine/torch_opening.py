@@ -26,6 +26,7 @@ from services.inference.engine.torch_mla import absorb
 from services.inference.engine.torch_moe import separate_rows
 from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache
+from services.inference.engine.torch_windows import Masks
 from services.inference.models.convert import Progress
 from services.inference.models.device import available_cores, free_memory
 from services.inference.models.loading import LoadedModel, ModelSource, load
@@ -103,6 +104,7 @@ def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, SlotCache, Tensor]
         device_type=loaded.device.type,
         dtype=loaded.dtype,
         same_head_sizes=probe.same_sizes(),
+        sliding=Masks(loaded.model.config).sliding,
         flash_attn=importlib.util.find_spec("flash_attn") is not None,
     )
     return choice, probe, logits

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
-from services.inference.engine.torch_attention import AttentionChoice, causal_bias
+from services.inference.engine.torch_attention import AttentionChoice
 from services.inference.engine.torch_graphs import DecodeGraphs
 from services.inference.engine.torch_slots import SlotCache, Window
+from services.inference.engine.torch_windows import Masks
 
 
 class Runner(Protocol):
@@ -52,6 +53,7 @@ class ModelRunner:
         self.device = model.device
         self._vocabulary = model.get_input_embeddings().num_embeddings
         self._hooks: list[Any] = []
+        self._masks = Masks(model.config)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @property
@@ -119,7 +121,7 @@ class ModelRunner:
         out = self._model(
             input_ids=ids,
             position_ids=window.positions,
-            attention_mask=causal_bias(window.positions, window.view, self._model.dtype),
+            attention_mask=self._masks.of(window.positions, window.view, self._model.dtype),
             past_key_values=self._cache,
             use_cache=True,
             **({"logits_to_keep": keep} if self._keeps else {}),

@@ -18,7 +18,7 @@ from services.inference.engine.protocol import Failure, Message, Sampling, StepO
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.models.prompt import Prompt
 
-FAMILIES = ["llama", "qwen2", "deepseek-v2", "deepseek-v3"]
+FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "qwen2-sliding", "deepseek-v2", "deepseek-v3"]
 TEXTS = ["ab", "the quick brown fox", "x" * 150, "中文和 English", "0123456789 " * 9, "q"]
 
 
