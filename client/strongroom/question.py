@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom.failures import InvalidRequest
 from strongroom.gateway.v1 import gateway_pb2 as pb
 
-_PARAMETERS = ("temperature", "top_p", "top_k", "seed", "max_tokens")
+_PARAMETERS = (
+    "temperature", "top_p", "top_k", "seed", "max_tokens", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "min_tokens", "logprobs", "json_schema", "regex",
+)  # fmt: skip
 _PRIORITIES = {
     "": pb.PRIORITY_UNSPECIFIED,
     "interactive": pb.PRIORITY_INTERACTIVE,
@@ -38,6 +42,16 @@ class Question:
     seed: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # by token id
+    stop_ids: tuple[int, ...] = ()  # token ids
+    min_tokens: int | None = None
+    logprobs: int | None = None  # how many alternatives to each token
+    json_schema: str | None = None  # as text; of the two grammars one at most
+    regex: str | None = None
     subject: str = ""
     idempotency_key: str = ""
     priority: str = ""  # interactive, standard or batch
@@ -53,6 +67,8 @@ class Question:
         """Those that are set."""
         every: dict[str, object] = {name: getattr(self, name) for name in _PARAMETERS}
         every["stop"] = list(self.stop) or None
+        every["stop_ids"] = list(self.stop_ids) or None
+        every["logit_bias"] = {str(token): bias for token, bias in self.logit_bias.items()} or None
         return {name: value for name, value in every.items() if value is not None}
 
     def as_received(self) -> dict[str, object]:
@@ -79,11 +95,24 @@ def prompt_of(question: Question) -> pb.Prompt:
     for name in _PARAMETERS:
         if (value := getattr(question, name)) is not None:
             _put(prompt.sampling, name, value, f"prompt.sampling.{name}")
-    try:
-        prompt.sampling.stop.extend(question.stop)
-    except (ValueError, TypeError):
-        raise InvalidRequest("stop must be a sequence of texts", field="prompt.sampling.stop") from None
+    _put_several(prompt.sampling, question)
     return prompt
+
+
+def _put_several(sampling: pb.Sampling, question: Question) -> None:
+    for name, kind in (("stop", "a sequence of texts"), ("stop_ids", "a sequence of token ids")):
+        try:
+            getattr(sampling, name).extend(getattr(question, name))
+        except (ValueError, TypeError):
+            raise InvalidRequest(f"{name} must be {kind}", field=f"prompt.sampling.{name}") from None
+    try:
+        for token, bias in question.logit_bias.items():
+            sampling.logit_bias[token] = bias
+    except (ValueError, TypeError, AttributeError):
+        wanted = "logit_bias must map token ids to numbers"
+        raise InvalidRequest(wanted, field="prompt.sampling.logit_bias") from None
+    if question.json_schema is not None and question.regex is not None:
+        raise InvalidRequest("json_schema and regex are both set: send one", field="prompt.sampling.regex")
 
 
 def _put(message: Any, name: str, value: object, field: str) -> None:

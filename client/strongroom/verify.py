@@ -262,7 +262,10 @@ def _shortest(value: float) -> tuple[int, str, int]:
     return (1 if stripped else 0), stripped, len(whole) - leading + int(exponent or 0)
 
 
-_PARAMETERS = {"max_tokens": int, "seed": int, "stop": list, "temperature": float, "top_k": int, "top_p": float}
+_FLOATS = {"frequency_penalty", "min_p", "presence_penalty", "repetition_penalty", "temperature", "top_p"}
+_PARAMETERS = _FLOATS | set(
+    "json_schema logit_bias logprobs max_tokens min_tokens regex seed stop stop_ids top_k".split()
+)
 
 
 def request_bytes(request: Any) -> bytes:
@@ -284,10 +287,16 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
             raise Malformed(f"unknown parameter {name}")
         if value is None:
             continue
-        if _PARAMETERS[name] is float:
-            value = value if isinstance(value, str) else number_text(float(value))
+        if name in _FLOATS:
+            value = _number(value)
+        elif name == "logit_bias":
+            value = {str(key): _number(one) for key, one in value.items()}
         parameters[name] = value
     return parameters
+
+
+def _number(value: Any) -> str:
+    return value if isinstance(value, str) else number_text(float(value))
 
 
 def answer_bytes(answer: Any) -> bytes:

@@ -16,6 +16,7 @@ from chassis.web import serving_http
 from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
 from services.gateway.edge.routes import PREFIX, EdgeApp
+from services.gateway.grammar_check import GrammarCheck
 from services.gateway.guard_client import GuardClient
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.queue_client import QueueClient
@@ -51,6 +52,7 @@ async def main(settings: GatewaySettings) -> None:
         queue = await opened.enter_async_context(QueueClient(streams, boot_id).running())
         metrics, admission = GatewayMetrics(), Admission(settings.max_in_flight)
         metrics.watch(admission, guard, audit, streams)
+        grammars = await opened.enter_async_context(GrammarCheck().running())
         conductor = Conductor(
             Neighbours(guard, audit, queue),
             admission,
@@ -58,6 +60,7 @@ async def main(settings: GatewaySettings) -> None:
             settings.default_model,
             Profile(),
             Observer(metrics.ended, metrics.turned_away),
+            grammars,
         )
         servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
         health = Health()

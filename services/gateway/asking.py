@@ -30,6 +30,7 @@ class Deadlines:
 @asynccontextmanager
 async def asked(conductor: Conductor, question: Question, seconds: float, *, streamed: bool) -> AsyncIterator[Life]:
     """A life with this call attached to it; it ends early when the call does."""
+    await conductor.read_grammar(question, current_caller(), trace_id())
     life = conductor.start(question, current_caller(), trace_id(), seconds, streamed=streamed)
     try:
         yield life

@@ -62,14 +62,7 @@ class QueueClient:
             gateway_boot_id=self._boot,
             messages=[pb.Message(role=message.role, content=message.content) for message in messages],
             model=model,
-            sampling=pb.Sampling(
-                temperature=sampling.temperature or 0.0,
-                top_p=sampling.top_p or 0.0,
-                top_k=sampling.top_k or 0,
-                seed=sampling.seed or 0,
-                max_tokens=sampling.max_tokens or 0,
-                stop=sampling.stop,
-            ),
+            sampling=_sampling(sampling),
             tenant=tenant,
             traceparent=traceparent(),
             priority=priority,
@@ -106,6 +99,8 @@ class QueueClient:
                 template_digest=worker.template_digest,
                 seen_ms=worker.seen_time.ToMilliseconds(),
                 adapters=common[worker.model],
+                vocabulary=worker.vocabulary_tokens,
+                lacks=frozenset(worker.lacks),
             )
         self._models = {
             name: model for name, model in self._models.items() if now_ms - model.seen_ms < SEEN_SECONDS * 1000
@@ -121,6 +116,31 @@ def _common_adapters(workers: Iterable[pb.Worker]) -> dict[str, dict[str, bytes]
         before = common.get(worker.model, own)
         common[worker.model] = {name: digest for name, digest in own.items() if before.get(name) == digest}
     return common
+
+
+def _sampling(chosen: Sampling) -> pb.Sampling:
+    """What has no value is off."""
+    sampling = pb.Sampling(
+        temperature=chosen.temperature or 0.0,
+        top_p=chosen.top_p or 0.0,
+        top_k=chosen.top_k or 0,
+        seed=chosen.seed or 0,
+        max_tokens=chosen.max_tokens or 0,
+        stop=chosen.stop,
+        min_p=chosen.min_p or 0.0,
+        repetition_penalty=chosen.repetition_penalty,
+        presence_penalty=chosen.presence_penalty or 0.0,
+        frequency_penalty=chosen.frequency_penalty or 0.0,
+        logit_bias=dict(chosen.logit_bias),
+        stop_ids=chosen.stop_ids,
+        min_tokens=chosen.min_tokens or 0,
+        logprobs=chosen.logprobs,
+    )
+    if chosen.json_schema is not None:
+        sampling.json_schema = chosen.json_schema
+    elif chosen.regex is not None:
+        sampling.regex = chosen.regex
+    return sampling
 
 
 class _Steps:

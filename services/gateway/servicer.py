@@ -35,6 +35,11 @@ _PRIORITIES = {
     pb.PRIORITY_BATCH: "batch",
 }
 
+_OPTIONAL: tuple[Any, ...] = (
+    "temperature", "top_p", "top_k", "seed", "max_tokens", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "min_tokens", "logprobs", "json_schema", "regex",
+)  # fmt: skip
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -107,12 +112,10 @@ def _question(prompt: pb.Prompt) -> Question:
         messages=tuple(Message(message.role, message.content) for message in prompt.messages),
         model=prompt.model,
         sampling=Sampling(
-            temperature=chosen.temperature if chosen.HasField("temperature") else None,
-            top_p=chosen.top_p if chosen.HasField("top_p") else None,
-            top_k=chosen.top_k if chosen.HasField("top_k") else None,
-            seed=chosen.seed if chosen.HasField("seed") else None,
-            max_tokens=chosen.max_tokens if chosen.HasField("max_tokens") else None,
+            **{name: getattr(chosen, name) for name in _OPTIONAL if chosen.HasField(name)},
             stop=tuple(chosen.stop),
+            logit_bias=tuple(sorted(chosen.logit_bias.items())),
+            stop_ids=tuple(chosen.stop_ids),
         ),
         subject=prompt.subject,
         idempotency_key=prompt.idempotency_key,

@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.failures import InvalidArgument
-from services.gateway.edge.json_fields import JsonObject, member, not_supported, parse, text, wrong_type
-from services.gateway.requests.question import MAX_MESSAGES, MAX_STOPS, Message, Question, Sampling
+from services.gateway.edge.chat_sampling import chat_sampling
+from services.gateway.edge.json_fields import JsonObject, at_most, member, not_supported, parse, text
+from services.gateway.requests.question import MAX_MESSAGES, Message, Question
 
 _ROLES = {"developer": "system"}  # OpenAI's newer name for it
-_TEXT_FORMAT: dict[str, Any] = {"type": "text"}
 _TEXT_ONLY = ["text"]
 
 # OpenAI's fields that are not served, with those values that ask for nothing: clients send them unasked.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
-    "logprobs": (False,),
-    "response_format": (_TEXT_FORMAT,),
     "modalities": (_TEXT_ONLY,),
-    "frequency_penalty": (0, 0.0),
-    "presence_penalty": (0, 0.0),
-    "logit_bias": ({},),
     "metadata": ({},),
     "store": (False,),
     "tools": ([],),
@@ -32,8 +27,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
         (
             "audio", "moderation", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_options",
-            "prompt_cache_retention", "reasoning_effort", "safety_identifier", "top_logprobs", "verbosity",
-            "web_search_options",
+            "prompt_cache_retention", "reasoning_effort", "safety_identifier", "verbosity", "web_search_options",
         ),
         (),
     ),
@@ -73,14 +67,7 @@ def chat_request(body: bytes, idempotency_key: str) -> ChatRequest:
     question = Question(
         messages=_messages(document),
         model=document.text("model") or "",
-        sampling=Sampling(
-            temperature=document.number("temperature"),
-            top_p=document.number("top_p"),
-            top_k=ours.integer("top_k"),
-            seed=document.integer("seed"),
-            max_tokens=max_tokens,
-            stop=_stop(document),
-        ),
+        sampling=chat_sampling(document, ours, max_tokens),
         subject=document.text("user") or "",
         idempotency_key=idempotency_key,
         priority=ours.text("priority") or "standard",
@@ -113,21 +100,9 @@ def _include_usage(document: JsonObject, stream: bool) -> bool:
     return include_usage
 
 
-def _stop(document: JsonObject) -> tuple[str, ...]:
-    stop = document.item("stop")
-    if stop is None:
-        return ()
-    if isinstance(stop, str):
-        return (text(stop, "stop"),)
-    if not isinstance(stop, list):
-        raise wrong_type("stop", "a string or a list of strings")
-    _at_most(MAX_STOPS, stop, "stop")
-    return tuple(text(one, f"stop[{index}]") for index, one in enumerate(stop))
-
-
 def _messages(document: JsonObject) -> tuple[Message, ...]:
     given = document.items("messages") or []
-    _at_most(MAX_MESSAGES, given, "messages")
+    at_most(MAX_MESSAGES, given, "messages")
     return tuple(_message(member(one, f"messages[{index}]")) for index, one in enumerate(given))
 
 
@@ -154,9 +129,3 @@ def _part(given: JsonObject) -> str:
     part = given.text("text")
     given.close()
     return part or ""
-
-
-def _at_most(bound: int, values: list[Any], where: str) -> None:
-    """The core's own bounds, before the work of reading what is over them."""
-    if len(values) > bound:
-        raise InvalidArgument(f"{where} has {len(values)} items, the bound is {bound}: send fewer", field=where)

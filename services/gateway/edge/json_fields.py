@@ -70,6 +70,10 @@ class JsonObject:
         """As it stands, for whoever accepts more than one type."""
         return self._left.pop(name, None)
 
+    def has(self, name: str) -> bool:
+        """It is there, still unread, and not null."""
+        return self._left.get(name) is not None
+
     def items(self, name: str) -> list[Any] | None:
         value = self._left.pop(name, None)
         if value is not None and not isinstance(value, list):
@@ -118,6 +122,12 @@ def text(value: Any, path: str) -> str:
     except UnicodeEncodeError:
         raise wrong_type(path, "valid Unicode") from None
     return value
+
+
+def at_most(bound: int, values: Sequence[Any] | Mapping[str, Any], where: str) -> None:
+    """The core's own bounds, before the work of reading what is over them."""
+    if len(values) > bound:
+        raise InvalidArgument(f"{where} has {len(values)} items, the bound is {bound}: send fewer", field=where)
 
 
 def wrong_type(path: str, wanted: str) -> InvalidArgument:

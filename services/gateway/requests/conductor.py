@@ -11,11 +11,12 @@ from chassis.failures import NotFound, ServiceError, Unavailable
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life
-from services.gateway.requests.neighbours import ServedModel
+from services.gateway.requests.neighbours import Grammars, ServedModel
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
 from services.gateway.requests.question import Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
+from services.gateway.requests.sampling import Able
 from services.gateway.requests.terms import Neighbours, Terms
 
 RETRY_AFTER_SECONDS = 2.0
@@ -32,12 +33,27 @@ class Conductor:
         default_model: str,
         profile: Profile,
         observer: Observer | None = None,
+        grammars: Grammars | None = None,
     ) -> None:
         self._neighbours, self._admission, self._rejections = neighbours, admission, rejections
         self._default_model, self._profile, self._observer = default_model, profile, observer or Observer()
+        self._grammars = grammars
         self._lives: dict[str, Life] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+
+    async def read_grammar(self, question: Question, caller: Caller, trace_id: str) -> None:
+        """Before `start`, because it takes a while. Raises what a caller should hear of a grammar of theirs."""
+        grammar = question.sampling.grammar
+        if grammar is None or self._grammars is None:
+            return
+        kind, text, name = grammar
+        try:
+            check(question, Able(), self._profile)
+            await self._grammars.check(kind, text, f"prompt.sampling.{name}")
+        except ServiceError as error:
+            self.reject(error, caller, trace_id)
+            raise
 
     def start(
         self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float, *, streamed: bool = True
@@ -100,7 +116,8 @@ class Conductor:
         if self._stopping:
             raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
         model, served = self._model(question.model)
-        check(question, served.context_tokens if served else 0)
+        able = Able(served.context_tokens, served.vocabulary, served.lacks) if served else Able()
+        check(question, able, self._profile)
         self._neighbours.guard.require()
         self._neighbours.audit.require()
         self._neighbours.queue.require(model, question.priority)

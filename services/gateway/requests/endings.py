@@ -11,9 +11,26 @@ from chassis.failures import (
     ResourceExhausted,
     ServiceError,
     Unavailable,
+    Unimplemented,
 )
 from services.gateway.requests.outcome import CANCELLED, EXPIRED, FAILED, End
 
+# What a worker alone can find: a gateway judges before by what workers have said of themselves, if they have.
+_OF_SAMPLING: dict[str, tuple[type[ServiceError], str]] = {
+    "IMPOSSIBLE_SAMPLING": (
+        InvalidArgument,
+        "prompt.sampling asks for what this model cannot do, such as a token that it does not have: ask for less",
+    ),
+    "NOT_SUPPORTED": (
+        Unimplemented,
+        "a field of prompt.sampling is not known to this model's engine: leave it out, or ask another model",
+    ),
+    "GRAMMAR_REFUSED": (InvalidArgument, "the grammar in prompt.sampling cannot be used with this model: correct it"),
+    "GRAMMAR_TOO_COMPLEX": (
+        InvalidArgument,
+        "the grammar in prompt.sampling reached its limits within the answer: send one with fewer alternatives",
+    ),
+}
 COME_BACK_SECONDS = 1.0  # for the answer of a request that still runs
 
 
@@ -71,6 +88,9 @@ def engine_error(finish: str, failure: str, prompt_tokens: int, prompt_bound: in
             prompt_tokens=str(prompt_tokens),
             bound_tokens=str(prompt_bound),
         )
+    if failure in _OF_SAMPLING:
+        kind, what = _OF_SAMPLING[failure]
+        return kind(what, field="prompt.sampling", reason=failure)
     if failure == "OUT_OF_MEMORY":
         return ResourceExhausted(
             "the worker ran out of memory for this request", reason=failure, retry_after_seconds=5.0

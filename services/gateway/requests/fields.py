@@ -38,6 +38,16 @@ def parameters(sampling: Sampling) -> dict[str, Any]:
         "top_k": sampling.top_k,
         "top_p": _decimal(sampling.top_p),
         "stop": list(sampling.stop) or None,
+        "min_p": _decimal(sampling.min_p),
+        "repetition_penalty": _decimal(sampling.repetition_penalty),
+        "presence_penalty": _decimal(sampling.presence_penalty),
+        "frequency_penalty": _decimal(sampling.frequency_penalty),
+        "logit_bias": {str(token): _decimal(bias) for token, bias in sampling.logit_bias} or None,
+        "stop_ids": list(sampling.stop_ids) or None,
+        "min_tokens": sampling.min_tokens,
+        "logprobs": sampling.logprobs,
+        "json_schema": sampling.json_schema,
+        "regex": sampling.regex,
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -47,6 +47,15 @@ class ServedModel:
     template_digest: bytes
     seen_ms: int
     adapters: Mapping[str, bytes] = field(default_factory=dict)  # name to digest: what each of its workers has loaded
+    vocabulary: int = 0  # token ids are below it; 0: they have not said
+    lacks: frozenset[str] = frozenset()  # fields of Sampling that its engine has not
+
+
+class Grammars(Protocol):
+    """Reads grammars before anything is accepted."""
+
+    async def check(self, kind: str, text: str, field: str) -> None:
+        """Raises InvalidArgument naming `field` where one cannot be used."""
 
 
 class Guard(Protocol):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from chassis.failures import InvalidArgument
-
-T = TypeVar("T")
+from services.gateway.requests.sampling import Able, check_sampling
+from services.gateway.requests.sampling import Profile as Profile
+from services.gateway.requests.sampling import Sampling as Sampling
 
 ROLES = ("system", "user", "assistant")
 PRIORITIES = ("interactive", "standard", "batch")
 MAX_MESSAGES = 256
 MAX_PROMPT_CHARS = 262_144  # all messages together; the model's own bound in tokens comes on top
-MAX_STOPS, MAX_STOP_CHARS = 4, 64
-MAX_SEED = 2**53 - 1  # exact in every JSON reader, so that receipts are the same everywhere
 MAX_ID_CHARS = 128  # subject, idempotency key
 
 
@@ -26,18 +23,6 @@ class Message:
 
     role: str
     content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are chosen; None where the caller left it to the model's profile."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +57,10 @@ class Question:
     adapter: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A model's values for what a caller leaves unset."""
-
-    temperature: float = 0.7
-    top_p: float = 0.9
-    top_k: int = 0
-    max_tokens: int = 512
-
-    def resolve(self, asked: Sampling, seed: int) -> Sampling:
-        """Every value set; `seed` is what the gateway drew, used where the caller chose none."""
-        return Sampling(
-            temperature=_or(asked.temperature, self.temperature),
-            top_p=_or(asked.top_p, self.top_p),
-            top_k=_or(asked.top_k, self.top_k),
-            seed=_or(asked.seed, seed),
-            max_tokens=_or(asked.max_tokens, self.max_tokens),
-            stop=asked.stop,
-        )
-
-
-def check(question: Question, context_tokens: int) -> None:
-    """Raises InvalidArgument with the field, the bound and the remedy for the first thing that is wrong.
-
-    `context_tokens` bounds max_tokens; 0 means that the model's context is not known yet.
-    """
+def check(question: Question, able: Able, profile: Profile) -> None:
+    """Raises InvalidArgument with the field, the bound and the remedy for the first thing that is wrong."""
     _check_messages(question.messages)
-    _check_sampling(question.sampling, context_tokens)
+    check_sampling(question.sampling, able, profile)
     _check_id("adapter", question.adapter)
     _check_id("subject", question.subject)
     _check_id("idempotency_key", question.idempotency_key)
@@ -133,40 +94,9 @@ def _check_messages(messages: Sequence[Message]) -> None:
         )
 
 
-def _check_sampling(sampling: Sampling, context_tokens: int) -> None:
-    _check_range("temperature", sampling.temperature, 0, 2)
-    _check_range("top_p", sampling.top_p, 0, 1, above=True)
-    _check_range("top_k", sampling.top_k, 0, 1000)
-    _check_range("seed", sampling.seed, 0, MAX_SEED)
-    _check_range("max_tokens", sampling.max_tokens, 1, context_tokens or 2**31 - 1)
-    if len(sampling.stop) > MAX_STOPS:
-        raise InvalidArgument(
-            f"prompt.sampling.stop has {len(sampling.stop)} strings, the bound is {MAX_STOPS}",
-            field="prompt.sampling.stop",
-        )
-    if any(not 0 < len(stop) <= MAX_STOP_CHARS for stop in sampling.stop):
-        raise InvalidArgument(
-            f"each of prompt.sampling.stop must have 1 to {MAX_STOP_CHARS} characters", field="prompt.sampling.stop"
-        )
-
-
-def _check_range(name: str, value: float | None, low: float, high: float, above: bool = False) -> None:
-    if value is None:
-        return
-    if not math.isfinite(value) or not low <= value <= high or (above and value == low):
-        bound = f"above {low}, at most {high}" if above else f"{low} to {high}"
-        raise InvalidArgument(
-            f"prompt.sampling.{name} is out of range: it must be {bound}", field=f"prompt.sampling.{name}"
-        )
-
-
 def _check_id(name: str, value: str) -> None:
     if len(value) > MAX_ID_CHARS:
         raise InvalidArgument(
             f"prompt.{name} has {len(value)} characters, the bound is {MAX_ID_CHARS}: send an opaque id",
             field=f"prompt.{name}",
         )
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value

@@ -21,6 +21,7 @@ from services.inference.engine.protocol import (
     Timing,
     Work,
 )
+from services.inference.engine.sampling import lacking
 from services.inference.engine.stops import StopStrings
 
 # Of these it needs no more than max_tokens and stop: with one word to choose from, the others change nothing.
@@ -106,6 +107,7 @@ class EchoEngine:
             attention_reason="echo computes nothing",
             context_tokens=context_tokens,
             parameters=0,
+            lacks=lacking(_KNOWN),
         )
 
     @property

@@ -130,6 +130,7 @@ class ModelInfo:
     context_tokens: int
     parameters: int
     vocabulary: int = 0  # token ids are below it; 0 = the engine knows none
+    lacks: tuple[str, ...] = ()  # fields of Sampling that are refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

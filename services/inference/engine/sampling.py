@@ -141,3 +141,9 @@ class Sampling:
         """Logits are taken as the model gives them: what to choose does not depend on earlier tokens."""
         off = (self.repetition_penalty == 1.0, not self.presence_penalty, not self.frequency_penalty)
         return all(off) and not (self.logit_bias or self.grammar or self.min_tokens)
+
+
+def lacking(known: Collection[str]) -> tuple[str, ...]:
+    """The fields that an engine which knows only these refuses. A grammar comes in two."""
+    missing = [field.name for field in fields(Sampling) if field.name not in (*known, "grammar")]
+    return (*missing, *(() if "grammar" in known else ("json_schema", "regex")))

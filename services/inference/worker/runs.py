@@ -24,6 +24,7 @@ from services.inference.engine.protocol import (
     StepOutput,
     Work,
 )
+from services.inference.engine.sampling import Grammar, GrammarKind
 from services.inference.worker.cadence import Cadence
 from services.inference.worker.observer import Observer
 from services.inference.worker.run import Run
@@ -31,6 +32,7 @@ from services.inference.worker.spans import record_generation, record_queue_wait
 
 log = logging.getLogger(__name__)
 
+_GRAMMARS = {"json_schema": GrammarKind.JSON_SCHEMA, "regex": GrammarKind.REGEX}
 # Gateways let no grammar through that takes them a second; nothing can stop one here.
 PREPARE_SECONDS = 10.0
 UNWANTED_KEPT = 4096  # ids; one is needed for as long as a claim's answer takes
@@ -306,20 +308,33 @@ class Runs:
 def _work(run: Run) -> Work:
     """Raises ImpossibleSampling."""
     body = run.job.body
-    sampling = body.sampling
     return Work(
         request_id=run.request_id,
         messages=tuple(Message(role=message.role, content=message.content) for message in body.messages),
-        sampling=Sampling(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            seed=sampling.seed,
-            max_tokens=sampling.max_tokens,
-            stop=tuple(sampling.stop),
-        ),
+        sampling=_sampling(body.sampling),
         emitted=run.emitted,
         rank=run.rank,
         adapter=body.adapter,
         deadline_ns=run.deadline_ns,
+    )
+
+
+def _sampling(chosen: pb.Sampling) -> Sampling:
+    kind = chosen.WhichOneof("grammar")
+    return Sampling(
+        temperature=chosen.temperature,
+        top_p=chosen.top_p,
+        top_k=chosen.top_k,
+        min_p=chosen.min_p,
+        seed=chosen.seed,
+        max_tokens=chosen.max_tokens,
+        min_tokens=chosen.min_tokens,
+        stop=tuple(chosen.stop),
+        stop_ids=tuple(chosen.stop_ids),
+        repetition_penalty=chosen.repetition_penalty if chosen.HasField("repetition_penalty") else 1.0,
+        presence_penalty=chosen.presence_penalty,
+        frequency_penalty=chosen.frequency_penalty,
+        logit_bias=tuple(sorted(chosen.logit_bias.items())),
+        grammar=Grammar(kind=_GRAMMARS[kind], text=getattr(chosen, kind)) if kind else None,
+        logprobs=chosen.logprobs if chosen.HasField("logprobs") else None,
     )

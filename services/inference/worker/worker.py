@@ -112,6 +112,8 @@ class Worker:
             dtype=model.dtype,
             template_digest=bytes.fromhex(model.template_digest),
             adapters=map(as_adapter, self.adapters.loaded),
+            vocabulary_tokens=model.vocabulary,
+            lacks=model.lacks,
         )
         worker.seen_time.FromMilliseconds(int(self._clock() * 1000))
         return worker

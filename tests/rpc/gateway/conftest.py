@@ -26,6 +26,7 @@ from services.gateway.asking import Deadlines
 from services.gateway.audit_client import AuditClient
 from services.gateway.edge.http_call import Bounds
 from services.gateway.edge.routes import PREFIX, EdgeApp
+from services.gateway.grammar_check import GrammarCheck
 from services.gateway.guard_client import GuardClient
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
@@ -238,8 +239,14 @@ async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
         audit = await opened.enter_async_context(
             AuditClient.connected(f"127.0.0.1:{audit_port}", "gateway", "boot-1", guard.policy)
         )
+        grammars = await opened.enter_async_context(GrammarCheck(read_seconds=30).running())
         conductor = Conductor(
-            Neighbours(guard, audit, queue), Admission(4), Rejections(audit.reject, 0.05), "", Profile()
+            Neighbours(guard, audit, queue),
+            Admission(4),
+            Rejections(audit.reject, 0.05),
+            "",
+            Profile(),
+            grammars=grammars,
         )
         servicer = GatewayServicer(conductor, audit, 10, 60)
         add = lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)

@@ -107,11 +107,17 @@ async def test_every_parameter_reaches_the_job(door, http):
         ],
         "stop": "END", "seed": 7, "temperature": 0, "top_p": 0.5, "max_completion_tokens": 9, "user": "u-1",
         "strongroom": {"priority": "batch", "top_k": 3, "timeout_seconds": 5},
-        "n": 1, "logprobs": False, "frequency_penalty": 0, "response_format": {"type": "text"}, "tools": None,
+        "n": 1, "logprobs": True, "top_logprobs": 2, "response_format": {"type": "json_object"}, "tools": None,
+        "frequency_penalty": 0, "presence_penalty": -0.5, "logit_bias": {"17": -100, "4": 1.5}, "min_p": 0.1,
+        "repetition_penalty": 1.1, "min_tokens": 0, "stop_token_ids": [5],
     }  # fmt: skip
     assert (await ask(http, body, headers={"Idempotency-Key": "k-1"})).status_code == 200
     [job] = door.queue.jobs
-    sampling = "temperature=0.0, top_p=0.5, top_k=3, seed=7, max_tokens=9, stop=('END',)"
+    sampling = (
+        "temperature=0.0, top_p=0.5, top_k=3, seed=7, max_tokens=9, stop=('END',), min_p=0.1, repetition_penalty=1.1, "
+        "presence_penalty=-0.5, frequency_penalty=0.0, logit_bias=((4, 1.5), (17, -100.0)), stop_ids=(5,), "
+        """min_tokens=0, logprobs=2, json_schema='{"type":"object"}', regex=None)"""
+    )
     assert sampling in job.body.decode() and job.priority == "batch"
     messages = [(m.role, m.content) for m in door.guard.items[0].screen.messages]
     assert messages == [("system", "be brief"), ("user", "one\ntwo")]
@@ -210,9 +216,28 @@ BAD = [
     (question(user="u" * 200), "user", 400),
     (question(n=2), "n", 400),
     (question(n=True), "n", 400),
-    (question(logprobs=True), "logprobs", 400),
+    (question(logprobs=1), "logprobs", 400),
+    (question(top_logprobs=1), "top_logprobs", 400),
+    (question(logprobs=True, top_logprobs=21), "top_logprobs", 400),
+    (question(logit_bias={"01": 1}), "logit_bias", 400),
+    (question(logit_bias={"4294967296": 1}), "logit_bias", 400),
+    (question(logit_bias={"1": "much"}), "logit_bias", 400),
+    (question(logit_bias={str(n): 1 for n in range(301)}), "logit_bias", 400),
+    (question(logit_bias=[]), "logit_bias", 400),
+    (question(stop_token_ids=[-1]), "stop_token_ids", 400),
+    (question(presence_penalty=3), "presence_penalty", 400),
+    (question(repetition_penalty=0), "repetition_penalty", 400),
+    (question(stop="s" * 10_000), "stop", 400),
+    (question(top_k=3, strongroom={"top_k": 3}), "top_k", 400),
     (question(tools=[{"type": "function"}]), "tools", 400),
-    (question(response_format={"type": "json_object"}), "response_format", 400),
+    (question(response_format={"type": "xml"}), "response_format.type", 400),
+    (question(response_format={"type": "json_schema"}), "response_format.json_schema.schema", 400),
+    (
+        question(response_format={"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}),
+        "response_format",
+        400,
+    ),
+    (question(strongroom={"regex": "[a-z"}), "strongroom.regex", 400),
     (question(audio={}), "audio", 400),
     (question(colour="red"), "colour", 400),
     (question(strongroom={"priority": "now"}), "strongroom.priority", 400),

@@ -117,7 +117,8 @@ MESSAGES = st.lists(
 )
 FIELDS = [
     "model", "stream", "stream_options", "stop", "seed", "temperature", "top_p", "max_tokens", "user", "n", "logprobs",
-    "max_completion_tokens", "tools", "response_format", "audio", "strongroom", "messages", "unheard_of",
+    "max_completion_tokens", "tools", "response_format", "audio", "strongroom", "messages", "unheard_of", "logit_bias",
+    "top_logprobs", "min_p", "stop_token_ids",
 ]  # fmt: skip
 OURS = st.fixed_dictionaries({}, optional={"priority": VALUES, "top_k": VALUES, "timeout_seconds": VALUES})
 BODIES = st.fixed_dictionaries(

@@ -74,7 +74,8 @@ def test_a_receipt_that_does_not_hold_is_said_to_fail(stack: Any, capsys: pytest
 def test_every_option_reaches_the_gateway_and_what_is_unset_stays_unset(stack: Any) -> None:
     options = (
         "--model m --max-tokens 5 --temperature 0 --top-p 0.5 --top-k 3 --seed 9 --stop . --stop ! --subject s "
-        "--idempotency-key k --priority batch --system Short."
+        "--idempotency-key k --priority batch --system Short. --min-p 0.1 --repetition-penalty 1.1 "
+        "--presence-penalty -0.5 --frequency-penalty 0.5 --min-tokens 2 --regex (yes|no)"
     )
     assert main(["ask", "Why?", *options.split()]) == 0
     prompt = stack.asked[-1].prompt
@@ -87,6 +88,13 @@ def test_every_option_reaches_the_gateway_and_what_is_unset_stays_unset(stack: A
         9,
         5,
     )
+    assert (sampling.min_p, sampling.repetition_penalty, sampling.min_tokens, sampling.regex) == (
+        0.1,
+        1.1,
+        2,
+        "(yes|no)",
+    )
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (-0.5, 0.5)
     assert sampling.HasField("temperature") and list(sampling.stop) == [".", "!"]
     assert (prompt.model, prompt.subject, prompt.idempotency_key, prompt.priority) == ("m", "s", "k", 3)
     assert main(["ask", "Why?"]) == 0

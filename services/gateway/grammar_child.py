@@ -1,0 +1,26 @@
+"""Reads grammars, one a line, and says what is wrong with each. Its parent ends it when one takes too long."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+
+from chassis import grammars
+
+MAX_MEMORY = 1 << 30  # bytes of address space
+MAX_SAID = 300  # characters of the library's complaint, which may quote the grammar
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what it reads is a caller's
+    print("ready", flush=True)
+    for line in sys.stdin:
+        kind, text = json.loads(line)
+        said = " ".join(grammars.fault(kind, text).split())
+        print(json.dumps(said[:MAX_SAID]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
