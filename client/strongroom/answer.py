@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,21 @@ class Started:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """How likely the model held a token of the answer, and the likeliest ones in its place."""
+
+    token: bytes  # may begin and end within a character
+    logprob: float
+    top: tuple[tuple[bytes, float], ...]
+
+
+@dataclass(frozen=True)
 class Piece:
     """A piece of the answer, already in the audit log. Of its two texts, the reasoning comes first."""
 
     text: str
     reasoning: str
+    logprobs: tuple[TokenLogprob, ...] = ()  # of tokens whose text is out with this piece
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Answer:
     timings: dict[str, float]  # milliseconds
     reasoning_unfinished: bool = False  # it ended within its reasoning: there is no text
     read_back: bool = False  # given before, to the same request under the same idempotency key
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the text's tokens, up to the first character that the guard changed
 
     def as_released(self) -> dict[str, object]:
         """The answer as `verify_receipt` takes it."""
@@ -74,6 +86,7 @@ class Reading:
         self.answer: Answer | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
 
     def event(self, response: pb.StreamGenerateResponse) -> Event | None:
         """None for an event of a newer contract."""
@@ -85,9 +98,12 @@ class Reading:
             case "delta":
                 self._text.append(response.delta.text)
                 self._reasoning.append(response.delta.reasoning)
-                return Piece(response.delta.text, response.delta.reasoning)
+                logprobs = logprobs_of(response.delta.logprobs)
+                self._logprobs += logprobs
+                return Piece(response.delta.text, response.delta.reasoning, logprobs)
             case "outcome":
-                self.answer = answer_of(response.outcome, "".join(self._text), "".join(self._reasoning))
+                texts = "".join(self._text), "".join(self._reasoning)
+                self.answer = answer_of(response.outcome, *texts, tuple(self._logprobs))
                 return self.answer
         return None
 
@@ -102,7 +118,7 @@ class Reading:
         return failure
 
 
-def answer_of(outcome: pb.Outcome, text: str, reasoning: str) -> Answer:
+def answer_of(outcome: pb.Outcome, text: str, reasoning: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Answer:
     return Answer(
         request_id=outcome.request_id,
         model=outcome.model,
@@ -120,7 +136,12 @@ def answer_of(outcome: pb.Outcome, text: str, reasoning: str) -> Answer:
         timings=_members(outcome.timings),
         reasoning_unfinished=outcome.reasoning_unfinished,
         read_back=outcome.read_back,
+        logprobs=logprobs,
     )
+
+
+def logprobs_of(told: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(one.token, one.logprob, tuple((a.token, a.logprob) for a in one.top)) for one in told)
 
 
 def models_of(response: pb.ListModelsResponse) -> list[Model]:

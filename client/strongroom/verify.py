@@ -263,9 +263,8 @@ def _shortest(value: float) -> tuple[int, str, int]:
 
 
 _FLOATS = {"frequency_penalty", "min_p", "presence_penalty", "repetition_penalty", "temperature", "top_p"}
-_PARAMETERS = _FLOATS | set(
-    "json_schema logit_bias logprobs max_tokens min_tokens regex seed stop stop_ids top_k".split()
-)
+_WORDS = "json_schema logit_bias logprobs max_tokens min_tokens regex seed stop stop_ids top_k"
+_PARAMETERS = _FLOATS.union(_WORDS.split())
 
 
 def request_bytes(request: Any) -> bytes:
@@ -285,14 +284,12 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name not in _PARAMETERS:
             raise Malformed(f"unknown parameter {name}")
-        if value is None:
-            continue
-        if name in _FLOATS:
+        if name in _FLOATS and value is not None:
             value = _number(value)
-        elif name == "logit_bias":
-            value = {str(key): _number(one) for key, one in value.items()}
+        elif name == "logit_bias" and value is not None:
+            value = {str(token): _number(bias) for token, bias in value.items()}
         parameters[name] = value
-    return parameters
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _number(value: Any) -> str:

@@ -10,7 +10,7 @@ from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.tracing import traceparent
 from services.gateway.requests.neighbours import Job, ServedModel, Steps
-from services.gateway.requests.outcome import Accepted, Step
+from services.gateway.requests.outcome import Accepted, Step, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Sampling
 from streams.failures import ReplyLost
 from streams.gateway import JobQueue
@@ -164,4 +164,10 @@ def _step(delta: pb.StepDelta) -> Step:
         input_tokens=delta.input_tokens,
         output_tokens=delta.output_tokens,
         admitted_ns=delta.admit_time.ToNanoseconds() if delta.HasField("admit_time") else 0,
+        logprobs=tuple(map(_logprob, delta.logprobs)),
     )
+
+
+def _logprob(told: pb.TokenLogprob) -> TokenLogprob:
+    top = tuple((one.token, one.logprob) for one in told.top)
+    return TokenLogprob(told.token, told.logprob, top, told.text_end)

@@ -17,7 +17,7 @@ from services.gateway.audit_client import AuditClient
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import Party
-from services.gateway.requests.outcome import Delta, Finding, Outcome, Started
+from services.gateway.requests.outcome import Delta, Finding, Outcome, Started, TokenLogprob
 from services.gateway.requests.question import Message, Question, Sampling
 
 ENDING_SECONDS = 0.05  # kept of the deadline, so that a request ends before its call does
@@ -54,14 +54,16 @@ class GatewayServicer(rpc.GatewayServiceServicer):
         async with self._asked(request.prompt, context, streamed=False) as life:
             text: list[str] = []
             reasoning: list[str] = []
+            logprobs: list[pb.TokenLogprob] = []
             while True:
                 event = await next_event(life)
                 if isinstance(event, Delta):
                     text.append(event.text)
                     reasoning.append(event.reasoning)
+                    logprobs += map(_logprob, event.logprobs)
                 elif isinstance(event, Outcome):
                     return pb.GenerateResponse(
-                        outcome=_outcome(event), text="".join(text), reasoning="".join(reasoning)
+                        outcome=_outcome(event), text="".join(text), reasoning="".join(reasoning), logprobs=logprobs
                     )
 
     async def StreamGenerate(
@@ -129,8 +131,14 @@ def _response(event: Started | Delta | Outcome) -> pb.StreamGenerateResponse:
         started = pb.Started(request_id=event.request_id, model=event.model, trace_id=event.trace_id)
         return pb.StreamGenerateResponse(started=started)
     if isinstance(event, Delta):
-        return pb.StreamGenerateResponse(delta=pb.Delta(text=event.text, reasoning=event.reasoning))
+        delta = pb.Delta(text=event.text, reasoning=event.reasoning, logprobs=map(_logprob, event.logprobs))
+        return pb.StreamGenerateResponse(delta=delta)
     return pb.StreamGenerateResponse(outcome=_outcome(event))
+
+
+def _logprob(one: TokenLogprob) -> pb.TokenLogprob:
+    top = [pb.Alternative(token=token, logprob=logprob) for token, logprob in one.top]
+    return pb.TokenLogprob(token=one.token, logprob=one.logprob, top=top)
 
 
 def _outcome(outcome: Outcome) -> pb.Outcome:

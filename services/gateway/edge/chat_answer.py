@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from services.gateway.edge.http_call import event
 from services.gateway.requests.neighbours import ServedModel
-from services.gateway.requests.outcome import Delta, Finding, Outcome, Started
+from services.gateway.requests.outcome import Delta, Finding, Outcome, Started, TokenLogprob
 
 FINISH_REASONS = {
     "STOP": "stop",
@@ -25,12 +26,20 @@ as_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=F
 _RECEIPT = secrets.token_hex(16)
 
 
-def completion(outcome: Outcome, text: str, reasoning: str, created: int) -> str:
-    """A whole answer, as JSON. `reasoning_content`, where there is any, is the name that DeepSeek gave it."""
+def completion(
+    outcome: Outcome, text: str, reasoning: str, created: int, logprobs: Sequence[TokenLogprob] | None = None
+) -> str:
+    """A whole answer, as JSON. `reasoning_content`, where there is any, is the name that DeepSeek gave it. `logprobs`
+    is None where they were not asked for."""
     message = {"role": "assistant", "content": text, "refusal": None}
     if reasoning:
         message["reasoning_content"] = reasoning
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": FINISH_REASONS[outcome.finish_reason]}
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None if logprobs is None else _logprobs(logprobs),
+        "finish_reason": FINISH_REASONS[outcome.finish_reason],
+    }
     answer = {
         "id": _id(outcome.request_id),
         "object": "chat.completion",
@@ -62,7 +71,8 @@ class Chunks:
     def delta(self, delta: Delta) -> str:
         """A chunk for each of its texts."""
         reasoning = self._chunk({"reasoning_content": delta.reasoning}) if delta.reasoning else ""
-        return reasoning + (self._chunk({"content": delta.text}) if delta.text else "")
+        told = _logprobs(delta.logprobs) if delta.logprobs else None
+        return reasoning + (self._chunk({"content": delta.text}, logprobs=told) if delta.text else "")
 
     def finish(self, outcome: Outcome) -> str:
         """The last chunk with a choice, the usage chunk where it was asked for, and the end."""
@@ -72,8 +82,8 @@ class Chunks:
         counted = event(as_json(usage)) if self._include_usage else ""
         return finish + counted + DONE
 
-    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         usage: dict[str, Any] = {"usage": None} if self._include_usage else {}
         return event(as_json({**self._frame, "choices": [choice], **usage, **more}))
 
@@ -91,6 +101,19 @@ def model_object(name: str, served: ServedModel) -> dict[str, Any]:
             "engine": served.engine,
         },
     }
+
+
+def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, Any]:
+    tokens = [
+        {**_token(one.token, one.logprob), "top_logprobs": [_token(*alternative) for alternative in one.top]}
+        for one in told
+    ]
+    return {"content": tokens, "refusal": None}
+
+
+def _token(token: bytes, logprob: float) -> dict[str, Any]:
+    """One that ends within a character has U+FFFD for it; its bytes are exact."""
+    return {"token": token.decode(errors="replace"), "logprob": logprob, "bytes": list(token)}
 
 
 def _id(request_id: str) -> str:

@@ -20,7 +20,7 @@ from services.gateway.edge.failures import METHOD_NOT_ALLOWED, error_object, hea
 from services.gateway.edge.http_call import Bounds, HttpCall, event
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Life
-from services.gateway.requests.outcome import Delta, Outcome, Started
+from services.gateway.requests.outcome import Delta, Outcome, Started, TokenLogprob
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +133,16 @@ class Edge:
     async def _whole(self, call: HttpCall, life: Life) -> None:
         text: list[str] = []
         reasoning: list[str] = []
+        logprobs: list[TokenLogprob] = []
         while True:
             heard = await next_event(life)
             if isinstance(heard, Delta):
                 text.append(heard.text)
                 reasoning.append(heard.reasoning)
+                logprobs += heard.logprobs
             elif isinstance(heard, Outcome):
-                answer = completion(heard, "".join(text), "".join(reasoning), int(time.time()))
+                told = None if life.terms.sampling.logprobs is None else logprobs
+                answer = completion(heard, "".join(text), "".join(reasoning), int(time.time()), told)
                 await call.answer(200, answer, heard.request_id)
                 return
 

@@ -11,6 +11,7 @@ from chassis.tracing import span
 from services.gateway.requests import fields
 from services.gateway.requests.channel import CONTENT, REASONING, Channel
 from services.gateway.requests.endings import engine_error
+from services.gateway.requests.logprobs import Logprobs
 from services.gateway.requests.mailbox import Mailbox
 from services.gateway.requests.neighbours import Audit, FilterLost, Guard, Steps
 from services.gateway.requests.outcome import COMPLETED, WITHHELD, Delta, End, Filtered, Finding, Step
@@ -42,6 +43,7 @@ class Answer:
         self._guard, self._audit, self._mailbox = guard, audit, mailbox
         self._split = Split()
         self._reasoning, self._content = Channel(REASONING), Channel(CONTENT)
+        self._logprobs = Logprobs()
         self.findings: tuple[Finding, ...] = ()
         self.rule = ""  # of a flag or of what withheld the rest
         self.usage = (0, 0)  # tokens in, tokens out
@@ -90,6 +92,7 @@ class Answer:
 
     def _note(self, step: Step) -> None:
         self._gather(self._split.feed(step.text))
+        self._logprobs.note(step.text, step.logprobs)
         self.admitted_ns = self.admitted_ns or step.admitted_ns
         self.usage = (step.input_tokens or self.usage[0], step.output_tokens or self.usage[1])
 
@@ -121,8 +124,9 @@ class Answer:
         cleared = {channel.name: channel.release() for channel in (self._reasoning, self._content)}
         texts = {name: text for name, text in cleared.items() if text}
         n, self.releases = self.releases, self.releases + 1
-        durable = self._audit.release(self._request_id, n, fields.release(texts))
-        delta = Delta(texts.get(CONTENT, ""), texts.get(REASONING, ""))
+        logprobs = self._logprobs.take(self._content)
+        durable = self._audit.release(self._request_id, n, fields.release(texts, logprobs))
+        delta = Delta(texts.get(CONTENT, ""), texts.get(REASONING, ""), logprobs)
         if last:
             self._parting = delta, durable
             return

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chassis.canonical import canonical
-from services.gateway.requests.outcome import Finding
+from services.gateway.requests.outcome import Finding, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Question, Sampling
 
 
@@ -92,9 +92,19 @@ def circumstances(
     return canonical(value)
 
 
-def release(texts: Mapping[str, str], choice: int = 0) -> bytes:
-    """The body of a RELEASE: the pieces that are about to be sent, by their channel."""
-    return canonical([{"channel": channel, "choice": choice, "text": text} for channel, text in texts.items()])
+def release(texts: Mapping[str, str], logprobs: Sequence[TokenLogprob] = (), choice: int = 0) -> bytes:
+    """The body of a RELEASE: what is about to be sent, the pieces of text by their channel, then log-probabilities."""
+    pieces: list[dict[str, Any]] = [
+        {"channel": channel, "choice": choice, "text": text} for channel, text in texts.items()
+    ]
+    if logprobs:
+        told = [[one.token.hex(), _decimal(one.logprob), _alternatives(one)] for one in logprobs]
+        pieces.append({"channel": "logprobs", "choice": choice, "tokens": told})
+    return canonical(pieces)
+
+
+def _alternatives(one: TokenLogprob) -> list[list[str | None]]:
+    return [[token.hex(), _decimal(logprob)] for token, logprob in one.top]
 
 
 def _decimal(value: float | None) -> str | None:

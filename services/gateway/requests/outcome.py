@@ -57,6 +57,16 @@ class Filtered:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely the model held a token of the answer, and the likeliest ones in its place."""
+
+    token: bytes  # may end within a character
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+    end: int = 0  # characters of the model's text up to and with this token's
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What one decode step did to a request. `finish` is empty while it goes on."""
 
@@ -66,6 +76,7 @@ class Step:
     input_tokens: int = 0
     output_tokens: int = 0
     admitted_ns: int = 0  # wall clock; 0 but in a claim's first item
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,7 @@ class Delta:
 
     text: str
     reasoning: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the text's tokens
 
 
 @dataclass(frozen=True, slots=True)

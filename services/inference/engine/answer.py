@@ -12,6 +12,8 @@ from services.inference.engine.sampling import Sampling
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.stops import StopStrings
 
+_LEAST = -9999.0  # no JSON has minus infinity; OpenAI's value for what is hardly possible
+
 
 class Answer:
     """A pure function of the token ids accepted so far, so another worker restores it by replaying them."""
@@ -102,5 +104,8 @@ class Answer:
     def _logprob(self, row: Row, token: int, count: int) -> TokenLogprob:
         """Of the model's own distribution, before penalties, bias, grammar and temperature change it."""
         spell, normaliser = self._detokenizer.token_bytes, choosing.log_normaliser(row)
-        top = [(spell(int(one)), float(row[one]) - normaliser) for one in choosing.top_of(row, count)]
-        return TokenLogprob(spell(token), float(row[token]) - normaliser, tuple(top), 0)
+
+        def likely(one: int) -> tuple[bytes, float]:
+            return spell(one), max(float(row[one]) - normaliser, _LEAST)
+
+        return TokenLogprob(*likely(token), tuple(likely(int(one)) for one in choosing.top_of(row, count)), 0)

@@ -6,7 +6,7 @@ import time
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
-from services.inference.engine.protocol import StepOutput, Timing
+from services.inference.engine.protocol import StepOutput, Timing, TokenLogprob
 from streams.items import ItemSealer
 from streams.jobs import OpenedJob
 from streams.keys import CLASSES
@@ -44,6 +44,7 @@ class Run:
         self._sealer = sealer
         self._base = len(claim.log)  # number of our first item
         self._token_ids, self._text = list[int](), ""  # made and not sealed yet
+        self._logprobs: list[TokenLogprob] = []
         self._items: list[bytes] = []
         self._written = 0  # of our items, how many are known to be in Redis
 
@@ -87,6 +88,7 @@ class Run:
             return False
         self._token_ids += output.token_ids
         self._text += output.text
+        self._logprobs += output.logprobs
         if output.failure is not None:
             self._seal(pb.FINISH_FAILED, output.failure.value)
         elif output.finish is not None:
@@ -136,9 +138,15 @@ class Run:
             failure=failure,
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
+            logprobs=map(_told, self._logprobs),
         )
         if not self._items:
             delta.admit_time.FromNanoseconds(self.admitted_ns)
         self._items.append(self._sealer.seal(self._base + len(self._items), delta))
-        self._token_ids, self._text = [], ""
+        self._token_ids, self._text, self._logprobs = [], "", []
         self.finish, self.failure = finish, failure
+
+
+def _told(one: TokenLogprob) -> pb.TokenLogprob:
+    top = [pb.Alternative(token=token, logprob=logprob) for token, logprob in one.top]
+    return pb.TokenLogprob(token=one.token, logprob=one.logprob, top=top, text_end=one.end)
