@@ -70,6 +70,8 @@ class ScriptedConductor:
     cancelled: list[str] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)  # set by a caller who left a running request
 
+    async def read_grammar(self, question: Any, caller: Any, trace_id: str) -> None: ...
+
     def start(
         self, question: Any, caller: Any, trace_id: str, seconds: float, *, streamed: bool = True
     ) -> ScriptedLife:

@@ -24,6 +24,7 @@ from strongroom.client import (
     Question,
     Retry,
     Started,
+    TokenLogprob,
     Unauthenticated,
     Unavailable,
     Unimplemented,
@@ -53,6 +54,16 @@ def test_a_stream_is_started_pieces_and_the_answer_that_they_make(gateway: Any, 
     assert events[-1].text == "".join(event.text for event in events[1:3]) == "The vault is closed."
     assert events[0].request_id == events[-1].request_id == "r-1"
     assert not gateway.conductor.left.is_set()
+
+
+def test_log_probabilities_are_those_of_the_pieces_put_together(gateway: Any, connect: Any) -> None:
+    likely = [outcome.TokenLogprob(token, -0.5, ((token, -0.5), (b"\xff", -9.0))) for token in (b"no", b"pe")]
+    whole = gateway.conductor.events
+    gateway.conductor.events = (whole[0], *(outcome.Delta("..", "", (one,)) for one in likely), whole[-1])
+    *_, answer = connect(gateway.address).stream(Question.of("Why?", logprobs=2))
+    expected = tuple(TokenLogprob(one.token, one.logprob, one.top) for one in likely)
+    assert answer.logprobs == connect(gateway.address).ask(WHY).logprobs == expected
+    assert gateway.conductor.asked[0].sampling.logprobs == 2
 
 
 def test_models_receipts_and_cancelling(gateway: Any, connect: Any) -> None:

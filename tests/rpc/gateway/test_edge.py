@@ -11,7 +11,7 @@ import pytest
 from opentelemetry import trace
 from strongroom.guard.v1 import guard_pb2
 
-from services.gateway.requests.outcome import Step, TokenLogprob
+from services.gateway.requests.outcome import Step
 
 CANARY = "卡号4111111111111111"
 
@@ -387,42 +387,3 @@ async def test_characters_at_which_some_readers_break_lines_arrive_whole(door, h
     assert len(chunks.splitlines()) == chunks.count("\n")
     contents = [json.loads(chunk)["choices"][0]["delta"].get("content", "") for chunk in events(chunks)[:-1]]
     assert "".join(contents) == "a\u2028b\u2029c\x85d\r\ne"
-
-
-LIKELY = tuple(
-    TokenLogprob(token, -0.25, ((token, -0.25), (b"Bye", -2.5)), end)
-    for token, end in ((b"Hel", 3), (b"lo", 5), (b" w\xc3", 8), (b"\xb6rld", 11))
-)
-LIKELY_STEPS = [Step("Hello", logprobs=LIKELY[:2]), Step(" wörld", "STOP", "", 7, 4, logprobs=LIKELY[2:])]
-
-
-async def test_log_probabilities_come_with_their_text_whole_and_streamed(door, http):
-    door.queue.script = LIKELY_STEPS
-    whole = (await ask(http, question(logprobs=True, top_logprobs=2))).json()["choices"][0]["logprobs"]["content"]
-    assert [bytes(one["bytes"]) for one in whole] == [one.token for one in LIKELY]
-    assert whole[2]["token"] == " w\ufffd" and whole[0]["top_logprobs"][1] == {
-        "token": "Bye", "logprob": -2.5, "bytes": [66, 121, 101]
-    }  # fmt: skip
-    reply = await ask(http, question(logprobs=True, top_logprobs=2, stream=True))
-    choices = [json.loads(chunk)["choices"][0] for chunk in events(reply.text)[:-1]]
-    told = [(choice["delta"].get("content"), choice["logprobs"]) for choice in choices if choice["logprobs"]]
-    assert [one for _, logprobs in told for one in logprobs["content"]] == whole
-    assert "".join(text for text, _ in told) == "Hello wörld"
-    # Invariant 2: what was sent is in the RELEASE before it.
-    released = [json.loads(entry.release.content) for entry in door.audit.entries if entry.HasField("release")]
-    tokens = [one[0] for pieces in released for piece in pieces for one in piece.get("tokens", ())]
-    assert tokens == [one.token.hex() for one in LIKELY] * 2
-
-
-async def test_what_was_not_asked_for_is_not_told(http):
-    reply = await ask(http)
-    assert reply.json()["choices"][0]["logprobs"] is None
-
-
-async def test_a_schema_reaches_the_job_with_its_members_in_their_order(door, http):
-    schema = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"type": "string"}}, "required": ["b"]}
-    body = question(
-        response_format={"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
-    )
-    assert (await ask(http, body)).status_code == 200
-    assert repr(json.dumps(schema, separators=(",", ":"))) in door.queue.jobs[0].body.decode()
