@@ -15,6 +15,7 @@ OUT = "sr:out:"  # {gateway boot} → stream of step frames
 WORKER = "sr:worker:"  # {seat} → serialised Worker
 WORKERS = "sr:workers"  # sorted set: seat by time last seen, ms
 LEFT = "sr:left"  # hash: work stream → how many of its jobs have ended
+DEAD = "sr:dead"  # stream of jobs that were given up: names and counts, no content
 CANCELS = "sr:cancels"  # stream of Cancel messages, read by every worker
 
 GROUP = "workers"  # the one consumer group of every work stream

@@ -19,6 +19,7 @@ from streams.jobs import Entry, OpenedJob
 LINGER_MS = 60_000  # an ended request's claim and token log, for a call whose answer got lost
 UNLED_MS = 60_000  # reply stream of a gateway without a lease
 WORKER_MS = 5_000  # an announcement
+DEAD_KEPT = 1_000  # dead letters, the newest
 FREE_MS = 86_400_000  # idle time given to what is handed back: more than any lease
 
 
@@ -161,6 +162,17 @@ class WorkQueue:
         pipe.xack(entry.work, keys.GROUP, entry.entry_id)
         pipe.xdel(entry.work, entry.entry_id)
         await pipe.execute()
+
+    async def set_aside(self, job: OpenedJob, deliveries: int, reason: str) -> None:
+        """A dead letter: says which job nobody tries again, and why. The job itself ends like any other."""
+        letter = {
+            "id": job.entry.request_id,
+            "work": job.entry.work,
+            "reason": reason,
+            "deliveries": deliveries,
+            "worker": self._seat,
+        }
+        await self._redis.xadd(keys.DEAD, letter, maxlen=DEAD_KEPT, approximate=False)
 
     async def publish(self, advances: Sequence[Advance]) -> Report:
         """The one fenced call a step. May be repeated: what was written already is not written again."""

@@ -26,7 +26,8 @@ from streams.worker import Claim, ClaimState, WorkQueue
 
 log = logging.getLogger(__name__)
 
-MAX_DELIVERIES = 3  # a job whose worker died this often is taken to be the cause
+MAX_DELIVERIES = 2  # tries: a job whose worker died in each of them is taken to be the cause
+POISON = "POISON"
 RETRY_SECONDS = 0.25
 LOOK_SECONDS = 0.25  # between looks for work that fits, or that others give way to
 
@@ -166,6 +167,9 @@ class Intake:
             return
         run = Run(job, claim, sealer, emitted, admitted_ns=admitted_ns)
         finish, failure = self._verdict(job, claim)
+        if failure == POISON:
+            await self._queue.set_aside(job, claim.deliveries - 1, failure)
+            self._count("dead_letter", job.entry)
         if finish:
             self._runs.finish_unstarted(run, finish, failure)
         elif not self._runs.takes(run):
@@ -185,7 +189,7 @@ class Intake:
         if job.deadline_ms <= self._clock() * 1000:
             return pb.FINISH_EXPIRED, ""
         if claim.deliveries > MAX_DELIVERIES:
-            return pb.FINISH_FAILED, "POISON"
+            return pb.FINISH_FAILED, POISON
         if job.body.model != self._model:
             return pb.FINISH_FAILED, "MODEL_NOT_SERVED"
         if job.body.adapter and not self._adapters.serve(job.body.adapter, job.body.adapter_digest):

@@ -272,19 +272,26 @@ async def test_a_job_of_the_least_urgent_class_is_not_kept_waiting_by_a_flood_of
         assert not flood[-1].complete
 
 
-async def test_a_job_that_keeps_killing_workers_ends_as_poison(redis_url, shared_redis, gateway, worker, make_job):
+async def test_a_job_that_killed_two_workers_ends_as_poison_and_leaves_a_letter_without_content(
+    redis_url, shared_redis, gateway, worker, make_job
+):
+    """Fails if `MAX_DELIVERIES` is 3."""
     work = keys.work("echo", "interactive")
     async with gateway(redis_url) as queue:
         reply = await queue.submit(make_job())
         with shared_redis.client() as redis:
             redis.xgroup_create(work, keys.GROUP, id="0", mkstream=True)
-            for _ in range(3):
-                redis.xreadgroup(keys.GROUP, "dead", {work: ">"})
-                [[_, [(entry, _)]]] = redis.xreadgroup(keys.GROUP, "dead", {work: "0"})
+            redis.xreadgroup(keys.GROUP, "dead", {work: ">"})
+            [[_, [(entry, _)]]] = redis.xreadgroup(keys.GROUP, "dead", {work: "0"})  # as the seat's next process would
             redis.xclaim(work, keys.GROUP, "dead", 0, [entry], idle=60_000, justid=True)
-        async with worker(redis_url):
+        async with worker(redis_url) as running:
             [last] = await deltas(reply)
+            assert running.runs.counters["dead_letter"] == 1
     assert (last.finish, last.failure) == (pb.FINISH_FAILED, "POISON")
+    with shared_redis.client() as redis:
+        [(_, letter)] = redis.xrevrange(keys.DEAD, count=1)
+    told = {b"id": b"r-1", b"work": work.encode(), b"reason": b"POISON", b"deliveries": b"2", b"worker": b"worker-0"}
+    assert letter == told
 
 
 async def test_a_token_log_that_does_not_open_ends_the_request(
