@@ -48,7 +48,15 @@ async def main(settings: InferenceSettings) -> None:
     metrics = InferenceMetrics()
     observer = Observer(metrics.stepped, metrics.first_token, metrics.ended)
     worker = Worker(
-        seat, engine, queue, CancelReader(settings.redis), queue_keys, ticket_key, home=settings.home, observer=observer
+        seat,
+        engine,
+        queue,
+        CancelReader(settings.redis),
+        queue_keys,
+        ticket_key,
+        home=settings.home,
+        observer=observer,
+        prefix_scope=settings.prefix_scope,
     )
     metrics.watch(worker)
     async with AsyncExitStack() as opened:

@@ -199,6 +199,16 @@ class InferenceMetrics(Metrics):
             "Tokens run in advance that were then chosen.",
             lambda: runs.engine.load().guessed_right,
         )
+        self.counted(
+            "strongroom_inference_prefix_asked_tokens_total",
+            "Tokens of requests whose start was looked for among the kept prefixes.",
+            lambda: runs.engine.load().prefix_asked,
+        )
+        self.counted(
+            "strongroom_inference_prefix_found_tokens_total",
+            "Tokens that were found there and not computed again. Divide by prefix_asked_tokens.",
+            lambda: runs.engine.load().prefix_found,
+        )
 
     def _watch_health(self, worker: Worker) -> None:
         self.gauge(

@@ -30,6 +30,7 @@ class Work:
     emitted: tuple[int, ...] = ()
     rank: int = 0  # of its class, 0 the most urgent: who goes first and who gives way, no token of the answer
     adapter: str = ""  # name of a loaded adapter; empty: the model as it is
+    scope: str = ""  # within which what was computed of prompts may be shared; empty: not at all
     deadline_ns: int = 0  # monotonic; from then on no step holds it, and its holder tells of its end. 0: none
 
 
@@ -146,6 +147,8 @@ class Load:
     waiting: int = 0  # of the live ones, those without a slot
     preempted: int = 0  # times that a request gave its slot to a more urgent one
     memory_short: int = 0  # passes that memory did not suffice for
+    prefix_asked: int = 0  # tokens of requests whose start was looked for
+    prefix_found: int = 0  # of those, the ones that need not be computed
     requeued: int = 0  # requests that waited, because of that, until another one had ended
     guessed: int = 0  # tokens run in advance because the text had gone on so before
     guessed_right: int = 0  # of those, the ones that were then chosen

@@ -17,6 +17,7 @@ from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PassLimit, PrefillBudget
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.part import Part, split_logits
+from services.inference.engine.prefix import PrefixCache
 from services.inference.engine.protocol import (
     AlreadyLive,
     Capacity,
@@ -63,9 +64,11 @@ class TorchEngine:
         adapters: AdapterSet | None = None,
         budget: PrefillBudget,
         guess_rows: int = 0,
+        prefix: PrefixCache | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._runner = runner
+        self._prefix = prefix
         self._residency = Residency(cache, slots=scheduler.slots, tokens=scheduler.tokens)
         self._prompt = prompt
         self._model = model
@@ -112,6 +115,8 @@ class TorchEngine:
             requeued=self._requeued,
             guessed=self._guessed,
             guessed_right=self._guessed_right,
+            prefix_asked=self._prefix.asked if self._prefix else 0,
+            prefix_found=self._prefix.found if self._prefix else 0,
         )
 
     def live(self) -> frozenset[str]:
@@ -193,11 +198,16 @@ class TorchEngine:
             self._leave_slot(sequence)
         for sequence in plan.admitted:
             self._order.add(sequence)
+        self._residency.reserve([self._scheduler.reserves(sequence) for sequence in self._order])
+        counts = dict(plan.parts)
+        for sequence in plan.admitted:
+            self._load_prefix(sequence)
             if sequence.pending == 1:
                 self._order.promote(sequence)
-        self._residency.reserve([self._scheduler.reserves(sequence) for sequence in self._order])
-        guesses = self._guesses([sequence for sequence, count in plan.parts if count == sequence.pending == 1])
-        parts = [Part(sequence, count, guesses.get(sequence.slot, ())) for sequence, count in plan.parts]
+                counts[sequence] = 1
+        counts = {sequence: min(count, sequence.pending) for sequence, count in counts.items()}
+        guesses = self._guesses([sequence for sequence, count in counts.items() if count == sequence.pending == 1])
+        parts = [Part(sequence, count, guesses.get(sequence.slot, ())) for sequence, count in counts.items()]
         return sorted(parts, key=lambda part: part.sequence.slot)
 
     def _guesses(self, decoding: Rows[Sequence]) -> dict[int, tuple[int, ...]]:
@@ -205,6 +215,16 @@ class TorchEngine:
         if not 0 < len(decoding) <= self._guess_rows or not self._runner.mixes:
             return {}
         return {one.slot: tuple(one.guess(GUESSED_TOKENS // len(decoding))) for one in decoding}
+
+    def _load_prefix(self, sequence: Sequence) -> None:
+        if self._prefix and sequence.scope:
+            sequence.cached = self._prefix.load(sequence.scope, sequence.ids(0, sequence.length), sequence.slot)
+            self._residency.wrote(sequence.slot, sequence.cached)
+
+    def _save_prefix(self, sequence: Sequence) -> None:
+        """What its slot holds: of numbers all, for a token was chosen by them."""
+        if self._prefix and sequence.scope:
+            self._prefix.save(sequence.scope, sequence.ids(0, sequence.cached), sequence.slot)
 
     def _check(self) -> None:
         self._order.check()
@@ -350,8 +370,11 @@ class TorchEngine:
         answer = sequence.answer
         text = answer.accept(token)
         self._output_tokens += 1
+        first = not sequence.timing.first_token_ns
         sequence.mark_once(first_token_ns=self._clock_ns())
         output = sequence.output((token,), text)
+        if first or output.last:
+            self._save_prefix(sequence)
         if output.last:
             self._release(sequence)
         return output

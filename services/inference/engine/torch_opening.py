@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import secrets
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from services.inference.engine import torch_dense
 from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.opening import EngineSettings
+from services.inference.engine.prefix import BLOCK_TOKENS, PrefixCache, PrefixIndex
 from services.inference.engine.protocol import ModelInfo
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.torch_adapters import AdapterSet, Shape
@@ -24,6 +26,7 @@ from services.inference.engine.torch_graphs import record_decoding, sizes
 from services.inference.engine.torch_linear import replace_linears
 from services.inference.engine.torch_mla import absorb
 from services.inference.engine.torch_moe import separate_rows
+from services.inference.engine.torch_prefix import BlockStore
 from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.engine.torch_windows import Masks
@@ -31,6 +34,8 @@ from services.inference.models.convert import Progress
 from services.inference.models.device import available_cores, free_memory
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
+
+_PREFIX_SHARE = 0.25  # of the KV cache's memory, for what is kept of prompts
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +69,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
     token_bytes = probe.token_bytes()
     context = _context(loaded, settings)
     slot = -(-context // attention.view_tokens) * attention.view_tokens  # tokens; whole views
-    slots, arena = _sizes(settings, slot, token_bytes)
+    slots, arena, kept = _sizes(settings, slot, token_bytes)
     cache = SlotCache(loaded.model.config.num_hidden_layers, slots, slot)
     runner = _runner(loaded, settings, cache, attention, slot)
     if loaded.device.type == "cpu":
@@ -88,6 +93,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         end_ids=loaded.end_ids,
         scheduler=Scheduler(slots=slots, tokens=arena, grain=min(probe.page_tokens(), context)),
         adapters=adapters,
+        prefix=_prefix(cache, kept // BLOCK_TOKENS),
         budget=budget,
         guess_rows=settings.guess_rows,
         clock_ns=time.monotonic_ns,
@@ -173,11 +179,17 @@ def _context(loaded: LoadedModel, settings: EngineSettings) -> int:
     return min(settings.context_tokens or known, known)
 
 
-def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, int]) -> tuple[int, int]:
-    """Slots, and tokens of KV for all of them together: as many as are asked for, at most what the memory's share
-    holds wherever the cache lies. On a CPU a slot without tokens costs nothing; a GPU takes whole slots at once."""
+def _prefix(cache: SlotCache, places: int) -> PrefixCache | None:
+    index = PrefixIndex(secrets.token_bytes(32), places)
+    return PrefixCache(index, BlockStore(cache, places)) if places else None
+
+
+def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, int]) -> tuple[int, int, int]:
+    """Slots, tokens of KV for all of them together, and tokens of kept prefixes: as many as are asked for, at most what
+    the memory's share holds wherever the cache lies. On a CPU a slot without tokens costs nothing; a GPU takes whole
+    slots at once."""
     slots = settings.slots
-    arena = slots * slot
+    arena = kept = slots * slot
     for device, taken in token_bytes.items():
         free = free_memory(device)
         holds = int(free * settings.kv_memory_share) // taken
@@ -186,10 +198,11 @@ def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, 
                 f"one request of full context needs {slot * taken >> 20} MiB of KV cache on {device}, of {free >> 20} "
                 "MiB free: lower context_tokens or take a smaller model"
             )
+        kept = min(kept, int(holds * _PREFIX_SHARE), holds - slot)
         if device.type != "cpu":
-            slots = min(slots, holds // slot)
-        arena = min(arena, holds, slots * slot)
-    return slots, arena
+            slots = min(slots, (holds - kept) // slot)
+        arena = min(arena, holds - kept, slots * slot)
+    return slots, arena, kept
 
 
 def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> ModelInfo:

@@ -121,24 +121,25 @@ class SlotCache(Cache):
         for layer in self._slot_layers:
             layer.window = window
 
-    def _stores(self) -> list[Tensor]:
+    def stores(self) -> list[Tensor]:
+        """Keys and values of every layer."""
         return [store for layer in self._slot_layers if layer.is_initialized for store in (layer.keys, layer.values)]
 
     @torch.inference_mode()
     def move(self, source: int, target: int, tokens: int) -> None:
-        for store in self._stores():
+        for store in self.stores():
             store[target, :, :tokens] = store[source, :, :tokens]
 
     @torch.inference_mode()
     def swap(self, one: int, other: int, tokens: int) -> None:
-        for store in self._stores():
+        for store in self.stores():
             kept = store[one, :, :tokens].clone()
             store[one, :, :tokens] = store[other, :, :tokens]
             store[other, :, :tokens] = kept
 
     @torch.inference_mode()
     def clear(self, slot: int) -> None:
-        for store in self._stores():
+        for store in self.stores():
             store[slot].zero_()
             if store.device.type == "cpu":
                 give_back(store[slot])
@@ -146,7 +147,7 @@ class SlotCache(Cache):
     @torch.inference_mode()
     def give_back(self, slot: int, tokens: int) -> None:
         """Of a cache on the CPU: frees what the slot holds from that token on."""
-        for store in self._stores():
+        for store in self.stores():
             if not tokens:
                 give_back(store[slot])
                 continue
@@ -155,12 +156,12 @@ class SlotCache(Cache):
 
     def page_tokens(self) -> int:
         """Tokens of one head that share a page: memory comes and goes by so many."""
-        return max(max(mmap.PAGESIZE // (store.shape[3] * store.itemsize), 1) for store in self._stores())
+        return max(max(mmap.PAGESIZE // (store.shape[3] * store.itemsize), 1) for store in self.stores())
 
     def token_bytes(self) -> dict[torch.device, int]:
         """Bytes that one token takes over all layers, by where they lie; needs one forward pass before."""
         taken: dict[torch.device, int] = {}
-        for store in self._stores():
+        for store in self.stores():
             taken[store.device] = taken.get(store.device, 0) + store.shape[1] * store.shape[3] * store.itemsize
         return taken
 

@@ -58,9 +58,16 @@ class Runs:
     """Requests by id. Owned by the event loop; `open` must be called on it."""
 
     def __init__(
-        self, engine: Engine, *, clock: Callable[[], float] = time.time, observer: Observer | None = None
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+        observer: Observer | None = None,
+        prefix_scope: str = "tenant",
     ) -> None:
+        """`prefix_scope`: whose prompts may share what was computed of them, `tenant`'s or nobody's (`off`)."""
         self._engine, self._clock, self._observer = engine, clock, observer or Observer()
+        self._prefix_scope = prefix_scope
         self._runs: dict[str, Run] = {}
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._unwanted: dict[str, None] = {}  # cancelled and not held, the newest last: their claim may be on its way
@@ -149,7 +156,7 @@ class Runs:
             self.end(run, pb.FINISH_CANCELLED)
             return
         try:
-            work = _work(run)
+            work = _work(run, self._prefix_scope)
         except EngineRefusal as refusal:
             self.end(run, pb.FINISH_FAILED, refusal.reason)
             return
@@ -301,11 +308,11 @@ class Runs:
     def _made_room(self) -> None:
         waiting, self._full = self._full, []
         for run in waiting:
-            self._admit(run, _work(run))
+            self._admit(run, _work(run, self._prefix_scope))
         self.room_changed.set()
 
 
-def _work(run: Run) -> Work:
+def _work(run: Run, prefix_scope: str) -> Work:
     """Raises ImpossibleSampling."""
     body = run.job.body
     return Work(
@@ -315,6 +322,7 @@ def _work(run: Run) -> Work:
         emitted=run.emitted,
         rank=run.rank,
         adapter=body.adapter,
+        scope=f"tenant:{body.tenant}" if prefix_scope == "tenant" else "",
         deadline_ns=run.deadline_ns,
     )
 

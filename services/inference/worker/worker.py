@@ -61,11 +61,12 @@ class Worker:
         home: Path = Path(),
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
+        prefix_scope: str = "tenant",
     ) -> None:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
         self._queue, self._cancels, self._clock = queue, cancels, clock
-        self.runs, self.demand = Runs(engine, clock=clock, observer=observer), Demand()
-        self.adapters = Adapters(engine, self.runs, home)
+        self.runs = Runs(engine, clock=clock, observer=observer, prefix_scope=prefix_scope)
+        self.demand, self.adapters = Demand(), Adapters(engine, self.runs, home)
         self._publisher = Publisher(queue, self.runs)
         self._intake = Intake(
             queue, self.runs, queue_keys, ticket_key, self._model.name, self.adapters,
