@@ -40,6 +40,7 @@ from services.inference.engine.torch_adapters import Adapter, AdapterSet, Shape
 from services.inference.engine.torch_runner import Runner
 from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
+from services.inference.engine.torch_trouble import reason_of
 from services.inference.models.prompt import Prompt
 
 log = logging.getLogger(__name__)
@@ -249,7 +250,7 @@ class TorchEngine:
             firsts, further = split_logits(batch, logits)
             chosen = self._choose([part.sequence for part in batch if part.ends], firsts)
         except Exception as error:  # whatever it is, it is one request's alone
-            reason = _reason(error)
+            reason = reason_of(error)
         else:
             self._limit.went_well()
             return self._passed(batch, chosen, further)
@@ -396,9 +397,3 @@ class TorchEngine:
         if sequence.slot >= 0:
             self._order.remove(sequence)
             sequence.cached = 0
-
-
-def _reason(error: Exception) -> Failure:
-    """By type and by torch's fixed words; the text itself goes nowhere."""
-    full = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
-    return Failure.OUT_OF_MEMORY if full else Failure.ENGINE_ERROR
