@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -89,7 +89,10 @@ class GrammarCheck:
         return str(json.loads(answer))
 
     async def _start(self) -> Process:
-        self._process = await asyncio.create_subprocess_exec(sys.executable, *_CHILD, stdin=PIPE, stdout=PIPE)
+        # What the library says as it fails may quote a grammar: no log has it.
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, *_CHILD, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+        )
         assert self._process.stdout
         try:
             async with asyncio.timeout(START_SECONDS):

@@ -8,7 +8,7 @@ import sys
 
 from chassis import grammars
 
-MAX_MEMORY = 1 << 30  # bytes of address space
+MAX_MEMORY = 256 << 20  # bytes of address space, of which it takes 28 MB itself: a gateway has 1 GB with it
 MAX_SAID = 300  # characters of the library's complaint, which may quote the grammar
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 
 import pytest
 
@@ -72,3 +73,12 @@ async def test_what_was_found_sound_is_not_read_again(check):
     await check._end()
     await check.check("REGEX", "yes|no", FIELD)
     assert check._process is None
+
+
+async def test_invariant_3_what_the_reading_process_says_reaches_no_log(capfd):
+    """Fails if `_start` lets the process have the gateway's own standard error."""
+    async with GrammarCheck(read_seconds=30).running() as check:
+        await check.check("REGEX", "yes|no", FIELD)
+        assert check._process is not None and check._process.stderr is None
+        error = os.readlink(f"/proc/{check._process.pid}/fd/2")
+    assert error == os.devnull and capfd.readouterr().err == ""
