@@ -28,7 +28,7 @@ from services.inference.engine.loop import EngineLoop
 ROWS, TOKENS, PROFILED_STEPS, SHOWN = 16, 288, 20, 16
 MOST_SHARE = 0.05
 KINDS = (
-    ("attention", ("attention", "flash")),
+    ("attention", ("attention", "flash", "bmm", "softmax")),
     ("matmul", ("linear", "mm", "matmul", "onednn", "mkldnn")),
     ("copies", ("copy", "index", "cat", "scatter", "clone", "to", "pad", "slice", "contiguous", "gather")),
 )

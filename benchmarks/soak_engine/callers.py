@@ -85,7 +85,7 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
         return "" if seen.status == "INVALID_ARGUMENT" else f"ended as {seen.status}, not INVALID_ARGUMENT"
     wanted = reference[turn.question].text
     if not wanted.startswith(seen.text):
-        return "a text that is not the reference's beginning"
+        return f"{turn.tokens} tokens of {turn.question.text[:30]!r}… {_parting(wanted, seen.text)}"
     if seen.seconds >= STUCK_SECONDS:
         return f"stuck for {seen.seconds:.0f} s"
     allowed = {"leaves": {"OK", LEFT}, "deadline": {"OK", "DEADLINE_EXCEEDED"}}.get(turn.kind, {"OK"})
@@ -93,3 +93,9 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
         return f"ended as {seen.status}"
     ended = seen.finish == "STOP" or (seen.finish == "LENGTH" and turn.tokens == MOST_TOKENS)
     return "an answer that is cut off" if ended and seen.text != wanted else ""
+
+
+def _parting(wanted: str, text: str) -> str:
+    """Where two texts part. They answer the benchmark's own questions: nothing here is anybody's secret."""
+    at = next((at for at, (one, other) in enumerate(zip(wanted, text)) if one != other), min(len(wanted), len(text)))
+    return f"part from the reference after {at} characters: {text[at : at + 20]!r}, not {wanted[at : at + 20]!r}"
