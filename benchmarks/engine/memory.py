@@ -15,7 +15,7 @@ from benchmarks.report import arguments, machine, table, write
 from benchmarks.soak_engine.memory import resident_mib
 from services.inference.engine.loop import EngineLoop
 
-WARM, REQUESTS, A_SAMPLE = 512, 3072, 128
+WARM, REQUESTS, A_SAMPLE = 2048, 3072, 128  # the arena's pages are all touched only after many requests
 CALLERS, TOKENS = 16, 8
 MOST_MIB = 1.0
 

@@ -83,7 +83,8 @@ def policy(folder: Path) -> Path:
 
 def main() -> None:
     model, *settings = sys.argv[1:]
-    named = {"context_tokens": str(CONTEXT_TOKENS), "slots": "64", **dict(each.split("=", 1) for each in settings)}
+    fixed = {"context_tokens": str(CONTEXT_TOKENS), "slots": "64", "prefix_scope": "off"}
+    named = {**fixed, **dict(each.split("=", 1) for each in settings)}
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             "STRONGROOM_MODEL": model,
