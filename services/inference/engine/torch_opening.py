@@ -40,6 +40,7 @@ _PREFIX_SHARE = 0.25  # of the KV cache's memory, for what is kept of prompts
 log = logging.getLogger(__name__)
 
 _PROBE_TOKENS = 8
+_WARM_ROWS = 16  # on a CPU: more of them write to more of the cache than a first request needs
 _WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product takes another kernel by their number
 
 
@@ -54,7 +55,7 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         hub=settings.hub,
     )
     try:
-        return assemble(load(source, home, progress), settings)
+        return assemble(load(source, home, progress), settings, warm=True)
     except torch.OutOfMemoryError as full:
         raise ModelUnavailable(
             "the GPU's memory does not hold this model and its KV cache: free it, take a smaller model or dtype, "
@@ -62,8 +63,11 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         ) from full
 
 
-def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
-    """An engine around a model that is already in memory. Changes the model's layers in place."""
+def assemble(loaded: LoadedModel, settings: EngineSettings, *, warm: bool = False) -> TorchEngine:
+    """An engine around a model that is already in memory. Changes the model's layers in place.
+
+    `warm`: on a CPU, too, what the first passes of a kind take longer is spent now.
+    """
     adapters = AdapterSet(Shape.of(loaded.model, loaded.name))  # the layers' shapes, before they are fused
     attention, probe, expected = _attention(loaded)
     token_bytes = probe.token_bytes()
@@ -79,6 +83,10 @@ def assemble(loaded: LoadedModel, settings: EngineSettings) -> TorchEngine:
         _warm_up(runner, budget, slots=slots, context=slot)
         if settings.cuda_graphs and set(token_bytes) == {loaded.model.device} and torch.version.cuda:
             runner.graphs = record_decoding(runner.one_each, slots=slots, context=slot, device=loaded.model.device)
+    elif warm:
+        _warm_up_cpu(
+            runner, budget, rows=min(slots, _WARM_ROWS), context=slot, target_ns=settings.step_target_ms * 10**6
+        )
     info = _info(loaded, attention, context)
     log.info(
         "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d tokens of KV in all, %d MiB at most",
@@ -171,6 +179,23 @@ def _warm_up(runner: ModelRunner, budget: PrefillBudget, *, slots: int, context:
         nothing = torch.zeros(2, rows, 1, dtype=torch.long, device=runner.device)
         runner.one_each(*nothing, first=0, view=context)
     torch.accelerator.synchronize(runner.device)
+
+
+def _warm_up_cpu(runner: Runner, budget: PrefillBudget, *, rows: int, context: int, target_ns: int) -> None:
+    """oneDNN makes a kernel for each number of rows that it meets. And the budget learns what steps cost here.
+
+    Of a large model, for which a chunk of a few tokens takes a whole step, only those few are tried.
+    """
+    shapes = [[Segment(slot, 0, [0]) for slot in range(count)] for count in sizes(rows)]
+    shapes += [[Segment(0, 0, [0] * tokens)] for tokens in _WARM_CHUNKS if tokens <= context]
+    for segments in tqdm(shapes, "warm-up", disable=None):
+        runner.run(segments)
+        began = time.monotonic_ns()
+        runner.run(segments)
+        took = time.monotonic_ns() - began
+        budget.stepped(sum(len(segment.ids) for segment in segments), took, prompt=False)
+        if took > target_ns:
+            return
 
 
 def _context(loaded: LoadedModel, settings: EngineSettings) -> int:
