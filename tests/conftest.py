@@ -17,6 +17,11 @@ import pytest
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+# Of torch's threads, in tests and in the workers that tests start, one that waits sleeps instead of spinning. Where
+# something else wants a core, a spinning one takes it from the very thread that is waited for: passes then took a
+# hundred times as long. OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 TEMPLATE = (
     "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception(m.content) }}"
     "{% endif %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
