@@ -283,9 +283,9 @@ class TorchEngine:
         """`further`: each ending part's logits after its guessed tokens."""
         self._useful += sum(part.count for part in batch)
         ended = [part for part in batch if part.ends]
-        for part in batch:  # all of them, before one that leaves moves another one's cache
+        for part in batch:  # all of them, guesses too, before one that leaves moves another one's cache
             self._prompt_tokens += 0 if part.sequence.timing.prefill_finished_ns else part.count
-            part.sequence.cached += part.count
+            part.sequence.cached += part.tokens
         for part in batch:
             if part.sequence.pending <= 1:
                 self._order.promote(part.sequence)
@@ -301,11 +301,12 @@ class TorchEngine:
         for guessed, logits in zip(part.guess, further):
             if token != guessed or outputs[-1].last:
                 break
-            sequence.cached += 1
             token = self._choose([sequence], logits[None])[0]
             outputs.append(self._extend(sequence, token))
         if not part.guess:
             return outputs[0]
+        if not outputs[-1].last:
+            sequence.cached = sequence.length - 1
         right = len(outputs) - 1
         self._useful, self._computed = self._useful + right, self._computed + right
         self._guessed, self._guessed_right = self._guessed + len(part.guess), self._guessed_right + right
