@@ -9,7 +9,8 @@ from pathlib import Path
 
 MEBIBYTE = 2**20
 WARM_SHARE = 0.3  # of a process's samples come before it counts as warm
-LEAST_REQUESTS = 300  # after that, below which a slope says nothing
+# After that. With fewer a slope says nothing: an arena's pages are touched for the first time, caches fill up.
+LEAST_REQUESTS = 3000
 
 
 @dataclass
