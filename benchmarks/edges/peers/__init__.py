@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PINS = Path(__file__).parent
-CACHE = Path(os.environ.get("STRONGROOM_BENCHMARKS_CACHE", Path(__file__).parents[3] / ".cache" / "edges"))
+CACHE = Path(os.environ.get("BENCHMARKS_CACHE", Path(__file__).parents[3] / ".cache" / "edges"))
 LITELLM_KEY = f"sk-{secrets.token_hex(24)}"  # of this run
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PINS = Path(__file__).parent
-CACHE = Path(os.environ.get("STRONGROOM_BENCHMARKS_CACHE", Path(__file__).parents[3] / ".cache")) / "engine-peers"
+CACHE = Path(os.environ.get("BENCHMARKS_CACHE", Path(__file__).parents[3] / ".cache")) / "engine-peers"
 
 
 @dataclass(frozen=True)
