@@ -29,7 +29,7 @@ class EngineSettings:
     context_tokens: int = 2048  # of prompt and answer together; 0 = all that the model knows
     kv_memory_share: float = 0.5  # of the memory still free when the weights are loaded: the KV arena, in tokens
     fused: bool = True  # on a CPU: run the layers of models that we know fused; False runs transformers' own
-    guess_rows: int = 4  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
+    guess_rows: int = 1  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
     cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200  # a step stays under 250 ms: the target leaves room for what was not foreseen
