@@ -89,7 +89,7 @@ class GrammarCheck:
         return str(json.loads(answer))
 
     async def _start(self) -> Process:
-        # What the library says as it fails may quote a grammar: no log has it.
+        # What the library says as it dies may quote a grammar: no log has it.
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, *_CHILD, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
         )

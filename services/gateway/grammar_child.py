@@ -9,7 +9,7 @@ import sys
 from chassis import grammars
 
 MAX_MEMORY = 256 << 20  # bytes of address space, of which it takes 28 MB itself: a gateway has 1 GB with it
-MAX_SAID = 300  # characters of the library's complaint, which may quote the grammar
+MAX_SAID = 300  # characters of what is wrong
 
 
 def main() -> None:
@@ -18,8 +18,7 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         kind, text = json.loads(line)
-        said = " ".join(grammars.fault(kind, text).split())
-        print(json.dumps(said[:MAX_SAID]), flush=True)
+        print(json.dumps(grammars.fault(kind, text)[:MAX_SAID]), flush=True)
 
 
 if __name__ == "__main__":

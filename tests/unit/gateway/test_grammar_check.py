@@ -43,6 +43,25 @@ async def test_a_grammar_that_cannot_be_used_names_its_field_and_what_is_wrong(c
     await check.check("REGEX", "yes|no", FIELD)
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("REGEX", "(13812345678"),
+        ("REGEX", "(?=zhang.wei@example.com)a"),
+        ("JSON_SCHEMA", '{"type":"Zhang Wei 13812345678"}'),
+        ("JSON_SCHEMA", '{"$ref":"#/definitions/13812345678"}'),
+        ("JSON_SCHEMA", '{"type":"string","pattern":"(13812345678"}'),
+        ("JSON_SCHEMA", '{"type":"张伟"}'),
+    ],
+)
+async def test_invariant_3_what_is_wrong_with_a_grammar_quotes_no_personal_data(check, kind, text):
+    """Fails if `fault` gives the library's own words, which quote the grammar."""
+    with pytest.raises(InvalidArgument) as refused:
+        await check.check(kind, text, FIELD)
+    said = str(refused.value)
+    assert not any(secret in said for secret in ("138", "Zhang", "Wei", "zhang", "example", "张"))
+
+
 async def test_a_grammar_that_explodes_is_given_up_and_the_next_one_is_read():
     """Fails if `_fault` gives up without ending the process: the next one would wait behind it."""
     async with GrammarCheck(read_seconds=1).running() as check:
