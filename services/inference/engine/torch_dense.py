@@ -17,48 +17,11 @@ from torch import Tensor, nn
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_dense_attention import Attention, Spans
-from services.inference.engine.torch_linear import TRIED_ROWS, rows_are_independent
+from services.inference.engine.torch_linear import TRIED_ROWS, Packed, rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
 
 # Model classes of transformers whose layers are the ones below.
 _KNOWN = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
-_PACKING_ROWS = 16  # a hint for the layout: measured, it makes no difference between 1 and 256
-
-
-class Packed:
-    """A linear layer of oneDNN on a weight reordered once, with what follows the product fused into it."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _PACKING_ROWS)
-        self._bias = None if bias is None else bias.detach().contiguous()
-        # In fp32 oneDNN splits a lone row's sums among the cores: other bits than the same row gets in company.
-        self._pairs = weight.dtype is torch.float32
-
-    def plain(self, x: Tensor) -> Tensor:
-        return self._product(x, "none")
-
-    def silu(self, x: Tensor) -> Tensor:
-        return self._product(x, "swish")
-
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        return self._joined(x, other, "mul")
-
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        return self._joined(x, other, "add")
-
-    def _product(self, x: Tensor, then: str) -> Tensor:
-        rows = len(x)
-        if rows == 1 and self._pairs:
-            x = x.repeat(2, 1)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, then, [], "")
-        return out[:rows]
-
-    def _joined(self, x: Tensor, other: Tensor, how: str) -> Tensor:
-        rows = len(x)
-        if rows == 1 and self._pairs:
-            x, other = x.repeat(2, 1), other.repeat(2, 1)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, how)
-        return out[:rows]
 
 
 @dataclass(frozen=True, slots=True)

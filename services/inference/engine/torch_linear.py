@@ -16,25 +16,56 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
+_PACKING_ROWS = 16  # a hint for the layout: measured, it makes no difference between 1 and 256
 TRIED_ROWS = (1, 2, 3, 5, 8, 16, 33, 64)  # row counts that took different MKL kernels
 
 
+class Packed:
+    """A linear layer of oneDNN on a weight reordered once, with what follows the product fused into it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _PACKING_ROWS)
+        self._bias = None if bias is None else bias.detach().contiguous()
+        # In fp32 oneDNN splits a lone row's sums among the cores: other bits than the same row gets in company.
+        self._pairs = weight.dtype is torch.float32
+
+    def plain(self, x: Tensor) -> Tensor:
+        return self._product(x, "none")
+
+    def silu(self, x: Tensor) -> Tensor:
+        return self._product(x, "swish")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return self._joined(x, other, "mul")
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        return self._joined(x, other, "add")
+
+    def _product(self, x: Tensor, then: str) -> Tensor:
+        rows = len(x)
+        if rows == 1 and self._pairs:
+            x = x.repeat(2, 1)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, then, [], "")
+        return out[:rows]
+
+    def _joined(self, x: Tensor, other: Tensor, how: str) -> Tensor:
+        rows = len(x)
+        if rows == 1 and self._pairs:
+            x, other = x.repeat(2, 1), other.repeat(2, 1)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, how)
+        return out[:rows]
+
+
 class PackedLinear(nn.Module):
-    """oneDNN on a weight reordered once. Holds no parameter: inference only."""
+    """`Packed` in the place of a module. Holds no parameter: inference only."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 16)
-        self.bias = None if linear.bias is None else linear.bias.detach()
+        self._packed = Packed(linear.weight, linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, self.in_features)
-        count = len(rows)
-        if count == 1 and x.dtype is torch.float32:
-            # One row alone takes a kernel that adds up in another order where the inner size is above about 1,000.
-            rows = nn.functional.pad(rows, (0, 0, 0, 1))
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")[:count]
+        out = self._packed.plain(x.reshape(-1, self.in_features))
         return out.view(*x.shape[:-1], self.out_features)
 
 

@@ -11,8 +11,8 @@ import torch
 import transformers as hf
 
 from services.inference.engine.batch import Segment
-from services.inference.engine.torch_dense import DenseDecoder, Packed, obstacle
-from services.inference.engine.torch_linear import rows_are_independent
+from services.inference.engine.torch_dense import DenseDecoder, obstacle
+from services.inference.engine.torch_linear import Packed, rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
 
 CONTEXT, SLOTS = 512, 6
