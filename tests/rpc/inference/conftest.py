@@ -14,17 +14,49 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
+from chassis.identity import Principal, digest
+from chassis.server import serving
 from services.inference.engine.echo import EchoEngine
 from services.inference.engine.protocol import Engine
 from services.inference.pacing import PacedEngine
+from services.inference.servicer import ALLOWED, InferenceServicer
 from services.inference.worker.worker import Seat, Worker
 from stack.keys import make_development_keys
 from streams.cancels import CancelReader
 from streams.gateway import JobQueue
 from streams.seal import QueueKeys
 from streams.worker import WorkQueue
+
+KNOWN = {
+    digest("gateway-token"): Principal(kind="service", name="gateway"),
+    digest("operator-token"): Principal(kind="person", name="op", tenant="t", roles=frozenset({"operator"})),
+}
+
+
+@pytest.fixture
+def serve() -> Callable[[Worker], Any]:
+    """`serve(worker)`: a caller's stub for that worker's own service, on a real port."""
+
+    @asynccontextmanager
+    async def running(worker: Worker) -> AsyncIterator[Any]:
+        servicer = InferenceServicer(worker)
+        async with (
+            serving(
+                "127.0.0.1:0",
+                lambda server: rpc.add_InferenceServiceServicer_to_server(servicer, server),
+                known=KNOWN,
+                allowed=ALLOWED,
+                grace_seconds=0,
+            ) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            yield rpc.InferenceServiceStub(channel)
+
+    return running
 
 
 @pytest.fixture

@@ -14,22 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from strongroom.inference.v1 import inference_pb2 as pb
-from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
-from chassis.identity import Principal, digest
-from chassis.server import serving
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.torch_opening import assemble
 from services.inference.models.device import Device
 from services.inference.models.loading import LoadedModel
 from services.inference.models.prompt import Prompt
-from services.inference.servicer import ALLOWED, InferenceServicer
 
 OPERATOR = (("authorization", "Bearer operator-token"),)
-KNOWN = {
-    digest("gateway-token"): Principal(kind="service", name="gateway"),
-    digest("operator-token"): Principal(kind="person", name="op", tenant="t", roles=frozenset({"operator"})),
-}
 
 
 @pytest.fixture
@@ -49,26 +41,15 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def service(
-    redis_url: str, worker: Any, home: Path, tiny_model: Callable[[str], Any], tiny_tokenizer: Any
+    redis_url: str, worker: Any, serve: Any, home: Path, tiny_model: Callable[[str], Any], tiny_tokenizer: Any
 ) -> AsyncIterator[Any]:
     model = LoadedModel(
         model=copy.deepcopy(tiny_model("llama")), prompt=Prompt(tiny_tokenizer), name="echo", revision="", digest="",
         device=Device(name="cpu", reason="test"), dtype=torch.float32, parameters=0,
     )  # fmt: skip
     engine = assemble(model, EngineSettings(slots=2, context_tokens=600))
-    async with worker(redis_url, engine=engine, home=home) as running:
-        servicer = InferenceServicer(running)
-        async with (
-            serving(
-                "127.0.0.1:0",
-                lambda server: rpc.add_InferenceServiceServicer_to_server(servicer, server),
-                known=KNOWN,
-                allowed=ALLOWED,
-                grace_seconds=0,
-            ) as port,
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        ):
-            yield rpc.InferenceServiceStub(channel)
+    async with worker(redis_url, engine=engine, home=home) as running, serve(running) as service:
+        yield service
 
 
 async def load(service: Any, name: str, **fields: Any) -> pb.Adapter:

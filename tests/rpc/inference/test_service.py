@@ -9,35 +9,15 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from strongroom.inference.v1 import inference_pb2 as pb
-from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
-from chassis.identity import Principal, digest
-from chassis.server import serving
 from services.inference.metrics import InferenceMetrics
-from services.inference.servicer import ALLOWED, InferenceServicer
 from streams.jobs import seal_job
-
-KNOWN = {
-    digest("gateway-token"): Principal(kind="service", name="gateway"),
-    digest("operator-token"): Principal(kind="person", name="op", tenant="t", roles=frozenset({"operator"})),
-}
 
 
 @pytest.fixture
-async def service(redis_url, worker):
-    async with worker(redis_url, steps_per_second=50, slots=3) as running:
-        servicer = InferenceServicer(running)
-        async with (
-            serving(
-                "127.0.0.1:0",
-                lambda server: rpc.add_InferenceServiceServicer_to_server(servicer, server),
-                known=KNOWN,
-                allowed=ALLOWED,
-                grace_seconds=0,
-            ) as port,
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        ):
-            yield rpc.InferenceServiceStub(channel)
+async def service(redis_url, worker, serve):
+    async with worker(redis_url, steps_per_second=50, slots=3) as running, serve(running) as service:
+        yield service
 
 
 def bearing(token: str) -> tuple[tuple[str, str], ...]:
