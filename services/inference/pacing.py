@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from services.inference.engine.adapters import AdapterHost
 from services.inference.engine.protocol import Capacity, Engine, Load, ModelInfo, StepOutput, Work
 
 
@@ -30,6 +31,10 @@ class PacedEngine:
     @property
     def model(self) -> ModelInfo:
         return self._engine.model
+
+    @property
+    def adapters(self) -> AdapterHost | None:
+        return self._engine.adapters
 
     def step(self) -> Sequence[StepOutput]:
         now = self._clock()

@@ -8,9 +8,9 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from services.inference.engine.protocol import EngineRefusal
+from services.inference.engine.sampling import EngineRefusal
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -67,21 +67,21 @@ class AdapterConfig:
         return self.alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
 
 
-@runtime_checkable
 class AdapterHost(Protocol):
-    """An engine that runs adapters. All but `read_adapter` on the engine's thread, between steps."""
+    """Runs adapters for an engine. All but `read` on the engine's thread, between steps."""
 
-    def adapters(self) -> tuple[AdapterInfo, ...]: ...
+    @property
+    def loaded(self) -> tuple[AdapterInfo, ...]: ...
 
-    def read_adapter(self, name: str, folder: Path) -> Any:
-        """Reads and checks the files: what `load_adapter` takes. Any thread. Raises AdapterRefused."""
+    def read(self, name: str, folder: Path) -> Any:
+        """Reads and checks the files: what `load` takes. Any thread. Raises AdapterRefused."""
         ...
 
-    def load_adapter(self, read: Any) -> AdapterInfo:
+    def load(self, read: Any) -> AdapterInfo:
         """Puts it in place and tries it. Raises AdapterRefused; EngineFull when no slot is free to try it in."""
         ...
 
-    def unload_adapter(self, name: str) -> None:
+    def unload(self, name: str) -> None:
         """Raises AdapterNotServed, AdapterInUse."""
         ...
 

@@ -81,6 +81,7 @@ class EchoEngine:
     """Deterministic and immediate. Tokens are words; their ids are their positions in the answer."""
 
     name = "echo"
+    adapters = None
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from services.inference.engine.adapters import AdapterHost
 from services.inference.engine.sampling import EngineRefusal as EngineRefusal
 from services.inference.engine.sampling import ImpossibleSampling as ImpossibleSampling
 from services.inference.engine.sampling import Sampling as Sampling
@@ -200,6 +201,11 @@ class Engine(Protocol):
 
     @property
     def model(self) -> ModelInfo: ...
+
+    @property
+    def adapters(self) -> AdapterHost | None:
+        """None: it runs none."""
+        ...
 
     def capacity(self) -> Capacity: ...
 

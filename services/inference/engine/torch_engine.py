@@ -6,14 +6,11 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from services.inference.engine.adapters import AdapterInfo, AdapterInUse, AdapterNotServed, AdapterRefused
+from services.inference.engine.adapters import AdapterNotServed
 from services.inference.engine.answer import Answer
-from services.inference.engine.batch import Segment
 from services.inference.engine.budget import PassLimit, PrefillBudget
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.part import Part, split_logits
@@ -36,7 +33,8 @@ from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.speculation import GUESSED_TOKENS
-from services.inference.engine.torch_adapters import Adapter, AdapterSet, Shape
+from services.inference.engine.torch_adapter_host import TorchAdapterHost
+from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_runner import Runner
 from services.inference.engine.torch_sampling import choose_next
 from services.inference.engine.torch_slots import SlotCache
@@ -44,8 +42,6 @@ from services.inference.engine.torch_trouble import reason_of
 from services.inference.models.prompt import Prompt
 
 log = logging.getLogger(__name__)
-
-PROBE = (1, 2, 3, 4, 5, 6, 7, 8)  # token ids that every vocabulary has; what they say does not matter
 
 
 class TorchEngine:
@@ -62,7 +58,7 @@ class TorchEngine:
         model: ModelInfo,
         end_ids: frozenset[int],
         scheduler: Scheduler[Sequence],
-        adapters: AdapterSet | None = None,
+        adapters: AdapterSet,
         budget: PrefillBudget,
         guess_rows: int = 0,
         prefix: PrefixCache | None = None,
@@ -75,7 +71,9 @@ class TorchEngine:
         self._model = model
         self._end_ids = end_ids
         self._scheduler = scheduler
-        self._adapters = adapters or AdapterSet(Shape({}, torch.float32, torch.device("cpu"), model.name))
+        self.adapters = TorchAdapterHost(
+            adapters, runner, self._residency, free_slot=self._free_slot, users=self._users
+        )
         self._budget = budget
         self._guess_rows = guess_rows
         self._clock_ns = clock_ns
@@ -141,7 +139,7 @@ class TorchEngine:
     def admit(self, work: Work) -> None:
         if work.request_id in self._live:
             raise AlreadyLive
-        if work.adapter and work.adapter not in self._adapters:
+        if work.adapter and work.adapter not in self.adapters:
             raise AdapterNotServed(work.adapter)
         ids = self._render(work)
         if not self._scheduler.takes(work.rank):
@@ -316,50 +314,14 @@ class TorchEngine:
     def _choose(self, rows: Rows[Sequence], logits: Tensor) -> list[int | None]:
         return choose_next(logits, [row.answer for row in rows])
 
-    # Adapters
-
-    def adapters(self) -> tuple[AdapterInfo, ...]:
-        return self._adapters.infos
-
-    def read_adapter(self, name: str, folder: Path) -> Adapter:
-        return self._adapters.read(name, folder)
-
-    def load_adapter(self, read: Adapter) -> AdapterInfo:
-        info, slot = read.info, len(self._order)
-        if info.name in self._adapters:
-            raise AdapterRefused(f"adapter {info.name} is loaded: unload it first")
-        if slot >= self._scheduler.slots:
+    def _free_slot(self) -> int:
+        """After those that are held. It is used before the next step, which may give it away."""
+        if len(self._order) >= self._scheduler.slots:
             raise EngineFull
-        self._adapters.put(read)
-        try:
-            sound = self._sound(info.name, slot)
-        except Exception as error:  # whatever it is, the adapter is not taken and the engine goes on
-            log.error("adapter %s failed on the probe prompt: %s", info.name, type(error).__name__)
-            sound = False
-        if not sound:
-            self._residency.clear(slot)
-            self.unload_adapter(info.name)
-            raise AdapterRefused(f"with adapter {info.name} a probe prompt has no finite answer: train it again")
-        log.info("adapter %s: rank %d, %d layers, %s", info.name, info.rank, info.layers, info.digest)
-        return info
+        return len(self._order)
 
-    def _sound(self, name: str, slot: int) -> bool:
-        """With the adapter a prompt's logits are numbers, and without it they are, bit for bit, what they were."""
-        before = self._runner.run([Segment(slot, 0, PROBE)])
-        self._runner.follow(self._adapters)
-        tried = self._runner.run([Segment(slot, 0, PROBE, adapter=name)])
-        after = self._runner.run([Segment(slot, 0, PROBE)])
-        return bool(torch.isfinite(tried).all()) and torch.equal(before, after)
-
-    def unload_adapter(self, name: str) -> None:
-        self._refuse_in_use(name)
-        self._adapters.drop(name)
-        self._runner.follow(self._adapters)
-
-    def _refuse_in_use(self, name: str) -> None:
-        users = sum(sequence.work.adapter == name for sequence in self._live.values())
-        if users:
-            raise AdapterInUse(name, users)
+    def _users(self, adapter: str) -> int:
+        return sum(sequence.work.adapter == adapter for sequence in self._live.values())
 
     # One request
 

@@ -24,7 +24,7 @@ class Adapters:
     """Owned by the event loop. What fails is a ServiceError that says what to change."""
 
     def __init__(self, engine: Engine, runs: Runs, home: Path) -> None:
-        self._host = engine if isinstance(engine, AdapterHost) else None
+        self._host = engine.adapters
         self._runs, self._home, self._name = runs, home, engine.name
         self._changing = asyncio.Lock()
         self.loaded: tuple[AdapterInfo, ...] = ()
@@ -37,24 +37,24 @@ class Adapters:
         host = self._able()
         async with self._changing:
             try:
-                read = await asyncio.to_thread(host.read_adapter, name, adapter_folder(self._home, name))
+                read = await asyncio.to_thread(host.read, name, adapter_folder(self._home, name))
                 if digest.hex() not in ("", read.info.digest):
                     found = read.info.digest
                     raise AdapterRefused(f"adapter {name} has digest {found}, which is not the one asked for", found)
                 info = await self._put(host, read)
             except EngineRefusal as refusal:
                 raise _failure(refusal) from None
-            self.loaded = host.adapters()
+            self.loaded = host.loaded
             return info
 
     async def unload(self, name: str) -> None:
         host = self._able()
         async with self._changing:
             try:
-                await asyncio.wrap_future(self._runs.engine.call(lambda: host.unload_adapter(name)))
+                await asyncio.wrap_future(self._runs.engine.call(lambda: host.unload(name)))
             except EngineRefusal as refusal:
                 raise _failure(refusal) from None
-            self.loaded = host.adapters()
+            self.loaded = host.loaded
 
     def _able(self) -> AdapterHost:
         if self._host is None:
@@ -65,7 +65,7 @@ class Adapters:
         patience = asyncio.get_running_loop().time() + TRY_SECONDS
         while True:
             try:
-                return await asyncio.wrap_future(self._runs.engine.call(lambda: host.load_adapter(read)))
+                return await asyncio.wrap_future(self._runs.engine.call(lambda: host.load(read)))
             except EngineFull:
                 if asyncio.get_running_loop().time() > patience:
                     raise

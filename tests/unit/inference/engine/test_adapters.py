@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from services.inference.engine.adapters import (
     CONFIG,
     WEIGHTS,
-    AdapterHost,
     AdapterInUse,
     AdapterNotServed,
     AdapterRefused,
@@ -84,7 +83,7 @@ def answers(engine: TorchEngine, works: list[Work]) -> dict[str, list[int]]:
 
 
 def load(engine: TorchEngine, home: Path, name: str) -> Any:
-    return engine.load_adapter(engine.read_adapter(name, adapter_folder(home, name)))
+    return engine.adapters.load(engine.adapters.read(name, adapter_folder(home, name)))
 
 
 @pytest.mark.parametrize(
@@ -127,16 +126,15 @@ def test_it_is_loaded_and_unloaded_while_others_run(
     whole = (folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()
     assert (info.name, info.rank, info.layers) == ("one", 4, 2)
     assert info.digest == hashlib.sha256(whole).hexdigest()
-    assert engine.adapters() == (info,)
-    assert isinstance(engine, AdapterHost)
+    assert engine.adapters.loaded == (info,)
     engine.admit(work(1, "one", max_tokens=30))
     with pytest.raises(AdapterInUse, match="1 requests run with adapter 'one'"):
-        engine.unload_adapter("one")
+        engine.adapters.unload("one")
     with pytest.raises(AdapterRefused, match="unload it first"):
         load(engine, tmp_path, "one")
     engine.cancel("r1one")
-    engine.unload_adapter("one")
-    assert engine.adapters() == ()
+    engine.adapters.unload("one")
+    assert engine.adapters.loaded == ()
     with pytest.raises(AdapterNotServed):
         engine.admit(work(1, "one"))
     assert engine.live() == {"r0"}
@@ -171,7 +169,7 @@ def test_an_adapter_for_another_model_is_refused_and_says_what_differs(
     saved(tmp_path, "wide", wide)
     with pytest.raises(AdapterRefused, match=r"q_proj of 96 × 192, tiny-llama's has 96 × 96"):
         load(engine, tmp_path, "wide")
-    assert engine.adapters() == ()
+    assert engine.adapters.loaded == ()
 
 
 def test_files_that_are_damaged_are_refused(

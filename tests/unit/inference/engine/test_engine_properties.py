@@ -119,6 +119,7 @@ def engine(clock: Clock, *, slots: int = 4, chunk: int = 7, guess_rows: int = 4)
         model=ModelInfo(**unknown, attention_reason="", context_tokens=CONTEXT, parameters=0, vocabulary=VOCABULARY),
         end_ids=frozenset({END}),
         scheduler=Scheduler(slots=slots, tokens=ARENA),
+        adapters=cast(Any, frozenset()),
         budget=PrefillBudget(200_000_000, fixed=chunk),
         guess_rows=guess_rows,
         clock_ns=clock,
