@@ -46,6 +46,7 @@ class Model:
     context_tokens: int
     workers: int
     engine: str
+    adapters: tuple[str, ...] = ()  # what Question.adapter takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,10 @@ def logprobs_of(told: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, ...]:
 
 
 def models_of(response: pb.ListModelsResponse) -> list[Model]:
-    return [Model(model.id, model.context_tokens, model.workers, model.engine) for model in response.models]
+    return [
+        Model(model.id, model.context_tokens, model.workers, model.engine, tuple(model.adapters))
+        for model in response.models
+    ]
 
 
 def receipt_of(receipt: pb.Receipt) -> dict[str, Any]:

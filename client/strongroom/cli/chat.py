@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             models = client.models()
         except CallFailed as failure:
             raise naming("gateway", location.address("gateway"), failure) from None
-        screen.opened(_opening(location, models, arguments.model))
+        screen.opened(_opening(location, models, arguments.model, arguments.adapter))
         return Chat(client, location, conversation, screen).run()
 
 
@@ -189,10 +189,11 @@ class Chat:
             return waterfall(whole_trace(call, self._request_id), shutil.get_terminal_size((100, 24)).columns - 3)
 
 
-def _opening(location: Location, models: list[Model], asked: str) -> list[str]:
+def _opening(location: Location, models: list[Model], asked: str, adapter: str) -> list[str]:
     served = [model for model in models if model.id == asked] or models
     names = ", ".join(f"{model.id} ({model.engine}, {model.context_tokens} tokens)" for model in served)
+    with_adapter = f" · adapter {adapter}" if adapter else ""
     return [
-        f"Strongroom · {names or 'no model is served yet'} · {location.address('gateway')}",
+        f"Strongroom · {names or 'no model is served yet'}{with_adapter} · {location.address('gateway')}",
         "Guarded and recorded before you see it. /help lists the commands.",
     ]

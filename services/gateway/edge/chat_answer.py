@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from services.gateway.edge.http_call import event
 from services.gateway.requests.neighbours import ServedModel
 from services.gateway.requests.outcome import Delta, Finding, Outcome, Started, TokenLogprob
+from services.gateway.requests.question import ADAPTER_SIGN
 
 FINISH_REASONS = {
     "STOP": "stop",
@@ -27,10 +29,15 @@ _RECEIPT = secrets.token_hex(16)
 
 
 def completion(
-    outcome: Outcome, text: str, reasoning: str, created: int, logprobs: Sequence[TokenLogprob] | None = None
+    outcome: Outcome,
+    model: str,
+    text: str,
+    reasoning: str,
+    created: int,
+    logprobs: Sequence[TokenLogprob] | None = None,
 ) -> str:
-    """A whole answer, as JSON. `reasoning_content`, where there is any, is the name that DeepSeek gave it. `logprobs`
-    is None where they were not asked for."""
+    """A whole answer, as JSON; `model` with its adapter. `reasoning_content`, where there is any, is the name that
+    DeepSeek gave it. `logprobs` is None where they were not asked for."""
     message = {"role": "assistant", "content": text, "refusal": None}
     if reasoning:
         message["reasoning_content"] = reasoning
@@ -44,7 +51,7 @@ def completion(
         "id": _id(outcome.request_id),
         "object": "chat.completion",
         "created": created,
-        "model": outcome.model,
+        "model": model,
         "choices": [choice],
         "usage": _usage(outcome),
         "strongroom": _additions(outcome),
@@ -55,12 +62,12 @@ def completion(
 class Chunks:
     """The events of one streamed answer."""
 
-    def __init__(self, started: Started, created: int, include_usage: bool) -> None:
+    def __init__(self, started: Started, model: str, created: int, include_usage: bool) -> None:
         self._frame: dict[str, Any] = {
             "id": _id(started.request_id),
             "object": "chat.completion.chunk",
             "created": created,
-            "model": started.model,
+            "model": model,
         }
         self._started, self._include_usage = started, include_usage
 
@@ -88,10 +95,22 @@ class Chunks:
         return event(as_json({**self._frame, "choices": [choice], **usage, **more}))
 
 
-def model_object(name: str, served: ServedModel) -> dict[str, Any]:
+def model_objects(models: Mapping[str, ServedModel]) -> dict[str, dict[str, Any]]:
+    """By id, all that can be asked: each model, and after it each of its adapters."""
+    listed: dict[str, dict[str, Any]] = {}
+    for name, served in sorted(models.items()):
+        listed[name] = _model_object(name, served)
+        for adapter, digest in sorted(served.adapters.items()):
+            asked = f"{name}{ADAPTER_SIGN}{adapter}"
+            ours = {"adapter": adapter, "adapter_digest": digest.hex()}
+            listed.setdefault(asked, _model_object(asked, served, ours) | {"parent": name})
+    return listed
+
+
+def _model_object(asked: str, served: ServedModel, ours: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """`created` is when a worker last announced the model: nobody knows when it was made."""
     return {
-        "id": name,
+        "id": asked,
         "object": "model",
         "created": served.seen_ms // 1000,
         "owned_by": "strongroom",
@@ -99,6 +118,7 @@ def model_object(name: str, served: ServedModel) -> dict[str, Any]:
             "context_tokens": served.context_tokens,
             "workers": served.workers,
             "engine": served.engine,
+            **ours,
         },
     }
 

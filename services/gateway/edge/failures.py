@@ -30,7 +30,7 @@ _POINTLESS_AGAIN = (409, 504)
 RETRY_AFTER_SECONDS = 1.0  # where whoever failed did not say
 
 _OUR_FIELD = re.compile(r"\bprompt\.(?:sampling\.)?([a-z_]+)")
-_THEIR_NAMES = {"top_k": "strongroom.top_k", "priority": "strongroom.priority", "subject": "user"}
+_THEIR_NAMES = {"top_k": "strongroom.top_k", "priority": "strongroom.priority", "subject": "user", "adapter": "model"}
 _THEIR_NAMES |= {"stop_ids": "stop_token_ids", "logprobs": "top_logprobs"}
 _THEIR_NAMES |= {"json_schema": "response_format", "regex": "strongroom.regex"}
 _THEIR_NAMES["idempotency_key"] = "Idempotency-Key"

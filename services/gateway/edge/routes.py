@@ -14,7 +14,7 @@ from chassis.failures import Cancelled, Internal, InvalidArgument, NotFound, Ser
 from chassis.identity import Principal, admit
 from chassis.tracing import begun, span, trace_id
 from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
-from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, as_json, completion, model_object
+from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, as_json, completion, model_objects
 from services.gateway.edge.chat_request import ChatRequest, chat_request
 from services.gateway.edge.failures import METHOD_NOT_ALLOWED, error_object, headers_of, status_of
 from services.gateway.edge.http_call import Bounds, HttpCall, event
@@ -96,23 +96,23 @@ class Edge:
     async def complete(self, call: HttpCall) -> None:
         request = await self._read(call)
         seconds = self._deadlines.of(request.timeout_seconds)
-        async with asked(self._conductor, request.question, seconds, streamed=request.stream) as life:
+        question = self._conductor.addressed(request.question)
+        async with asked(self._conductor, question, seconds, streamed=request.stream) as life:
             call.when_left(life.detach)
             call.request_id = life.terms.request_id
             await (self._stream(call, request, life) if request.stream else self._whole(call, life))
 
     async def list_models(self, call: HttpCall) -> None:
         await call.body()
-        models = [model_object(name, served) for name, served in sorted(self._conductor.models().items())]
+        models = list(model_objects(self._conductor.models()).values())
         await call.answer(200, as_json({"object": "list", "data": models}), trace_id())
 
     async def show_model(self, call: HttpCall) -> None:
         await call.body()
-        name = call.path.removeprefix(f"{MODELS}/")
-        served = self._conductor.models().get(name)
-        if served is None:
+        found = model_objects(self._conductor.models()).get(call.path.removeprefix(f"{MODELS}/"))
+        if found is None:
             raise NotFound("no worker serves this model: GET /v1/models lists them", reason="MODEL_NOT_FOUND")
-        await call.answer(200, as_json(model_object(name, served)), trace_id())
+        await call.answer(200, as_json(found), trace_id())
 
     async def refuse_route(self, call: HttpCall) -> None:
         served = ", ".join(METHODS)
@@ -142,7 +142,8 @@ class Edge:
                 logprobs += heard.logprobs
             elif isinstance(heard, Outcome):
                 told = None if life.terms.sampling.logprobs is None else logprobs
-                answer = completion(heard, "".join(text), "".join(reasoning), int(time.time()), told)
+                texts = "".join(text), "".join(reasoning)
+                answer = completion(heard, life.terms.with_adapter(heard.model), *texts, int(time.time()), told)
                 await call.answer(200, answer, heard.request_id)
                 return
 
@@ -151,7 +152,7 @@ class Edge:
         heard = await next_event(life)
         assert isinstance(heard, Started), "a life begins with Started"
         call.request_id = heard.request_id  # of the record: an earlier one's where its answer is read back
-        chunks = Chunks(heard, int(time.time()), request.include_usage)
+        chunks = Chunks(heard, life.terms.with_adapter(heard.model), int(time.time()), request.include_usage)
         while True:
             try:
                 async with asyncio.timeout(self._bounds.keep_alive_seconds):

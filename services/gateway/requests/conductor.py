@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from chassis.failures import NotFound, ServiceError, Unavailable
 from services.gateway.requests.account import Observer
@@ -13,7 +14,7 @@ from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import Grammars, ServedModel
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
-from services.gateway.requests.question import Adapter, Caller, Profile, Question, check
+from services.gateway.requests.question import ADAPTER_SIGN, Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
 from services.gateway.requests.sampling import Able
@@ -41,6 +42,13 @@ class Conductor:
         self._lives: dict[str, Life] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+
+    def addressed(self, question: Question) -> Question:
+        """For a door with one field for both: `model:adapter` names model and adapter, unless a model has that name."""
+        model, sign, adapter = question.model.rpartition(ADAPTER_SIGN)
+        if not (model and sign and adapter) or question.model in {*self.models(), self._default_model}:
+            return question
+        return replace(question, model=model, adapter=adapter)
 
     async def read_grammar(self, question: Question, caller: Caller, trace_id: str) -> None:
         """Before `start`, because it takes a while. Raises what a caller should hear of a grammar of theirs."""
@@ -161,7 +169,7 @@ def _adapter(asked: str, model: str, served: ServedModel | None) -> Adapter:
     if asked not in loaded:
         known = ", ".join(sorted(loaded)) or "none"
         raise NotFound(
-            f"prompt.adapter is not loaded by every worker of {model}; loaded: {known}",
+            f"prompt.adapter names one that not every worker of {model} has loaded; loaded: {known}",
             field="prompt.adapter",
             reason="ADAPTER_NOT_FOUND",
         )

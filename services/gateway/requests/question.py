@@ -34,6 +34,7 @@ class Adapter:
 
 
 NO_ADAPTER = Adapter()
+ADAPTER_SIGN = ":"  # between model and adapter where one word names both; no adapter's name has one
 
 
 @dataclass(frozen=True, slots=True)

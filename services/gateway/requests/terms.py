@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chassis import genai
 from chassis.tracing import Attributes
 from services.gateway.requests.neighbours import Audit, Guard, Queue
-from services.gateway.requests.question import NO_ADAPTER, Adapter, Caller, Question, Sampling
+from services.gateway.requests.question import ADAPTER_SIGN, NO_ADAPTER, Adapter, Caller, Question, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,10 @@ class Terms:
     def prompt_bound(self) -> int:
         """Tokens that a prompt may have beside max_tokens; 0 when the context is not known."""
         return max(0, self.context_tokens - (self.sampling.max_tokens or 0))
+
+    def with_adapter(self, model: str) -> str:
+        """Model and adapter in one word. The model is another than ours where an earlier answer is read back."""
+        return f"{model}{ADAPTER_SIGN}{self.adapter.name}" if self.adapter.name else model
 
     @property
     def attributes(self) -> Attributes:

@@ -86,7 +86,7 @@ class ScriptedConductor:
         return True
 
     def models(self) -> dict[str, ServedModel]:
-        return {"tiny": ServedModel("tiny", "echo", 64, 2, b"", 0)}
+        return {"tiny": ServedModel("tiny", "echo", 64, 2, b"", 0, {"tone": b"d" * 32})}
 
 
 class FakeAudit:

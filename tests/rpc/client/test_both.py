@@ -68,7 +68,7 @@ def test_log_probabilities_are_those_of_the_pieces_put_together(gateway: Any, co
 
 def test_models_receipts_and_cancelling(gateway: Any, connect: Any) -> None:
     client = connect(gateway.address)
-    assert client.do("models") == [Model("tiny", context_tokens=64, workers=2, engine="echo")]
+    assert client.do("models") == [Model("tiny", context_tokens=64, workers=2, engine="echo", adapters=("tone",))]
     assert client.do("receipt", "r-1") == {"version": 1, "later": True}
     assert client.do("cancel", "r-1") is True and gateway.conductor.cancelled == ["r-1"]
     with pytest.raises(NotFound):

@@ -171,11 +171,12 @@ class ScriptedQueue:
     script: list[Step] = field(default_factory=lambda: [Step("Hello"), Step(" world", "STOP", "", 7, 2)])
     jobs: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    adapters: dict[str, bytes] = field(default_factory=dict)  # what its workers have loaded
 
     def require(self, model: str, priority: str) -> None: ...
 
     def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority, adapter) -> Job:  # type: ignore[no-untyped-def]
-        return Job(request_id, repr((messages, sampling)).encode(), model, priority, deadline_ms)
+        return Job(request_id, repr((messages, sampling, adapter)).encode(), model, priority, deadline_ms)
 
     async def submit(self, job, accepted):  # type: ignore[no-untyped-def]
         self.jobs.append(job)
@@ -187,7 +188,7 @@ class ScriptedQueue:
     def forget(self, request_id: str) -> None: ...
 
     def models(self):  # type: ignore[no-untyped-def]
-        return {"tiny": ServedModel("tiny", "echo", 256, 1, b"", 0)}
+        return {"tiny": ServedModel("tiny", "echo", 256, 1, b"", 0, self.adapters)}
 
 
 @dataclass

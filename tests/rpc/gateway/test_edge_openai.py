@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import openai
 import pytest
 from strongroom.guard.v1 import guard_pb2
 
 from services.gateway.requests.outcome import Step
+from services.gateway.requests.question import Adapter
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 ASK = {"model": "tiny", "messages": MESSAGES}
@@ -61,6 +63,29 @@ async def test_models(client):
         await client.models.retrieve("gpt")
 
 
+async def test_an_adapter_is_a_model_of_its_own_name(door, client):
+    """Fails if `addressed` leaves the word as it came, or the answer names the model alone."""
+    door.queue.adapters = {"tone": b"d" * 32}
+    listed = [model async for model in client.models.list()]
+    assert [model.id for model in listed] == ["tiny", "tiny:tone"]
+    shown = await client.models.retrieve("tiny:tone")
+    assert (shown.parent, shown.strongroom["adapter_digest"]) == ("tiny", "64" * 32)
+    answer = await client.chat.completions.create(model=listed[1].id, messages=MESSAGES)
+    chunks = [chunk async for chunk in await client.chat.completions.create(**ASK | {"model": shown.id}, stream=True)]
+    assert {answer.model, *(chunk.model for chunk in chunks)} == {"tiny:tone"}
+    assert all(repr(Adapter("tone", b"d" * 32)).encode() in job.body for job in door.queue.jobs)
+    accepted = next(item.accept for item in door.audit.entries if item.HasField("accept"))
+    received = next(json.loads(field.content) for field in accepted.fields if field.name == "request_received")
+    assert (received["model"], received["adapter"]) == ("tiny", "tone")
+
+
+async def test_a_model_may_have_the_sign_of_an_adapter_in_its_name(door, client):
+    served = door.queue.models()["tiny"]
+    door.queue.models = lambda: {"tiny": served, "tiny:7b": served}
+    answer = await client.chat.completions.create(model="tiny:7b", messages=MESSAGES)
+    assert (answer.model, door.queue.jobs[0].model) == ("tiny:7b", "tiny:7b")
+
+
 async def test_our_own_members_go_in_extra_body(door, client):
     await client.chat.completions.create(**ASK, extra_body={"strongroom": {"priority": "batch"}})
     assert door.queue.jobs[0].priority == "batch"
@@ -79,6 +104,9 @@ async def test_a_refusal_is_an_answer(door, client):
         ({"temperature": 9}, openai.BadRequestError, "INVALID_ARGUMENT", "temperature"),
         ({"n": 2}, openai.BadRequestError, "UNSUPPORTED_FIELD", "n"),
         ({"model": "gpt"}, openai.NotFoundError, "MODEL_NOT_FOUND", "model"),
+        ({"model": "gpt:tone"}, openai.NotFoundError, "MODEL_NOT_FOUND", "model"),
+        ({"model": "tiny:tone"}, openai.NotFoundError, "ADAPTER_NOT_FOUND", "model"),
+        ({"model": "tiny:" + "a" * 129}, openai.BadRequestError, "INVALID_ARGUMENT", "model"),
     ],
 )
 async def test_errors_are_the_clients_own(client, asked, kind, code, param):

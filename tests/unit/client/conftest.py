@@ -117,6 +117,7 @@ class FakeStack:
         request = {
             "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
             "model": prompt.model,
+            "adapter": prompt.adapter,
             "parameters": given,
         }
         text = "something else" if self.tampered else "".join(self.text)

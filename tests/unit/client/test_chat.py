@@ -200,10 +200,11 @@ def test_without_a_key_or_a_gateway_there_is_no_chat(stack: Any, monkeypatch: py
 def test_at_a_terminal_an_answer_stands_between_the_question_and_what_is_known_of_it(
     stack: Any, terminal: Callable[..., Terminal]
 ) -> None:
-    chat = terminal()
-    assert "Strongroom · tiny (echo, 64 tokens) · 127.0.0.1:" in chat.shown
+    chat = terminal("--adapter", "tone")
+    assert "Strongroom · tiny (echo, 64 tokens) · adapter tone · 127.0.0.1:" in chat.shown
     chat.type("my 6222020200011112\n")
     shown = chat.until("r-1\n")
+    assert stack.asked[-1].prompt.adapter == "tone"
     assert "\n  The vault is closed.\n" in shown
     assert "✓ ALLOW · 7 + 4 tokens" in shown
     assert "masked BANK_CARD C2 before the model saw it: my ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒\n" in shown
