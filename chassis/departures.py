@@ -63,22 +63,22 @@ class Places:
         self._left = 0
         self._departures = Departures(clock)
 
-    def take(self) -> bool:
-        """False when there is none; `seconds_until_room` says when there will probably be one."""
+    def take(self, count: int = 1) -> bool:
+        """False when there are not so many; `seconds_until_room` says when there will probably be."""
         self._note()
-        if self.taken >= self.bound:
+        if self.taken + count > self.bound:
             return False
-        self.taken += 1
+        self.taken += count
         return True
 
-    def leave(self) -> None:
-        self._left += 1
+    def leave(self, count: int = 1) -> None:
+        self._left += count
         self._note()
-        self.taken -= 1
+        self.taken -= count
         assert self.taken >= 0, "a place was given back twice"
 
-    def seconds_until_room(self) -> float:
-        return self._departures.seconds_until_room()
+    def seconds_until_room(self, count: int = 1) -> float:
+        return self._departures.seconds_until_room(max(self.taken + count - self.bound, 1))
 
     def _note(self) -> None:
         """Before every change: what was so until now."""

@@ -61,6 +61,11 @@ class OpenedJob:
         return self.body.deadline_time.ToMilliseconds()
 
 
+def job_id(request_id: str, choice: int) -> str:
+    """Each of a request's answers is a job of its own; the first one's id is the request's."""
+    return f"{request_id}.{choice}" if choice else request_id
+
+
 def seal_job(queue_keys: QueueKeys, job: Job) -> SealedJob:
     """Call it once a request: the nonce is fixed, so two different jobs under one id would share it."""
     body = JobBody.FromString(job.body)
@@ -84,7 +89,8 @@ def open_job(entry: Entry, queue_keys: QueueKeys, ticket_key: bytes, now_ms: int
     cipher = queue_keys.cipher(entry.request_id, JOB_EPOCH, JOB, under=entry.key_id)
     try:
         job = Job.FromString(cipher.open(JOB_N, entry.sealed))
-        expires_ms = check_ticket(ticket_key, job, entry.request_id, now_ms)
+        request_id, _, _ = entry.request_id.partition(".")  # the ticket is the request's, for this job's bytes alone
+        expires_ms = check_ticket(ticket_key, job, request_id, now_ms)
         body = JobBody.FromString(job.body)
     except DecodeError:
         raise NotAJob from None

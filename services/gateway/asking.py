@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -49,3 +50,21 @@ async def next_event(life: Life) -> Started | Delta | Outcome:
     if isinstance(event, Broken):
         raise event.error
     return event
+
+
+async def whole(life: Life) -> tuple[Outcome, list[Delta]]:
+    """The last event, and all that came before it as one piece a choice."""
+    pieces: defaultdict[int, list[Delta]] = defaultdict(list)
+    while not isinstance(event := await next_event(life), Outcome):
+        if isinstance(event, Delta):
+            pieces[event.choice].append(event)
+    return event, [_joined(index, pieces[index]) for index in range(len(event.choices))]
+
+
+def _joined(choice: int, pieces: Sequence[Delta]) -> Delta:
+    return Delta(
+        "".join(piece.text for piece in pieces),
+        "".join(piece.reasoning for piece in pieces),
+        tuple(logprob for piece in pieces for logprob in piece.logprobs),
+        choice,
+    )

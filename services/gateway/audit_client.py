@@ -67,7 +67,7 @@ class AuditClient:
         model: str,
         trace_id: str,
         deadline_ms: int,
-        job_digest: bytes,
+        job_digests: Sequence[bytes],
         idempotency_key: str,
         fields: Mapping[str, bytes],
     ) -> asyncio.Future[Accepted]:
@@ -75,7 +75,7 @@ class AuditClient:
             party=_party(party),
             model=model,
             trace_id=trace_id,
-            job_digests=[job_digest],
+            job_digests=job_digests,
             idempotency_key=idempotency_key,
             fields=_fields(fields),
         )

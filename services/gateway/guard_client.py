@@ -59,9 +59,11 @@ class GuardClient:
         deadline: float,
         released: int | None = None,
         channel: str = CONTENT,
+        choice: int = 0,
     ) -> Filtered:
         work = pb.Filter(
             request_id=request_id,
+            choice=choice,
             channel=_CHANNELS[channel],
             policy_digest=policy_digest,
             n=n,
@@ -70,7 +72,7 @@ class GuardClient:
             rebuild=released is not None,
             released_chars=released or 0,
         )
-        return await self._ask(request_id, pb.Item(filter=work), deadline, partial(_filtered, _SIDES[channel]))
+        return await self._ask(request_id, pb.Item(filter=work), deadline, partial(_filtered, _SIDES[channel], choice))
 
     async def policy(self, digest: bytes) -> bytes:
         """The text of a policy bundle, from whichever replica has it: not all load a new one at the same moment."""
@@ -117,7 +119,7 @@ def _screening(reply: pb.ItemReply) -> Screening:
     )
 
 
-def _filtered(side: str, reply: pb.ItemReply) -> Filtered:
+def _filtered(side: str, choice: int, reply: pb.ItemReply) -> Filtered:
     if reply.status.code:
         if reply.status.reason == "FILTER_LOST":
             raise FilterLost
@@ -125,15 +127,18 @@ def _filtered(side: str, reply: pb.ItemReply) -> Filtered:
             return Filtered("", withheld=True, rule=reply.status.reason)
         raise failure(reply.status)
     filtered = reply.filtered
-    return Filtered(filtered.text, _findings(filtered.findings, side), withheld=filtered.withheld, rule=filtered.rule)
+    findings = _findings(filtered.findings, side, choice)
+    return Filtered(filtered.text, findings, withheld=filtered.withheld, rule=filtered.rule)
 
 
 def _message(message: Message) -> pb.Message:
     return pb.Message(role=message.role, content=message.content)
 
 
-def _findings(found: Sequence[pb.Finding], side: str) -> tuple[Finding, ...]:
+def _findings(found: Sequence[pb.Finding], side: str, choice: int = 0) -> tuple[Finding, ...]:
     return tuple(
-        Finding(finding.type, finding.start, finding.end, finding.level, side, finding.message_index, finding.rule)
+        Finding(
+            finding.type, finding.start, finding.end, finding.level, side, finding.message_index, finding.rule, choice
+        )
         for finding in found
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -14,6 +15,7 @@ from services.gateway.requests.outcome import Accepted, Step, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Sampling
 from streams.failures import ReplyLost
 from streams.gateway import JobQueue
+from streams.jobs import job_id
 from streams.reply import Reply
 
 SEEN_SECONDS = 60.0  # a model whose workers all restart stays known this long
@@ -56,9 +58,10 @@ class QueueClient:
         deadline_ms: int,
         priority: str,
         adapter: Adapter,
+        choice: int = 0,
     ) -> Job:
         body = pb.JobBody(
-            request_id=request_id,
+            request_id=job_id(request_id, choice),
             gateway_boot_id=self._boot,
             messages=[pb.Message(role=message.role, content=message.content) for message in messages],
             model=model,
@@ -70,20 +73,20 @@ class QueueClient:
             adapter_digest=adapter.digest,
         )
         body.deadline_time.FromMilliseconds(deadline_ms)
-        return Job(request_id, body.SerializeToString(), model, priority, deadline_ms)
+        return Job(body.request_id, body.SerializeToString(), model, priority, deadline_ms)
 
-    async def submit(self, job: Job, accepted: Accepted) -> Steps:
-        ticket = pb.Ticket(log_origin=accepted.log_origin, mac=accepted.tickets[0])
+    async def submit(self, job: Job, accepted: Accepted, choice: int = 0) -> Steps:
+        ticket = pb.Ticket(log_origin=accepted.log_origin, mac=accepted.tickets[choice])
         ticket.expire_time.FromMilliseconds(accepted.expires_ms)
         queued = pb.Job(body=job.body, ticket=ticket)
         queued.queue_time.FromNanoseconds(time.time_ns())
-        return _Steps(await self._streams.submit(queued))
+        return _Steps(await self._streams.submit(queued), partial(self.cancel, job.job_id))
 
-    async def cancel(self, request_id: str) -> None:
-        await self._streams.cancel(request_id)
+    async def cancel(self, job_id: str) -> None:
+        await self._streams.cancel(job_id)
 
-    def forget(self, request_id: str) -> None:
-        self._streams.forget(request_id)
+    def forget(self, job_id: str) -> None:
+        self._streams.forget(job_id)
 
     def models(self) -> Mapping[str, ServedModel]:
         now_ms = int(time.time() * 1000)
@@ -146,14 +149,17 @@ def _sampling(chosen: Sampling) -> pb.Sampling:
 class _Steps:
     """A reply of the streams as the life of a request reads it."""
 
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+    def __init__(self, reply: Reply, cancel: Callable[[], Awaitable[None]]) -> None:
+        self._reply, self._cancel = reply, cancel
 
     async def take(self) -> list[Step]:
         deltas = await self._reply.next()
         if not deltas:  # nothing follows its last item: whoever asks for more would ask for ever
             raise ReplyLost("REPLY_ENDED")
         return [_step(delta) for delta in deltas]
+
+    async def stop(self) -> None:
+        await self._cancel()
 
 
 def _step(delta: pb.StepDelta) -> Step:

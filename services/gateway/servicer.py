@@ -12,7 +12,7 @@ from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
 from chassis.deadlines import REPORTING_SECONDS
 from chassis.failures import InvalidArgument
-from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
+from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event, whole
 from services.gateway.audit_client import AuditClient
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Life
@@ -52,19 +52,13 @@ class GatewayServicer(rpc.GatewayServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         async with self._asked(request.prompt, context, streamed=False) as life:
-            text: list[str] = []
-            reasoning: list[str] = []
-            logprobs: list[pb.TokenLogprob] = []
-            while True:
-                event = await next_event(life)
-                if isinstance(event, Delta):
-                    text.append(event.text)
-                    reasoning.append(event.reasoning)
-                    logprobs += map(_logprob, event.logprobs)
-                elif isinstance(event, Outcome):
-                    return pb.GenerateResponse(
-                        outcome=_outcome(event), text="".join(text), reasoning="".join(reasoning), logprobs=logprobs
-                    )
+            outcome, [said, *_] = await whole(life)
+            return pb.GenerateResponse(
+                outcome=_outcome(outcome),
+                text=said.text,
+                reasoning=said.reasoning,
+                logprobs=map(_logprob, said.logprobs),
+            )
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context

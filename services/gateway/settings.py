@@ -15,7 +15,8 @@ class GatewaySettings(StackSettings):
     default_model: str = ""  # asked when a caller names none; unset means the first that a worker serves
     guard_addresses: str = ""  # comma-separated replicas; unset means the stack's own
     audit_address: str = ""  # unset means the stack's own
-    max_in_flight: int = 256  # requests whose END is not durable yet
+    max_in_flight: int = 256  # answers whose END is not durable yet; a request may ask for several
+    max_choices: int = 8  # answers to one prompt
     max_queued: int = 1024  # jobs of a class of a model
     default_deadline_seconds: float = 120.0  # of calls that set none
     max_deadline_seconds: float = 3600.0
@@ -29,6 +30,10 @@ class GatewaySettings(StackSettings):
         for name in ("max_in_flight", "max_queued"):
             if not 1 <= getattr(self, name) <= 100_000:
                 problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 100000")
+        if not 1 <= self.max_choices <= min(64, self.max_in_flight):  # 64: what audit gives tickets for at once
+            problems.append(
+                "STRONGROOM_GATEWAY_MAX_CHOICES: must be 1 to 64, and at most STRONGROOM_GATEWAY_MAX_IN_FLIGHT"
+            )
         for name in ("default_deadline_seconds", "max_deadline_seconds"):
             if not 1 <= getattr(self, name) <= 86_400:
                 problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 86400")

@@ -10,7 +10,7 @@ from typing import Any
 
 from services.gateway.edge.http_call import event
 from services.gateway.requests.neighbours import ServedModel
-from services.gateway.requests.outcome import Delta, Finding, Outcome, Started, TokenLogprob
+from services.gateway.requests.outcome import Delta, Ended, Finding, Outcome, Started, TokenLogprob
 from services.gateway.requests.question import ADAPTER_SIGN
 
 FINISH_REASONS = {
@@ -28,35 +28,32 @@ as_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=F
 _RECEIPT = secrets.token_hex(16)
 
 
-def completion(
-    outcome: Outcome,
-    model: str,
-    text: str,
-    reasoning: str,
-    created: int,
-    logprobs: Sequence[TokenLogprob] | None = None,
-) -> str:
-    """A whole answer, as JSON; `model` with its adapter. `reasoning_content`, where there is any, is the name that
-    DeepSeek gave it. `logprobs` is None where they were not asked for."""
-    message = {"role": "assistant", "content": text, "refusal": None}
-    if reasoning:
-        message["reasoning_content"] = reasoning
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None if logprobs is None else _logprobs(logprobs),
-        "finish_reason": FINISH_REASONS[outcome.finish_reason],
-    }
+def completion(outcome: Outcome, model: str, said: Sequence[Delta], created: int, logprobs: bool = False) -> str:
+    """A whole answer, as JSON; `model` with its adapter, `said` what each choice says. `logprobs`: they were asked
+    for."""
     answer = {
         "id": _id(outcome.request_id),
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [choice],
+        "choices": [_choice(one, ended, logprobs) for one, ended in zip(said, outcome.choices, strict=True)],
         "usage": _usage(outcome),
         "strongroom": _additions(outcome),
     }
     return _with_receipt(as_json(answer), outcome)
+
+
+def _choice(said: Delta, ended: Ended, logprobs: bool) -> dict[str, Any]:
+    """`reasoning_content`, where there is any, is the name that DeepSeek gave it."""
+    message = {"role": "assistant", "content": said.text, "refusal": None}
+    if said.reasoning:
+        message["reasoning_content"] = said.reasoning
+    return {
+        "index": said.choice,
+        "message": message,
+        "logprobs": _logprobs(said.logprobs) if logprobs else None,
+        "finish_reason": FINISH_REASONS[ended.finish_reason],
+    }
 
 
 class Chunks:
@@ -70,27 +67,39 @@ class Chunks:
             "model": model,
         }
         self._started, self._include_usage = started, include_usage
+        self._opened: set[int] = set()  # choices that have their first chunk
 
-    def role(self) -> str:
+    def role(self, choice: int = 0) -> str:
+        """A choice's first chunk; nothing where it was made before."""
+        if choice in self._opened:
+            return ""
+        self._opened.add(choice)
         ours = {"request_id": self._started.request_id, "trace_id": self._started.trace_id}
-        return self._chunk({"role": "assistant", "content": "", "refusal": None}, strongroom=ours)
+        more: dict[str, Any] = {} if choice else {"strongroom": ours}
+        return self._chunk(choice, {"role": "assistant", "content": "", "refusal": None}, **more)
 
     def delta(self, delta: Delta) -> str:
         """A chunk for each of its texts."""
-        reasoning = self._chunk({"reasoning_content": delta.reasoning}) if delta.reasoning else ""
+        index = delta.choice
+        reasoning = self._chunk(index, {"reasoning_content": delta.reasoning}) if delta.reasoning else ""
         told = _logprobs(delta.logprobs) if delta.logprobs else None
-        return reasoning + (self._chunk({"content": delta.text}, logprobs=told) if delta.text else "")
+        content = self._chunk(index, {"content": delta.text}, logprobs=told) if delta.text else ""
+        return self.role(index) + reasoning + content
 
     def finish(self, outcome: Outcome) -> str:
-        """The last chunk with a choice, the usage chunk where it was asked for, and the end."""
-        finish = self._chunk({}, FINISH_REASONS[outcome.finish_reason], strongroom=_additions(outcome))
-        finish = _with_receipt(finish, outcome)
+        """Each choice's last chunk, the usage chunk where it was asked for, and the end."""
+        *before, last = [FINISH_REASONS[ended.finish_reason] for ended in outcome.choices]
+        finishes = [self.role(index) + self._chunk(index, {}, reason) for index, reason in enumerate(before)]
+        index = len(before)
+        finishes.append(self.role(index) + self._chunk(index, {}, last, strongroom=_additions(outcome)))
         usage = {**self._frame, "choices": [], "usage": _usage(outcome)}
         counted = event(as_json(usage)) if self._include_usage else ""
-        return finish + counted + DONE
+        return _with_receipt("".join(finishes), outcome) + counted + DONE
 
-    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None, **more: Any) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+    def _chunk(
+        self, index: int, delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None, **more: Any
+    ) -> str:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         usage: dict[str, Any] = {"usage": None} if self._include_usage else {}
         return event(as_json({**self._frame, "choices": [choice], **usage, **more}))
 
@@ -152,7 +161,9 @@ def _additions(outcome: Outcome) -> dict[str, Any]:
     return {
         "request_id": outcome.request_id,
         "trace_id": outcome.trace_id,
-        "finish_reason": outcome.finish_reason,  # the receipt's word: OpenAI has one for REFUSED and WITHHELD
+        # The receipt's words: OpenAI has one for REFUSED and WITHHELD.
+        "finish_reason": outcome.finish_reason,
+        "finish_reasons": [ended.finish_reason for ended in outcome.choices],
         "guard": {
             "verdict": outcome.verdict,
             "rule": outcome.rule,
@@ -176,4 +187,5 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "level": finding.level,
         "side": finding.side,
         "message_index": finding.message_index,
+        "choice": finding.choice,
     }

@@ -13,14 +13,14 @@ from starlette.types import Receive, Scope, Send
 from chassis.failures import Cancelled, Internal, InvalidArgument, NotFound, ServiceError
 from chassis.identity import Principal, admit
 from chassis.tracing import begun, span, trace_id
-from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event
+from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event, whole
 from services.gateway.edge.chat_answer import KEEP_ALIVE, Chunks, as_json, completion, model_objects
 from services.gateway.edge.chat_request import ChatRequest, chat_request
 from services.gateway.edge.failures import METHOD_NOT_ALLOWED, error_object, headers_of, status_of
 from services.gateway.edge.http_call import Bounds, HttpCall, event
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Life
-from services.gateway.requests.outcome import Delta, Outcome, Started, TokenLogprob
+from services.gateway.requests.outcome import Delta, Outcome, Started
 
 log = logging.getLogger(__name__)
 
@@ -131,21 +131,10 @@ class Edge:
         return request
 
     async def _whole(self, call: HttpCall, life: Life) -> None:
-        text: list[str] = []
-        reasoning: list[str] = []
-        logprobs: list[TokenLogprob] = []
-        while True:
-            heard = await next_event(life)
-            if isinstance(heard, Delta):
-                text.append(heard.text)
-                reasoning.append(heard.reasoning)
-                logprobs += heard.logprobs
-            elif isinstance(heard, Outcome):
-                told = None if life.terms.sampling.logprobs is None else logprobs
-                texts = "".join(text), "".join(reasoning)
-                answer = completion(heard, life.terms.with_adapter(heard.model), *texts, int(time.time()), told)
-                await call.answer(200, answer, heard.request_id)
-                return
+        outcome, said = await whole(life)
+        logprobs = life.terms.sampling.logprobs is not None
+        answer = completion(outcome, life.terms.with_adapter(outcome.model), said, int(time.time()), logprobs)
+        await call.answer(200, answer, outcome.request_id)
 
     async def _stream(self, call: HttpCall, request: ChatRequest, life: Life) -> None:
         """Its head waits for the first text, so that what fails before it has a status of its own."""

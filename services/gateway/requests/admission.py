@@ -1,4 +1,4 @@
-"""Who may run: a bound on requests in flight, refused at once above it."""
+"""Who may run: a bound on answers in flight, refused at once above it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from chassis.failures import ResourceExhausted
 
 
 class Admission:
-    """Counts the requests in flight; each holds its place until its END is durable."""
+    """Counts the requests in flight, each as often as it asks for answers; they hold their places until its END is
+    durable."""
 
     def __init__(self, bound: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._places = Places(bound, clock)
@@ -19,17 +20,17 @@ class Admission:
     def in_flight(self) -> int:
         return self._places.taken
 
-    def enter(self) -> None:
-        """Takes a place, or raises ResourceExhausted, which tells when there will probably be one."""
-        if not self._places.take():
+    def enter(self, answers: int = 1) -> None:
+        """Takes a place for each, or raises ResourceExhausted, which tells when there will probably be room."""
+        if not self._places.take(answers):
             bound = self._places.bound
             raise ResourceExhausted(
                 f"{bound} requests are in flight already; try again shortly",
                 reason="TOO_MANY_IN_FLIGHT",
-                retry_after_seconds=self._places.seconds_until_room(),
+                retry_after_seconds=self._places.seconds_until_room(answers),
                 bound=str(bound),
             )
 
-    def leave(self) -> None:
-        """Gives the place back."""
-        self._places.leave()
+    def leave(self, answers: int = 1) -> None:
+        """Gives the places back."""
+        self._places.leave(answers)

@@ -17,7 +17,7 @@ from services.gateway.requests.outcome import CANCELLED, FAILED, End
 from services.gateway.requests.question import ADAPTER_SIGN, Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
-from services.gateway.requests.sampling import Able
+from services.gateway.requests.sampling import MAX_CHOICES, Able
 from services.gateway.requests.terms import Neighbours, Terms
 
 RETRY_AFTER_SECONDS = 2.0
@@ -35,10 +35,11 @@ class Conductor:
         profile: Profile,
         observer: Observer | None = None,
         grammars: Grammars | None = None,
+        max_choices: int = MAX_CHOICES,
     ) -> None:
         self._neighbours, self._admission, self._rejections = neighbours, admission, rejections
         self._default_model, self._profile, self._observer = default_model, profile, observer or Observer()
-        self._grammars = grammars
+        self._grammars, self._max_choices = grammars, max_choices
         self._lives: dict[str, Life] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -72,7 +73,7 @@ class Conductor:
         """
         try:
             terms = self._settle(question, caller, trace_id, deadline_seconds, streamed)
-            self._admission.enter()
+            self._admission.enter(terms.sampling.choices)
         except Unavailable as away:
             self._observer.turned_away(away.reason)
             raise
@@ -116,7 +117,7 @@ class Conductor:
             self._observer.ended(await life.run())
         finally:
             self._lives.pop(life.terms.request_id, None)
-            self._admission.leave()
+            self._admission.leave(life.terms.sampling.choices)
 
     def _settle(
         self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float, streamed: bool
@@ -125,7 +126,7 @@ class Conductor:
             raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
         model, served = self._model(question.model)
         able = Able(served.context_tokens, served.vocabulary, served.lacks) if served else Able()
-        check(question, able, self._profile)
+        check(question, replace(able, choices=self._max_choices), self._profile)
         self._neighbours.guard.require()
         self._neighbours.audit.require()
         self._neighbours.queue.require(model, question.priority)

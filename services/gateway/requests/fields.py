@@ -6,11 +6,12 @@ so that the writer never grades its own work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from chassis.canonical import canonical
-from services.gateway.requests.outcome import Finding, TokenLogprob
+from services.gateway.requests.channel import CONTENT, REASONING
+from services.gateway.requests.outcome import Delta, Finding, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Question, Sampling
 
 
@@ -48,14 +49,22 @@ def parameters(sampling: Sampling) -> dict[str, Any]:
         "logprobs": sampling.logprobs,
         "json_schema": sampling.json_schema,
         "regex": sampling.regex,
+        "n": sampling.n,
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def answer(content: str, finish_reason: str, reasoning: str = "") -> bytes:
-    """An answer: the list of its choices. `finish_reason` is empty for a request that ended without one."""
-    choice = {"content": content, "finish_reason": finish_reason, "reasoning": reasoning, "tool_calls": []}
-    return canonical([choice])
+class Said(NamedTuple):
+    """One choice. `finish_reason` is empty for a request that ended without one."""
+
+    content: str
+    finish_reason: str
+    reasoning: str = ""
+
+
+def answer(choices: Iterable[Said]) -> bytes:
+    """An answer: the list of its choices."""
+    return canonical([{**choice._asdict(), "tool_calls": []} for choice in choices])
 
 
 def findings(found: Sequence[Finding]) -> bytes:
@@ -70,6 +79,7 @@ def findings(found: Sequence[Finding]) -> bytes:
                 "message_index": finding.message_index,
                 "rule": finding.rule,
                 "side": finding.side,
+                **({"choice": finding.choice} if finding.choice else {}),
             }
             for finding in found
         ]
@@ -92,15 +102,21 @@ def circumstances(
     return canonical(value)
 
 
-def release(texts: Mapping[str, str], logprobs: Sequence[TokenLogprob] = (), choice: int = 0) -> bytes:
-    """The body of a RELEASE: what is about to be sent, the pieces of text by their channel, then log-probabilities."""
+def release(deltas: Iterable[Delta]) -> bytes:
+    """The body of a RELEASE: what is about to be sent, of each choice the pieces of text by their channel, then
+    log-probabilities."""
+    return canonical([piece for delta in deltas for piece in _pieces(delta)])
+
+
+def _pieces(delta: Delta) -> list[dict[str, Any]]:
+    texts = ((REASONING, delta.reasoning), (CONTENT, delta.text))
     pieces: list[dict[str, Any]] = [
-        {"channel": channel, "choice": choice, "text": text} for channel, text in texts.items()
+        {"channel": channel, "choice": delta.choice, "text": text} for channel, text in texts if text
     ]
-    if logprobs:
-        told = [[one.token.hex(), _decimal(one.logprob), _alternatives(one)] for one in logprobs]
-        pieces.append({"channel": "logprobs", "choice": choice, "tokens": told})
-    return canonical(pieces)
+    if delta.logprobs:
+        told = [[one.token.hex(), _decimal(one.logprob), _alternatives(one)] for one in delta.logprobs]
+        pieces.append({"channel": "logprobs", "choice": delta.choice, "tokens": told})
+    return pieces
 
 
 def _alternatives(one: TokenLogprob) -> list[list[str | None]]:

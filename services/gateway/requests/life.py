@@ -20,6 +20,7 @@ from chassis.tracing import Attributes, here, keep_if_odd, span
 from services.gateway.requests import fields
 from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
+from services.gateway.requests.choice import Choice
 from services.gateway.requests.endings import end_of, error_of, key_taken
 from services.gateway.requests.mailbox import Mailbox
 from services.gateway.requests.neighbours import Job, KeyHeld, Party, RecordEnded
@@ -38,6 +39,7 @@ from services.gateway.requests.outcome import (
     Broken,
     Delta,
     End,
+    Ended,
     Event,
     Finding,
     Outcome,
@@ -46,6 +48,7 @@ from services.gateway.requests.outcome import (
     stricter,
 )
 from services.gateway.requests.reasoning import Parts
+from services.gateway.requests.side_by_side import side_by_side
 from services.gateway.requests.terms import Neighbours, Terms
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ class Life:
         self._over = False  # nothing can be cancelled any more
         self._leaving: End | None = None  # why the conversation was cancelled
         self._screening = Screening(ALLOW, b"")
+        self._jobs: list[Job] = []  # one a choice
         self._answer: Answer | None = None
         self._read_back = False  # the answer is an earlier one
         self._began, self._began_ns = time.monotonic(), time.time_ns()
@@ -124,7 +128,8 @@ class Life:
             await self._close(self._accepting, end, error)
         elif error is not None:
             self._mailbox.push(Broken(error))
-        self._queue.forget(self.terms.request_id)
+        for job in self._jobs:
+            self._queue.forget(job.job_id)
         return end, error
 
     async def _outcome(self) -> tuple[End | None, ServiceError | None]:
@@ -169,7 +174,8 @@ class Life:
             raise key_taken(held.request_id, held.same_request)
         self._read_back = True
         self._mailbox.push(Started(found.outcome.request_id, found.outcome.model, found.outcome.trace_id))
-        self._mailbox.push(found.delta)
+        for delta in found.deltas:
+            self._mailbox.push(delta)
         self._mailbox.push(found.outcome)
 
     async def _ask(self) -> End | None:
@@ -180,10 +186,12 @@ class Life:
         if screening.verdict == REFUSE:
             await self._refuse(screening)
             return None
-        job = self._job(screening)
-        accepted = await self._accept(screening, job)
+        self._jobs = [self._job(screening, choice) for choice in range(self.terms.sampling.choices)]
+        answer = Answer(self.terms, screening.policy_digest, self._guard, self._audit, self._mailbox)
+        self._answer = answer
+        accepted = await self._accept(screening)
         self._mailbox.push(Started(self.terms.request_id, self.terms.model, self.terms.trace_id))
-        return await self._run_job(screening, job, accepted)
+        return await self._run_jobs(accepted, answer)
 
     async def _refuse(self, screening: Screening) -> None:
         """REFUSED is the whole record; its text is sent once that is durable."""
@@ -191,7 +199,7 @@ class Life:
         content = {
             **self._request_fields(),
             "findings": fields.findings(screening.findings),
-            "answer_released": fields.answer(screening.refusal_text, REFUSED),
+            "answer_released": fields.answer([fields.Said(screening.refusal_text, REFUSED)]),
         }
         key = terms.question.idempotency_key
         receipt = await self._audit.refuse(
@@ -200,22 +208,23 @@ class Life:
         self._time("first_release")
         self._mailbox.push(Started(terms.request_id, terms.model, terms.trace_id))
         self._mailbox.push(Delta(screening.refusal_text))
-        self._mailbox.push(self._result(REFUSED, receipt))
+        self._mailbox.push(self._result((Ended(REFUSED),), receipt))
 
-    def _job(self, screening: Screening) -> Job:
+    def _job(self, screening: Screening, choice: int) -> Job:
         terms = self.terms
         return self._queue.job(
             terms.request_id,
             screening.messages,
             terms.model,
-            terms.sampling,
+            terms.sampling.of_choice(choice),
             terms.caller.tenant,
             terms.deadline_ms,
             terms.question.priority,
             terms.adapter,
+            choice,
         )
 
-    async def _accept(self, screening: Screening, job: Job) -> Accepted:
+    async def _accept(self, screening: Screening) -> Accepted:
         terms = self.terms
         content = {
             **self._request_fields(),
@@ -229,7 +238,7 @@ class Life:
             terms.model,
             terms.trace_id,
             terms.deadline_ms,
-            hashlib.sha256(job.body).digest(),
+            [hashlib.sha256(job.body).digest() for job in self._jobs],
             terms.question.idempotency_key,
             content,
         )
@@ -237,26 +246,13 @@ class Life:
         self._time("accept")
         return accepted
 
-    async def _run_job(self, screening: Screening, job: Job, accepted: Accepted) -> End:
-        terms = self.terms
-        self._answer = Answer(
-            terms.request_id,
-            screening.policy_digest,
-            terms.deadline,
-            terms.prompt_bound,
-            terms.streamed,
-            self._guard,
-            self._audit,
-            self._mailbox,
-        )
+    async def _run_jobs(self, accepted: Accepted, answer: Answer) -> End:
         self._queued_ns = time.time_ns()
-        steps = await self._queue.submit(job, accepted)
-        end = await self._answer.relay(steps)
+        submitting = [self._queue.submit(job, accepted, choice) for choice, job in enumerate(self._jobs)]
+        end = await answer.relay(await side_by_side(submitting))
         verdict, rule = self._verdict(withheld=False)
         if end.state == COMPLETED and verdict == FLAG:
             end = End(COMPLETED, rule, end.finish_reason)
-        if end.state == WITHHELD:
-            await self._queue.cancel(terms.request_id)
         return end
 
     async def _close(self, accepting: asyncio.Future[Accepted], end: End | None, error: ServiceError | None) -> None:
@@ -270,7 +266,8 @@ class Life:
                 self._mailbox.push(Broken(refused))
             return
         if error is not None:
-            await self._queue.cancel(self.terms.request_id)
+            for job in self._jobs:
+                await self._queue.cancel(job.job_id)
         if end is None:
             return
         try:
@@ -282,7 +279,9 @@ class Life:
                 self._mailbox.push(Broken(lost))
             return
         if error is None:
-            self._mailbox.push(self._result(end.finish_reason, receipt))
+            choices = self._answer.choices if self._answer else ()
+            ended = tuple(Ended(choice.finish, choice.reasoning_unfinished) for choice in choices)
+            self._mailbox.push(self._result(ended, receipt))
 
     async def _end(self, end: End, *, whole: bool) -> str:
         """The END, and before its receipt the last text. A whole answer's END holds only behind all its releases."""
@@ -312,11 +311,10 @@ class Life:
         }
 
     def _answer_fields(self, end: End) -> dict[str, bytes]:
-        generated = self._answer.generated if self._answer else Parts()
-        released = self._answer.released if self._answer else Parts()
+        choices = self._answer.choices if self._answer else []
         return {
-            "answer_generated": fields.answer(generated.content, end.finish_reason, generated.reasoning),
-            "answer_released": fields.answer(released.content, end.finish_reason, released.reasoning),
+            "answer_generated": fields.answer(_said(one, one.generated, end) for one in choices),
+            "answer_released": fields.answer(_said(one, one.released, end) for one in choices),
             "findings": fields.findings(self._findings),
         }
 
@@ -328,8 +326,8 @@ class Life:
     def _usage(self) -> tuple[int, int]:
         return self._answer.usage if self._answer else (0, 0)
 
-    def _result(self, finish_reason: str, receipt: str) -> Outcome:
-        verdict, rule = self._verdict(withheld=finish_reason == WITHHELD)
+    def _result(self, choices: tuple[Ended, ...], receipt: str) -> Outcome:
+        verdict, rule = self._verdict(withheld=any(choice.finish_reason == WITHHELD for choice in choices))
         answer = self._answer
         if answer and answer.first_release:
             self._timings["first_release"] = (answer.first_release - self._began) * 1000
@@ -340,7 +338,7 @@ class Life:
             request_id=self.terms.request_id,
             model=self.terms.model,
             trace_id=self.terms.trace_id,
-            finish_reason=finish_reason,
+            choices=choices,
             receipt=receipt,
             verdict=verdict,
             rule=rule,
@@ -349,7 +347,6 @@ class Life:
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
             timings_ms=dict(self._timings),
-            reasoning_unfinished=bool(answer and answer.reasoning_unfinished),
         )
 
     def _verdict(self, *, withheld: bool) -> tuple[str, str]:
@@ -379,7 +376,7 @@ class Life:
             verdict=verdict if self._screening.policy_digest else "",
             rule=rule,
             releases=answer.releases if answer else 0,
-            released_bytes=len("".join(answer.released).encode()) if answer else 0,
+            released_bytes=answer.released_bytes if answer else 0,
             input_tokens=self._usage[0],
             output_tokens=self._usage[1],
             seconds=time.monotonic() - self._began,
@@ -388,3 +385,8 @@ class Life:
 
     def _time(self, what: str) -> None:
         self._timings[what] = (time.monotonic() - self._began) * 1000
+
+
+def _said(choice: Choice, parts: Parts, end: End) -> fields.Said:
+    """A request that did not end by its answer has no finish reason, whatever of it was whole."""
+    return fields.Said(parts.content, choice.finish if end.finish_reason else "", parts.reasoning)

@@ -76,8 +76,9 @@ class Guard(Protocol):
         deadline: float,
         released: int | None = None,
         channel: str = CONTENT,
+        choice: int = 0,
     ) -> Filtered:
-        """The next piece of one channel; with `released`, all of it so far for a filter that was lost.
+        """The next piece of one channel of one choice; with `released`, all of it so far for a filter that was lost.
 
         Raises FilterLost."""
 
@@ -96,11 +97,11 @@ class Audit(Protocol):
         model: str,
         trace_id: str,
         deadline_ms: int,
-        job_digest: bytes,
+        job_digests: Sequence[bytes],
         idempotency_key: str,
         fields: Mapping[str, bytes],
     ) -> asyncio.Future[Accepted]:
-        """Or KeyHeld."""
+        """Or KeyHeld. A ticket for each job."""
 
     def refuse(
         self,
@@ -131,9 +132,9 @@ class Audit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job not yet ticketed: the bytes a worker will run, and where they go."""
+    """A job not yet ticketed: the bytes a worker will run, and where they go. Each choice of a request has its own."""
 
-    request_id: str
+    job_id: str  # of the first choice: the request's
     body: bytes
     model: str
     priority: str
@@ -147,6 +148,9 @@ class Steps(Protocol):
         """All steps that wait, as soon as there is one. The worker sends them as they are due.
 
         Raises Unavailable when the rest of the answer is lost."""
+
+    async def stop(self) -> None:
+        """Nobody needs the rest of it. Never raises."""
 
 
 class Queue(Protocol):
@@ -165,16 +169,17 @@ class Queue(Protocol):
         deadline_ms: int,
         priority: str,
         adapter: Adapter,
+        choice: int = 0,
     ) -> Job:
         """The job's plaintext; its SHA-256 goes into the ACCEPTED entry."""
 
-    async def submit(self, job: Job, accepted: Accepted) -> Steps:
-        """Queues a ticketed job; what the workers do for it arrives in the Steps."""
+    async def submit(self, job: Job, accepted: Accepted, choice: int = 0) -> Steps:
+        """Queues a job with its ticket; what the workers do for it arrives in the Steps."""
 
-    async def cancel(self, request_id: str) -> None:
+    async def cancel(self, job_id: str) -> None:
         """Tells whoever runs it to stop. Never raises: the tombstone is set when the queue is back."""
 
-    def forget(self, request_id: str) -> None:
-        """Nothing more of this request is read."""
+    def forget(self, job_id: str) -> None:
+        """Nothing more of this job is read."""
 
     def models(self) -> Mapping[str, ServedModel]: ...

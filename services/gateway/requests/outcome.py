@@ -23,7 +23,7 @@ def stricter(one: str, other: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Where the guard found something; `side` is "prompt", "answer" or "reasoning"."""
+    """Where the guard found something; `side` is "prompt", "answer" or "reasoning", the latter two of a choice."""
 
     type: str
     start: int
@@ -32,6 +32,7 @@ class Finding:
     side: str
     message_index: int = 0
     rule: str = ""
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,15 @@ class Delta:
     text: str
     reasoning: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()  # of the text's tokens
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one choice ended."""
+
+    finish_reason: str
+    reasoning_unfinished: bool = False  # within the reasoning: there is no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,7 @@ class Outcome:
     request_id: str
     model: str
     trace_id: str
-    finish_reason: str
+    choices: tuple[Ended, ...]  # one at least
     receipt: str
     verdict: str
     rule: str
@@ -135,14 +145,23 @@ class Outcome:
     output_tokens: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
     read_back: bool = False  # of an answer given before, under the same idempotency key
-    reasoning_unfinished: bool = False  # it ended within the reasoning: there is no answer
+
+    @property
+    def finish_reason(self) -> str:
+        """The first choice's."""
+        return self.choices[0].finish_reason
+
+    @property
+    def reasoning_unfinished(self) -> bool:
+        """The first choice's."""
+        return self.choices[0].reasoning_unfinished
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
     """An answer given before, whole, from the audit log."""
 
-    delta: Delta
+    deltas: tuple[Delta, ...]  # a choice each
     outcome: Outcome
 
 

@@ -6,7 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.gateway.requests.outcome import ALLOW, FLAG, REFUSE, REFUSED, WITHHELD, Delta, Finding, Outcome, ReadBack
+from services.gateway.requests.outcome import (
+    ALLOW,
+    FLAG,
+    REFUSE,
+    REFUSED,
+    WITHHELD,
+    Delta,
+    Ended,
+    Finding,
+    Outcome,
+    ReadBack,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +37,14 @@ class StoredOutcome:
 
 def read_back(stored: StoredOutcome) -> ReadBack:
     """The same bytes of answer as were released, so that a receipt holds for both."""
-    [choice] = json.loads(stored.fields["answer_released"])
+    choices = json.loads(stored.fields["answer_released"])
     parameters = json.loads(stored.fields["parameters"])
-    delta = Delta(choice["content"], choice["reasoning"])
+    deltas = tuple(Delta(one["content"], one["reasoning"], choice=index) for index, one in enumerate(choices))
     outcome = Outcome(
         request_id=stored.request_id,
         model=stored.model,
         trace_id=stored.trace_id,
-        finish_reason=choice["finish_reason"],
+        choices=tuple(Ended(one["finish_reason"], bool(one["reasoning"] and not one["content"])) for one in choices),
         receipt=stored.receipt,
         verdict=_verdict(stored),
         rule=stored.rule,
@@ -41,10 +52,9 @@ def read_back(stored: StoredOutcome) -> ReadBack:
         findings=tuple(Finding(**finding) for finding in json.loads(stored.fields["findings"])),
         input_tokens=stored.usage[0],
         output_tokens=stored.usage[1],
-        reasoning_unfinished=bool(delta.reasoning) and not delta.text,
         read_back=True,
     )
-    return ReadBack(delta, outcome)
+    return ReadBack(deltas, outcome)
 
 
 def _verdict(stored: StoredOutcome) -> str:

@@ -15,8 +15,9 @@ MAX_STOP_IDS = 16
 MAX_BIASED = 300  # tokens
 MAX_LOGPROBS = 20
 MAX_SEED = 2**53 - 1  # exact in every JSON reader, so that receipts are the same everywhere
+MAX_CHOICES = 8
 
-_OFF = {"repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_p": 0, "min_tokens": 0}
+_OFF = {"n": 1, "repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_p": 0, "min_tokens": 0}
 
 T = TypeVar("T")
 
@@ -41,6 +42,16 @@ class Sampling:
     logprobs: int | None = None  # how many alternatives to each token
     json_schema: str | None = None
     regex: str | None = None
+    n: int | None = None  # answers
+
+    @property
+    def choices(self) -> int:
+        """How many answers; unset means one."""
+        return self.n or 1
+
+    def of_choice(self, index: int) -> Sampling:
+        """For one answer alone: the one that a request of its own is given under that many above the seed."""
+        return replace(self, n=None, seed=((self.seed or 0) + index) % (MAX_SEED + 1))
 
     @property
     def grammar(self) -> tuple[str, str, str] | None:
@@ -85,6 +96,7 @@ class Able:
     context_tokens: int = 0
     vocabulary: int = 0  # token ids are below it
     lacks: Collection[str] = ()  # fields of Sampling
+    choices: int = MAX_CHOICES  # to one prompt, by setting
 
 
 def check_sampling(sampling: Sampling, able: Able, profile: Profile) -> None:
@@ -119,6 +131,7 @@ def _ranges(sampling: Sampling, able: Able, profile: Profile) -> tuple[tuple[str
         ("presence_penalty", sampling.presence_penalty, -2, 2),
         ("frequency_penalty", sampling.frequency_penalty, -2, 2),
         ("logprobs", sampling.logprobs, 0, MAX_LOGPROBS),
+        ("n", sampling.n, 1, able.choices),
     )
 
 

@@ -126,8 +126,10 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             reply.status.same_request = self.told is not None
         elif kind == "accept":
             expires_ms, origin = item.accept.deadline_time.ToMilliseconds(), "dev.test/log"
-            mac = TicketKey(self.ticket_key, origin).mac(item.record_id, expires_ms, item.accept.job_digests[0])
-            reply.accepted.tickets.append(mac)
+            key = TicketKey(self.ticket_key, origin)
+            reply.accepted.tickets.extend(
+                key.mac(item.record_id, expires_ms, job_digest) for job_digest in item.accept.job_digests
+            )
             reply.accepted.log_origin = origin
             reply.accepted.expire_time.CopyFrom(item.accept.deadline_time)
         elif kind in ("refuse", "end"):
@@ -169,23 +171,25 @@ class ScriptedQueue:
     """A queue whose workers follow a script."""
 
     script: list[Step] = field(default_factory=lambda: [Step("Hello"), Step(" world", "STOP", "", 7, 2)])
+    scripts: dict[int, list[Step]] = field(default_factory=dict)  # of choices with one of their own
     jobs: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     adapters: dict[str, bytes] = field(default_factory=dict)  # what its workers have loaded
 
     def require(self, model: str, priority: str) -> None: ...
 
-    def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority, adapter) -> Job:  # type: ignore[no-untyped-def]
-        return Job(request_id, repr((messages, sampling, adapter)).encode(), model, priority, deadline_ms)
+    def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
+        job_id = f"{request_id}.{choice}" if choice else request_id
+        return Job(job_id, repr((messages, sampling, adapter)).encode(), model, priority, deadline_ms)
 
-    async def submit(self, job, accepted):  # type: ignore[no-untyped-def]
+    async def submit(self, job, accepted, choice=0):  # type: ignore[no-untyped-def]
         self.jobs.append(job)
-        return _Script(list(self.script))
+        return _Script(list(self.scripts.get(choice, self.script)), job.job_id, self.cancelled)
 
-    async def cancel(self, request_id: str) -> None:
-        self.cancelled.append(request_id)
+    async def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
 
-    def forget(self, request_id: str) -> None: ...
+    def forget(self, job_id: str) -> None: ...
 
     def models(self):  # type: ignore[no-untyped-def]
         return {"tiny": ServedModel("tiny", "echo", 256, 1, b"", 0, self.adapters)}
@@ -194,11 +198,16 @@ class ScriptedQueue:
 @dataclass
 class _Script:
     steps: list[Step]
+    job_id: str
+    cancelled: list[str]
 
     async def take(self) -> list[Step]:
         if not self.steps:
             await asyncio.Event().wait()
         return [self.steps.pop(0)]
+
+    async def stop(self) -> None:
+        self.cancelled.append(self.job_id)
 
 
 @dataclass

@@ -116,7 +116,7 @@ async def test_every_parameter_reaches_the_job(door, http):
     sampling = (
         "temperature=0.0, top_p=0.5, top_k=3, seed=7, max_tokens=9, stop=('END',), min_p=0.1, repetition_penalty=1.1, "
         "presence_penalty=-0.5, frequency_penalty=0.0, logit_bias=((4, 1.5), (17, -100.0)), stop_ids=(5,), "
-        """min_tokens=0, logprobs=2, json_schema='{"type":"object"}', regex=None)"""
+        """min_tokens=0, logprobs=2, json_schema='{"type":"object"}', regex=None, n=None)"""
     )
     assert sampling in job.body.decode() and job.priority == "batch"
     messages = [(m.role, m.content) for m in door.guard.items[0].screen.messages]
@@ -334,7 +334,7 @@ async def test_cancelled_through_the_other_door_is_499(door, http, until):
     door.queue.script = []
     running = asyncio.create_task(ask(http))
     await until(lambda: door.queue.jobs)
-    request = pb.CancelRequest(request_id=door.queue.jobs[0].request_id)
+    request = pb.CancelRequest(request_id=door.queue.jobs[0].job_id)
     assert (await door.stub.Cancel(request, metadata=door.key())).cancelled
     assert (await running).status_code == 499
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from services.gateway.requests.outcome import (
     Screening,
     Step,
 )
-from services.gateway.requests.question import Caller, Message, Profile, Question
+from services.gateway.requests.question import Caller, Message, Profile, Question, Sampling
 from services.gateway.requests.terms import Neighbours, Terms
 
 POLICY = b"p" * 32
@@ -70,11 +71,11 @@ class MemoryAudit:
 
     def release(self, *given: Any) -> asyncio.Future[None]:
         self.sent.append("RELEASE")
-        return asyncio.ensure_future(self._release(*given))
+        return asyncio.shield(self._release(*given))  # on its way, whoever gives up waiting
 
     def end(self, *given: Any) -> asyncio.Future[str]:
         self.sent.append("END")
-        return asyncio.ensure_future(self._end(*given))
+        return asyncio.shield(self._end(*given))
 
     async def _accept(
         self,
@@ -83,7 +84,7 @@ class MemoryAudit:
         model: str,
         trace_id: str,
         deadline_ms: int,
-        job_digest: bytes,
+        job_digests: Sequence[bytes],
         idempotency_key: str,
         fields: Mapping[str, bytes],
     ) -> Accepted:
@@ -92,8 +93,8 @@ class MemoryAudit:
         if self.held:
             raise self.held
         assert self.kinds(request_id) == [], "one ACCEPTED a record"
-        self.journal.append(("ACCEPTED", request_id, job_digest))
-        return Accepted((b"ticket",), "dev.test/log", deadline_ms)
+        self.journal.append(("ACCEPTED", request_id, list(job_digests)))
+        return Accepted(tuple(b"ticket of " + digest for digest in job_digests), "dev.test/log", deadline_ms)
 
     async def _refuse(
         self,
@@ -155,6 +156,7 @@ class MemoryGuard:
     lose_at: int = -1  # the piece at which the filter is found lost
     fed: list[tuple[int, str, int | None]] = field(default_factory=list)
     channels: list[str] = field(default_factory=list)
+    choices: list[int] = field(default_factory=list)
 
     def require(self) -> None:
         if self.away:
@@ -175,10 +177,12 @@ class MemoryGuard:
         deadline: float,
         released: int | None = None,
         channel: str = "content",
+        choice: int = 0,
     ) -> Filtered:
         assert policy_digest == self.screening.policy_digest, "a filter is pinned to the bundle that screened"
         self.fed.append((n, text, released))
         self.channels.append(channel)
+        self.choices.append(choice)
         await asyncio.sleep(0)
         if n == self.lose_at and released is None:
             raise FilterLost
@@ -187,32 +191,40 @@ class MemoryGuard:
 
 @dataclass
 class MemoryQueue:
-    """Runs a script of steps for each submitted job; submitting before ACCEPTED is durable fails the test."""
+    """Runs a script of steps for each submitted job; submitting before ACCEPTED is durable, or with another job's
+    ticket, fails the test."""
 
     audit: MemoryAudit
     script: list[Step] = field(default_factory=lambda: [Step("Hello"), Step(" world", "STOP", "", 7, 2)])
+    scripts: dict[int, list[Step]] = field(default_factory=dict)  # of choices with one of their own
     full: bool = False
+    asked: list[Sampling] = field(default_factory=list)  # of each job
     submitted: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     def require(self, model: str, priority: str) -> None:
         if self.full:
             raise Unavailable("the queue is away", reason="QUEUE_UNAVAILABLE")
 
-    def job(self, request_id: str, messages, model, sampling, tenant, deadline_ms, priority, adapter) -> Job:  # type: ignore[no-untyped-def]
+    def job(self, request_id: str, messages, model, sampling, tenant, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
         assert messages and messages[0].role == "system"
-        return Job(request_id, repr(messages).encode(), model, priority, deadline_ms)
+        self.asked.append(sampling)
+        body = repr((messages, choice)).encode()
+        return Job(f"{request_id}.{choice}" if choice else request_id, body, model, priority, deadline_ms)
 
-    async def submit(self, job: Job, accepted: Accepted) -> ScriptedSteps:
-        assert self.audit.kinds(job.request_id) == ["ACCEPTED"], "invariant 1: no model input before ACCEPTED"
+    async def submit(self, job: Job, accepted: Accepted, choice: int = 0) -> ScriptedSteps:
+        kinds = self.audit.kinds(job.job_id.partition(".")[0])
+        assert kinds[:1] == ["ACCEPTED"], "invariant 1: no model input before ACCEPTED"
+        assert accepted.tickets[choice] == b"ticket of " + hashlib.sha256(job.body).digest(), "invariant 1: its own"
         self.submitted.append(job)
-        return ScriptedSteps(list(self.script))
+        return ScriptedSteps(list(self.scripts.get(choice, self.script)), job.job_id, self.cancelled)
 
-    async def cancel(self, request_id: str) -> None:
-        self.cancelled.append(request_id)
+    async def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
 
-    def forget(self, request_id: str) -> None:
-        pass
+    def forget(self, job_id: str) -> None:
+        self.forgotten.append(job_id)
 
     def models(self) -> Mapping[str, ServedModel]:
         return {"tiny": ServedModel("tiny", "echo", 256, 1, b"t" * 32, 0, {"tone": b"d" * 32})}
@@ -223,12 +235,17 @@ class ScriptedSteps:
     """One step at a time, each on another turn of the loop; then silence."""
 
     steps: list[Step]
+    job_id: str
+    cancelled: list[str]
 
     async def take(self) -> list[Step]:
         await asyncio.sleep(0)
         if not self.steps:
             await asyncio.Event().wait()
         return [self.steps.pop(0)]
+
+    async def stop(self) -> None:
+        self.cancelled.append(self.job_id)
 
 
 class Bench:

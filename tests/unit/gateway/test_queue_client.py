@@ -23,7 +23,7 @@ def test_a_finish_that_only_a_newer_worker_knows_is_a_failure_and_no_silence():
 
 async def test_asking_on_after_the_last_item_ends_instead_of_spinning():
     with pytest.raises(Unavailable):
-        await _Steps(EndedReply()).take()  # type: ignore[arg-type]
+        await _Steps(EndedReply(), EndedReply().next).take()  # type: ignore[arg-type]
 
 
 def test_an_adapter_counts_only_where_every_worker_of_the_model_has_the_very_same():

@@ -78,4 +78,4 @@ def test_the_verdict_is_the_one_that_was_given(state, rule, verdict):
 
 def test_an_answer_of_reasoning_alone_says_so_again():
     given = read_back(stored(text="", reasoning="so"))
-    assert given.delta == Delta("", "so") and given.outcome.reasoning_unfinished
+    assert given.deltas == (Delta("", "so"),) and given.outcome.reasoning_unfinished

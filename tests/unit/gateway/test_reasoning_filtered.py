@@ -36,10 +36,10 @@ class Filters:
         self._filters = open_filters.OpenFilters(shelf, most=8, idle_seconds=60, clock=time.monotonic)
         self._digest, self._losing, self._taken = shelf.in_force.digest, losing, itertools.count()
 
-    async def filter(self, request_id, policy, n, text, last, deadline, released=None, channel="content"):
+    async def filter(self, request_id, policy, n, text, last, deadline, released=None, channel="content", choice=0):
         if released is None and next(self._taken) in self._losing:
             raise FilterLost
-        key = open_filters.FilterKey(request_id, 0, {"content": 1, "reasoning": 2}[channel])
+        key = open_filters.FilterKey(request_id, choice, {"content": 1, "reasoning": 2}[channel])
         piece = open_filters.Piece(n, text, last, released is not None, released or 0)
         try:
             out = self._filters.take(key, self._digest, piece)

@@ -29,6 +29,18 @@ def test_admission_refuses_at_once_above_its_bound_and_says_when_to_come_back():
     admission.enter()
 
 
+def test_invariant_6_a_request_for_several_answers_takes_as_many_places():
+    """Fails if `enter` counts requests: each answer holds a job, a filter and a mailbox's text."""
+    admission = Admission(4)
+    admission.enter(3)
+    with pytest.raises(ResourceExhausted):
+        admission.enter(2)
+    admission.enter()
+    admission.leave(3)
+    admission.enter(3)
+    assert admission.in_flight == 4
+
+
 def test_invariant_6_admission_tells_when_there_will_be_room_from_how_fast_requests_leave():
     """Fails if `Admission.enter` tells a constant."""
     now = 100.0

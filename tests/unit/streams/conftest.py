@@ -13,14 +13,14 @@ TICKET_KEY = b"t" * 32
 DEADLINE_MS = 2_000_000
 
 
-def ticketed(body: pb.JobBody, key: bytes = TICKET_KEY, expires_ms: int = DEADLINE_MS) -> pb.Job:
+def ticketed(body: pb.JobBody, request_id: str, key: bytes = TICKET_KEY, expires_ms: int = DEADLINE_MS) -> pb.Job:
     """Audit's side written out a second time, from the layout and not from the code under test."""
     data = body.SerializeToString()
     message = b""
     for part in (
         b"strongroom acceptance ticket v1",
         b"dev.log",
-        body.request_id.encode(),
+        request_id.encode(),
         expires_ms.to_bytes(8, "big"),
         hashlib.sha256(data).digest(),
     ):
@@ -34,11 +34,11 @@ def ticketed(body: pb.JobBody, key: bytes = TICKET_KEY, expires_ms: int = DEADLI
 
 @pytest.fixture
 def make_job() -> Callable[..., pb.Job]:
-    def make(request_id: str = "r-1", text: str = "hello", **ticket: object) -> pb.Job:
+    def make(request_id: str = "r-1", text: str = "hello", ticket_of: str = "", **ticket: object) -> pb.Job:
         body = pb.JobBody(request_id=request_id, gateway_boot_id="g-1", model="m", priority="interactive")
         body.messages.add(role="user", content=text)
         body.deadline_time.FromMilliseconds(DEADLINE_MS)
-        return ticketed(body, **ticket)
+        return ticketed(body, ticket_of or request_id, **ticket)
 
     return make
 

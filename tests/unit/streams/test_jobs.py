@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
-from streams.jobs import Entry, NotAJob, open_job, seal_job
+from streams.jobs import Entry, NotAJob, job_id, open_job, seal_job
 from streams.seal import BrokenSeal, QueueKeys, UnknownKey
 from streams.ticket import TicketExpired, TicketForged
 
@@ -51,6 +51,24 @@ def test_invariant_1_a_ticket_of_another_request_is_refused(make_job, ticket_key
     resealed = KEYS.cipher("r-1", 0, "job").seal(0, other.SerializeToString())
     with pytest.raises(TicketForged):
         open_job(replace(entry, sealed=resealed), KEYS, ticket_key, NOW_MS)
+
+
+def test_invariant_1_each_job_of_a_request_runs_under_its_own_ticket_of_that_request(make_job, ticket_key) -> None:
+    """Fails if `open_job` does not compare the entry with the body: a ticket would be good for as many entries as
+    there are numbers behind the request's id."""
+    jobs = [make_job(job_id("r-1", choice), ticket_of="r-1") for choice in range(3)]
+    assert [open_job(delivered(job), KEYS, ticket_key, NOW_MS).body.request_id for job in jobs] == [
+        "r-1",
+        "r-1.1",
+        "r-1.2",
+    ]
+    swapped = replace(delivered(jobs[2]), request_id="r-1.1")
+    sealed = KEYS.cipher("r-1.1", 0, "job").seal(0, jobs[2].SerializeToString())
+    with pytest.raises(NotAJob):
+        open_job(replace(swapped, sealed=sealed), KEYS, ticket_key, NOW_MS)
+    jobs[1].ticket.CopyFrom(jobs[2].ticket)
+    with pytest.raises(TicketForged):
+        open_job(delivered(jobs[1]), KEYS, ticket_key, NOW_MS)
 
 
 def test_invariant_1_a_ticket_with_another_expiry_is_refused(make_job, ticket_key) -> None:
