@@ -44,4 +44,8 @@ class InferenceServicer(rpc.InferenceServiceServicer):
         return pb.UnloadAdapterResponse()
 
     async def ListAdapters(self, request: pb.ListAdaptersRequest, context: Any) -> pb.ListAdaptersResponse:
-        return pb.ListAdaptersResponse(adapters=map(as_adapter, self._worker.adapters.loaded))
+        left_out = [
+            pb.LeftOutAdapter(name=one.name, digest=bytes.fromhex(one.digest), reason=why)
+            for one, why in self._worker.adapters.left_out.items()
+        ]
+        return pb.ListAdaptersResponse(adapters=map(as_adapter, self._worker.adapters.loaded), left_out=left_out)

@@ -43,11 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace, worker: str, call: Call) -> None:
-    loaded = call("ListAdapters", pb.ListAdaptersRequest()).adapters
+    listed = call("ListAdapters", pb.ListAdaptersRequest())
     if arguments.json:
-        print(json.dumps([{"worker": worker, **as_json(adapter)} for adapter in loaded]))
+        left_out = [{**_named(one), "left_out": one.reason} for one in listed.left_out]
+        print(json.dumps([{"worker": worker, **each} for each in [*map(as_json, listed.adapters), *left_out]]))
         return
-    print("\n".join(f"{worker}  {_line(adapter)}" for adapter in loaded) or f"{worker}  no adapter is loaded")
+    lines = [_line(adapter) for adapter in listed.adapters] or ["no adapter is loaded"]
+    lines += [f"{one.name}  sha256:{one.digest.hex()}  left out: {one.reason}" for one in listed.left_out]
+    print("\n".join(f"{worker}  {line}" for line in lines))
 
 
 def _load(arguments: argparse.Namespace, worker: str, call: Call) -> None:
@@ -68,7 +71,11 @@ def _digest(text: str) -> bytes:
 
 
 def as_json(adapter: pb.Adapter) -> dict[str, Any]:
-    return {"name": adapter.name, "digest": adapter.digest.hex(), "rank": adapter.rank, "layers": adapter.layers}
+    return {**_named(adapter), "rank": adapter.rank, "layers": adapter.layers}
+
+
+def _named(adapter: pb.Adapter | pb.LeftOutAdapter) -> dict[str, Any]:
+    return {"name": adapter.name, "digest": adapter.digest.hex()}
 
 
 def _line(adapter: pb.Adapter) -> str:

@@ -1,10 +1,14 @@
-"""The adapters of one worker: read off the event loop, put in place between steps, known to whoever claims jobs."""
+"""The adapters of one worker: read off the event loop, put in place between steps, listed for its next process."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
+from chassis.disk import explained
 from chassis.failures import FailedPrecondition, NotFound, ResourceExhausted, ServiceError, Unimplemented
 from services.inference.engine.adapters import (
     AdapterHost,
@@ -14,62 +18,142 @@ from services.inference.engine.adapters import (
     adapter_folder,
 )
 from services.inference.engine.protocol import Engine, EngineFull, EngineRefusal
+from services.inference.worker.adapter_list import AdapterList, ListDamaged, Listed
 from services.inference.worker.runs import Runs
+
+log = logging.getLogger(__name__)
 
 TRY_SECONDS = 30.0  # for a slot to come free in which the probe prompt can run
 RETRY_SECONDS = 0.1
 
+T = TypeVar("T")
+
 
 class Adapters:
-    """Owned by the event loop. What fails is a ServiceError that says what to change."""
+    """Owned by the event loop. What fails is a ServiceError that says what to change, and has changed nothing.
 
-    def __init__(self, engine: Engine, runs: Runs, home: Path) -> None:
-        self._host = engine.adapters
+    A job may name what is in `loaded`. The list on disk is written before that changes: what was told to be loaded
+    is loaded again by this seat's next process.
+    """
+
+    def __init__(self, engine: Engine, runs: Runs, home: Path, seat: str) -> None:
+        self._host, self._model = engine.adapters, engine.model.name
         self._runs, self._home, self._name = runs, home, engine.name
+        self._list = AdapterList(home, seat)
         self._changing = asyncio.Lock()
+        self._changes = set[asyncio.Task[Any]]()
         self.loaded: tuple[AdapterInfo, ...] = ()
+        self.left_out: dict[Listed, str] = {}  # listed and not served, and why; until it is loaded or unloaded
 
     def serve(self, name: str, digest: bytes) -> bool:
         """Is this very adapter loaded? With no digest: one of this name."""
         return any(info.name == name and digest.hex() in ("", info.digest) for info in self.loaded)
 
+    async def restore(self) -> None:
+        """Before any job is claimed: what the seat's last process served. What fails its check is left out."""
+        if self._host is None:
+            return
+        try:
+            listed = await asyncio.to_thread(self._list.read)
+        except ListDamaged:
+            log.error("%s cannot be read, so no adapter is loaded again: load them anew", self._list.path)
+            return
+        for one in listed:
+            if why := await self._why_not(self._host, one):
+                self.left_out[one] = why
+                log.error("adapter %s is left out: %s", one.name, why)
+        self.loaded = self._host.loaded
+
+    async def _why_not(self, host: AdapterHost, listed: Listed) -> str:
+        """Loads it; empty when it is."""
+        if listed.model != self._model:
+            return f"it was loaded into {listed.model}, and this worker serves {self._model}"
+        try:
+            await self._put(host, await self._read(host, listed.name, listed.digest))
+        except EngineRefusal as refusal:
+            return str(refusal)
+        except Exception as error:  # whatever it is, the worker starts
+            return f"it could not be loaded ({type(error).__name__})"
+        return ""
+
     async def load(self, name: str, digest: bytes = b"") -> AdapterInfo:
-        host = self._able()
-        async with self._changing:
-            try:
-                read = await asyncio.to_thread(host.read, name, adapter_folder(self._home, name))
-                if digest.hex() not in ("", read.info.digest):
-                    found = read.info.digest
-                    raise AdapterRefused(f"adapter {name} has digest {found}, which is not the one asked for", found)
-                info = await self._put(host, read)
-            except EngineRefusal as refusal:
-                raise _failure(refusal) from None
-            self.loaded = host.loaded
-            return info
+        return await self._undivided(self._load(self._able(), name, digest.hex()))
 
     async def unload(self, name: str) -> None:
-        host = self._able()
-        async with self._changing:
-            try:
-                await asyncio.wrap_future(self._runs.engine.call(lambda: host.unload(name)))
-            except EngineRefusal as refusal:
-                raise _failure(refusal) from None
-            self.loaded = host.loaded
+        """Also one that was left out."""
+        await self._undivided(self._unload(self._able(), name))
+
+    async def _undivided(self, change: Coroutine[Any, Any, T]) -> T:
+        """One at a time, each to its end: a caller who leaves in the middle leaves nothing half done."""
+
+        async def alone() -> T:
+            async with self._changing:
+                try:
+                    return await change
+                except EngineRefusal as refusal:
+                    raise _failure(refusal) from None
+
+        self._changes.add(task := asyncio.create_task(alone()))
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
+    async def _load(self, host: AdapterHost, name: str, digest: str) -> AdapterInfo:
+        info = await self._put(host, await self._read(host, name, digest))
+        others = {one: why for one, why in self.left_out.items() if one.name != name}
+        try:
+            await self._keep([*map(self._listed, self.loaded), self._listed(info), *others])
+        except ServiceError:
+            await self._between_steps(lambda: host.unload(name))
+            raise
+        self.loaded, self.left_out = host.loaded, others
+        return info
+
+    async def _unload(self, host: AdapterHost, name: str) -> None:
+        others = {one: why for one, why in self.left_out.items() if one.name != name}
+        taken = await self._between_steps(lambda: host.unload(name)) if others == self.left_out else None
+        try:
+            await self._keep([*map(self._listed, host.loaded), *others])
+        except ServiceError:
+            if taken is not None:
+                await self._between_steps(lambda: host.put_back(taken))
+            raise
+        self.loaded, self.left_out = host.loaded, others
+
+    async def _keep(self, listed: Sequence[Listed]) -> None:
+        try:
+            await asyncio.to_thread(self._list.stage, listed)
+            await asyncio.to_thread(self._list.commit)
+        except OSError as error:
+            raise FailedPrecondition(explained(error, self._list.path), reason="ADAPTER_LIST_NOT_WRITTEN") from None
+
+    def _listed(self, info: AdapterInfo) -> Listed:
+        return Listed(info.name, info.digest, self._model)
 
     def _able(self) -> AdapterHost:
         if self._host is None:
             raise Unimplemented(f"the engine {self._name} runs no adapters", field="name", reason="NO_ADAPTERS")
         return self._host
 
+    async def _read(self, host: AdapterHost, name: str, digest: str) -> Any:
+        """With a digest: that one or none."""
+        read = await asyncio.to_thread(host.read, name, adapter_folder(self._home, name))
+        found = read.info.digest
+        if digest not in ("", found):
+            raise AdapterRefused(f"adapter {name} has digest {found}, which is not the one asked for", found)
+        return read
+
     async def _put(self, host: AdapterHost, read: object) -> AdapterInfo:
         patience = asyncio.get_running_loop().time() + TRY_SECONDS
         while True:
             try:
-                return await asyncio.wrap_future(self._runs.engine.call(lambda: host.load(read)))
+                return await self._between_steps(lambda: host.load(read))
             except EngineFull:
                 if asyncio.get_running_loop().time() > patience:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _between_steps(self, action: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self._runs.engine.call(action))
 
 
 def _failure(refusal: EngineRefusal) -> ServiceError:

@@ -66,7 +66,7 @@ class Worker:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
         self._queue, self._cancels, self._clock = queue, cancels, clock
         self.runs = Runs(engine, clock=clock, observer=observer, prefix_scope=prefix_scope)
-        self.demand, self.adapters = Demand(), Adapters(engine, self.runs, home)
+        self.demand, self.adapters = Demand(), Adapters(engine, self.runs, home, seat.worker_id)
         self._publisher = Publisher(queue, self.runs)
         self._intake = Intake(
             queue, self.runs, queue_keys, ticket_key, self._model.name, self.adapters,
@@ -123,6 +123,7 @@ class Worker:
     async def running(self) -> AsyncIterator[Worker]:
         """Claims and publishes while open; what still runs at the end is handed back."""
         self.runs.open()
+        await self.adapters.restore()
         self._spawn("publisher", self._publisher.run())
         self._spawn("intake", self._intake.run())
         self._spawn("leases", self._repeat(self._keep_leases, self._seat.lease_seconds / 3))

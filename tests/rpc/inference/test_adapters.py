@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from strongroom.inference.v1 import inference_pb2 as pb
+from strongroom.inference.v1.inference_pb2_grpc import InferenceServiceStub
 
+from chassis.identity import digest
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.torch_opening import assemble
 from services.inference.models.device import Device
@@ -24,31 +28,47 @@ from services.inference.models.prompt import Prompt
 OPERATOR = (("authorization", "Bearer operator-token"),)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "adapters" / "tone"
+def saved(home: Path, name: str, *, seed: int) -> None:
+    folder = home / "adapters" / name
     folder.mkdir(parents=True)
     path = "base_model.model.model.layers.1.self_attn.v_proj.lora_"
-    torch.manual_seed(0)
+    numbers = torch.Generator().manual_seed(seed)
+    made = {side: torch.randn(shape, generator=numbers) for side, shape in (("A", (4, 96)), ("B", (32, 4)))}
     save_file(
-        {f"{path}A.weight": torch.randn(4, 96), f"{path}B.weight": torch.randn(32, 4)},
-        folder / "adapter_model.safetensors",
+        {f"{path}{side}.weight": each for side, each in made.items()}, folder / "adapter_model.safetensors"
     )
     said = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "firm/base"}
     (folder / "adapter_config.json").write_text(json.dumps(said))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    saved(tmp_path, "tone", seed=0)
     return tmp_path
 
 
 @pytest.fixture
-async def service(
+def start(
     redis_url: str, worker: Any, serve: Any, home: Path, tiny_model: Callable[[str], Any], tiny_tokenizer: Any
-) -> AsyncIterator[Any]:
-    model = LoadedModel(
-        model=copy.deepcopy(tiny_model("llama")), prompt=Prompt(tiny_tokenizer), name="echo", revision="", digest="",
-        device=Device(name="cpu", reason="test"), dtype=torch.float32, parameters=0,
-    )  # fmt: skip
-    engine = assemble(model, EngineSettings(slots=2, context_tokens=600))
-    async with worker(redis_url, engine=engine, home=home) as running, serve(running) as service:
+) -> Any:
+    """A worker around the tiny model, on the same home each time, and its service."""
+
+    @asynccontextmanager
+    async def started(model_name: str = "echo") -> AsyncIterator[Any]:
+        model = LoadedModel(
+            model=copy.deepcopy(tiny_model("llama")), prompt=Prompt(tiny_tokenizer), name=model_name, revision="",
+            digest="", device=Device(name="cpu", reason="test"), dtype=torch.float32, parameters=0,
+        )  # fmt: skip
+        engine = assemble(model, EngineSettings(slots=2, context_tokens=600))
+        async with worker(redis_url, engine=engine, home=home) as running, serve(running) as service:
+            yield service
+
+    return started
+
+
+@pytest.fixture
+async def service(start: Any) -> AsyncIterator[Any]:
+    async with start() as service:
         yield service
 
 
@@ -56,6 +76,16 @@ async def load(service: Any, name: str, **fields: Any) -> pb.Adapter:
     answer = await service.LoadAdapter(pb.LoadAdapterRequest(name=name, **fields), metadata=OPERATOR)
     found: pb.Adapter = answer.adapter
     return found
+
+
+async def listed(service: Any) -> tuple[list[str], list[tuple[str, str]]]:
+    """Names of what is loaded, and what is left out with the reason."""
+    found = await service.ListAdapters(pb.ListAdaptersRequest(), metadata=OPERATOR)
+    return [one.name for one in found.adapters], [(one.name, one.reason) for one in found.left_out]
+
+
+async def unload(service: Any, name: str) -> None:
+    await service.UnloadAdapter(pb.UnloadAdapterRequest(name=name), metadata=OPERATOR)
 
 
 async def answered(queue: Any, job: pb.Job) -> tuple[list[int], str]:
@@ -84,8 +114,8 @@ async def test_a_job_is_run_with_the_adapter_it_names(
         plain, _ = await answered(queue, job_with(make_job, ""))
         loaded = await load(service, "tone")
         assert (loaded.name, loaded.rank, loaded.layers, len(loaded.digest)) == ("tone", 4, 1, 32)
-        listed = await service.ListAdapters(pb.ListAdaptersRequest(), metadata=OPERATOR)
-        assert list(listed.adapters) == [loaded]
+        everything = await service.ListAdapters(pb.ListAdaptersRequest(), metadata=OPERATOR)
+        assert list(everything.adapters) == [loaded]
         toned, failure = await answered(queue, job_with(make_job, "tone", loaded.digest))
         assert not failure
         assert toned != plain
@@ -130,3 +160,94 @@ async def test_an_engine_without_adapters_says_so(redis_url: str, worker: Any) -
     async with worker(redis_url) as running:
         with pytest.raises(Unimplemented, match="echo runs no adapters"):
             await running.adapters.load("tone")
+
+
+async def test_the_next_worker_of_a_seat_serves_what_the_last_one_did(start: Any, home: Path) -> None:
+    """Fails if `restore` is not called before jobs are claimed, or believes the list and not the files."""
+    for name in ("gone", "other", "taken"):
+        saved(home, name, seed=ord(name[0]))
+    async with start() as service:
+        for name in ("tone", "gone", "other", "taken"):
+            loaded = await load(service, name)
+        await unload(service, "taken")
+    (home / "adapters" / "gone" / "adapter_config.json").unlink()
+    weights = home / "adapters" / "other" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")  # a number of it is another one now
+    async with start() as service:
+        names, left_out = await listed(service)
+        assert (names, [name for name, _ in left_out]) == (["tone"], ["gone", "other"])
+        assert "gone has no adapter_config.json" in left_out[0][1] and "not the one asked for" in left_out[1][1]
+        await load(service, "other")  # as it is now
+        await unload(service, "gone")
+        assert await listed(service) == (["tone", "other"], [])
+        with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
+            await unload(service, "taken")
+    async with start() as service:
+        assert await listed(service) == (["tone", "other"], [])
+    async with start("another-model") as service:
+        names, left_out = await listed(service)
+        assert not names and "was loaded into echo, and this worker serves another-model" in left_out[0][1]
+    assert loaded.name == "taken"
+
+
+async def test_what_cannot_be_listed_is_not_loaded(service: Any, home: Path) -> None:
+    """Fails if `_load` answers before the list is on disk."""
+    (home / "inference").write_text("a file where the list's folder should be")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await load(service, "tone")
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "something else is in its place" in (caught.value.details() or "")
+    assert await listed(service) == ([], [])
+    (home / "inference").unlink()
+    await load(service, "tone")
+    (home / "inference" / "adapters-worker-0.new").mkdir()
+    with pytest.raises(grpc.aio.AioRpcError, match="something else is in its place"):
+        await unload(service, "tone")
+    assert await listed(service) == (["tone"], [])
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 9}', '{"format": 1, "adapters": [{"name": "tone"}]}'])
+async def test_a_damaged_list_stops_no_start(
+    start: Any, home: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "inference").mkdir()
+    (home / "inference" / "adapters-worker-0.json").write_text(text)
+    async with start() as service:
+        assert await listed(service) == ([], [])
+    assert "adapters-worker-0.json cannot be read, so no adapter is loaded again" in caplog.text
+
+
+async def test_after_kill_9_a_worker_serves_the_adapters_that_it_had(
+    redis_url: str,
+    worker_process: Any,
+    tmp_path: Path,
+    free_port_base: int,
+    tiny_model: Callable[[str], Any],
+    tiny_tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tmp_path / "home" / "models" / "tiny"
+    tiny_model("llama").save_pretrained(model)
+    tiny_tokenizer.save_pretrained(model)
+    saved(tmp_path / "home", "tone", seed=0)
+    grant_operator(tmp_path / "home")
+    monkeypatch.setenv("STRONGROOM_MODEL", "tiny")
+    process = worker_process(redis_url, engine="torch", context_tokens=128, slots=2)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port_base + 2}") as channel:
+        service = InferenceServiceStub(channel)
+        process.await_ready()
+        await load(service, "tone")
+        process.send(signal.SIGKILL)
+        process.wait()
+        process.start()
+        process.await_ready()
+        listed_again = await service.ListAdapters(pb.ListAdaptersRequest(), metadata=OPERATOR, wait_for_ready=True)
+        assert [one.name for one in listed_again.adapters] == ["tone"], process.log[-2000:]
+
+
+def grant_operator(home: Path) -> None:
+    path = home / "keys" / "credentials.json"
+    known = json.loads(path.read_text())
+    person = {"kind": "person", "name": "op", "tenant": "t", "roles": ["operator"]}
+    known["credentials"].append({**person, "sha256": digest("operator-token")})
+    path.write_text(json.dumps(known))
