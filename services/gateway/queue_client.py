@@ -12,7 +12,7 @@ from strongroom.inference.v1 import inference_pb2 as pb
 from chassis.tracing import traceparent
 from services.gateway.requests.neighbours import Job, ServedModel, Steps
 from services.gateway.requests.outcome import Accepted, Step, TokenLogprob
-from services.gateway.requests.question import Adapter, Message, Sampling
+from services.gateway.requests.question import Adapter, Caller, Message, Sampling
 from streams.failures import ReplyLost
 from streams.gateway import JobQueue
 from streams.jobs import job_id
@@ -54,7 +54,7 @@ class QueueClient:
         messages: Sequence[Message],
         model: str,
         sampling: Sampling,
-        tenant: str,
+        caller: Caller,
         deadline_ms: int,
         priority: str,
         adapter: Adapter,
@@ -66,7 +66,8 @@ class QueueClient:
             messages=[pb.Message(role=message.role, content=message.content) for message in messages],
             model=model,
             sampling=_sampling(sampling),
-            tenant=tenant,
+            tenant=caller.tenant,
+            caller=caller.name,
             traceparent=traceparent(),
             priority=priority,
             adapter=adapter.name,

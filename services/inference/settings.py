@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chassis.settings import HTTP_OFFSET, PORT_OFFSETS, StackSettings
 from services.inference.engine.opening import EngineSettings
+from services.inference.worker.prefix_scope import PREFIX_SCOPES
 
 WORKER_PORTS = 20  # worker k ≥ 1 has base + 20 + 2k, and HTTP on the next port
 
@@ -28,7 +29,7 @@ class InferenceSettings(StackSettings):
     kv_memory_share: float = 0.5
     fused: bool = True  # on a CPU: run the layers of models that we know fused; False runs transformers' own
     guess_rows: int = 1  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
-    prefix_scope: str = "tenant"  # whose prompts may share what was computed of them: a tenant's, or off
+    prefix_scope: str = "tenant"  # whose prompts may share what was computed of them: a tenant's, a caller's, or off
     cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200
@@ -40,8 +41,8 @@ class InferenceSettings(StackSettings):
 
     def check(self) -> list[str]:
         problems = []
-        if self.prefix_scope not in ("tenant", "off"):
-            problems.append("STRONGROOM_INFERENCE_PREFIX_SCOPE: must be tenant or off")
+        if self.prefix_scope not in PREFIX_SCOPES:
+            problems.append(f"STRONGROOM_INFERENCE_PREFIX_SCOPE: must be one of {', '.join(PREFIX_SCOPES)}")
         for name, low, high in (
             ("worker", 0, 63),
             ("max_steps_per_second", 0, 1_000_000),

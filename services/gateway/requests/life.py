@@ -217,7 +217,7 @@ class Life:
             screening.messages,
             terms.model,
             terms.sampling.of_choice(choice),
-            terms.caller.tenant,
+            terms.caller,
             terms.deadline_ms,
             terms.question.priority,
             terms.adapter,

@@ -165,7 +165,7 @@ class Queue(Protocol):
         messages: Sequence[Message],
         model: str,
         sampling: Sampling,
-        tenant: str,
+        caller: Caller,
         deadline_ms: int,
         priority: str,
         adapter: Adapter,

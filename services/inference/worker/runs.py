@@ -27,6 +27,7 @@ from services.inference.engine.protocol import (
 from services.inference.engine.sampling import Grammar, GrammarKind
 from services.inference.worker.cadence import Cadence
 from services.inference.worker.observer import Observer
+from services.inference.worker.prefix_scope import TENANT, prefix_scope
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
 
@@ -63,9 +64,9 @@ class Runs:
         *,
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
-        prefix_scope: str = "tenant",
+        prefix_scope: str = TENANT,
     ) -> None:
-        """`prefix_scope`: whose prompts may share what was computed of them, `tenant`'s or nobody's (`off`)."""
+        """`prefix_scope`: whose prompts may share what was computed of them, one of PREFIX_SCOPES."""
         self._engine, self._clock, self._observer = engine, clock, observer or Observer()
         self._prefix_scope = prefix_scope
         self._runs: dict[str, Run] = {}
@@ -312,7 +313,7 @@ class Runs:
         self.room_changed.set()
 
 
-def _work(run: Run, prefix_scope: str) -> Work:
+def _work(run: Run, setting: str) -> Work:
     """Raises ImpossibleSampling."""
     body = run.job.body
     return Work(
@@ -322,7 +323,7 @@ def _work(run: Run, prefix_scope: str) -> Work:
         emitted=run.emitted,
         rank=run.rank,
         adapter=body.adapter,
-        scope=f"tenant:{body.tenant}" if prefix_scope == "tenant" else "",
+        scope=prefix_scope(setting, body),
         deadline_ns=run.deadline_ns,
     )
 

@@ -20,6 +20,7 @@ from services.inference.worker.adapters import Adapters
 from services.inference.worker.demand import Demand
 from services.inference.worker.intake import Intake
 from services.inference.worker.observer import Observer
+from services.inference.worker.prefix_scope import TENANT
 from services.inference.worker.publisher import Publisher
 from services.inference.worker.runs import Runs
 from streams.cancels import CancelReader
@@ -61,7 +62,7 @@ class Worker:
         home: Path = Path(),
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
-        prefix_scope: str = "tenant",
+        prefix_scope: str = TENANT,
     ) -> None:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
         self._queue, self._cancels, self._clock = queue, cancels, clock

@@ -178,7 +178,7 @@ class ScriptedQueue:
 
     def require(self, model: str, priority: str) -> None: ...
 
-    def job(self, request_id, messages, model, sampling, tenant, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
+    def job(self, request_id, messages, model, sampling, caller, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
         job_id = f"{request_id}.{choice}" if choice else request_id
         return Job(job_id, repr((messages, sampling, adapter)).encode(), model, priority, deadline_ms)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -21,7 +22,10 @@ from strongroom.inference.v1 import inference_pb2_grpc as rpc
 from chassis.identity import Principal, digest
 from chassis.server import serving
 from services.inference.engine.echo import EchoEngine
+from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import Engine
+from services.inference.models.device import Device
+from services.inference.models.prompt import Prompt
 from services.inference.pacing import PacedEngine
 from services.inference.servicer import ALLOWED, InferenceServicer
 from services.inference.worker.worker import Seat, Worker
@@ -88,6 +92,7 @@ def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
         slots: int = 8,
         claiming: type[WorkQueue] = WorkQueue,
         home: Path = Path(),
+        prefix_scope: str = "tenant",
         **settings: Any,
     ) -> AsyncIterator[Worker]:
         made = engine or EchoEngine(slots=slots)
@@ -95,11 +100,30 @@ def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
         queue = claiming(url, "echo", seat, f"boot-of-{seat}")
         who = Seat(worker_id=seat, boot_id=f"boot-of-{seat}", **settings)
         async with Worker(
-            who, paced, queue, CancelReader(url), queue_keys, ticket_key, home=home
+            who, paced, queue, CancelReader(url), queue_keys, ticket_key, home=home, prefix_scope=prefix_scope
         ).running() as made_worker:
             yield made_worker
 
     return running
+
+
+@pytest.fixture
+def torch_engine(tiny_model: Callable[[str], Any], tiny_tokenizer: Any) -> Callable[..., Any]:
+    """An engine around the tiny model, which is served under the name that jobs ask for."""
+
+    def make(name: str = "echo") -> Any:
+        import torch
+
+        from services.inference.engine.torch_opening import assemble
+        from services.inference.models.loading import LoadedModel
+
+        model = LoadedModel(
+            model=copy.deepcopy(tiny_model("llama")), prompt=Prompt(tiny_tokenizer), name=name, revision="", digest="",
+            device=Device(name="cpu", reason="test"), dtype=torch.float32, parameters=0,
+        )  # fmt: skip
+        return assemble(model, EngineSettings(slots=2, context_tokens=600))
+
+    return make
 
 
 class WorkerProcess:

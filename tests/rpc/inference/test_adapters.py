@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -19,12 +18,6 @@ from strongroom.inference.v1 import inference_pb2 as pb
 from strongroom.inference.v1.inference_pb2_grpc import InferenceServiceStub
 
 from chassis.identity import digest
-from services.inference.engine.opening import EngineSettings
-from services.inference.engine.torch_opening import assemble
-from services.inference.models.device import Device
-from services.inference.models.loading import LoadedModel
-from services.inference.models.prompt import Prompt
-
 OPERATOR = (("authorization", "Bearer operator-token"),)
 
 
@@ -48,19 +41,12 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(
-    redis_url: str, worker: Any, serve: Any, home: Path, tiny_model: Callable[[str], Any], tiny_tokenizer: Any
-) -> Any:
+def start(redis_url: str, worker: Any, serve: Any, home: Path, torch_engine: Callable[..., Any]) -> Any:
     """A worker around the tiny model, on the same home each time, and its service."""
 
     @asynccontextmanager
     async def started(model_name: str = "echo") -> AsyncIterator[Any]:
-        model = LoadedModel(
-            model=copy.deepcopy(tiny_model("llama")), prompt=Prompt(tiny_tokenizer), name=model_name, revision="",
-            digest="", device=Device(name="cpu", reason="test"), dtype=torch.float32, parameters=0,
-        )  # fmt: skip
-        engine = assemble(model, EngineSettings(slots=2, context_tokens=600))
-        async with worker(redis_url, engine=engine, home=home) as running, serve(running) as service:
+        async with worker(redis_url, engine=torch_engine(model_name), home=home) as running, serve(running) as service:
             yield service
 
     return started

@@ -207,7 +207,7 @@ class MemoryQueue:
         if self.full:
             raise Unavailable("the queue is away", reason="QUEUE_UNAVAILABLE")
 
-    def job(self, request_id: str, messages, model, sampling, tenant, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
+    def job(self, request_id: str, messages, model, sampling, caller, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
         assert messages and messages[0].role == "system"
         self.asked.append(sampling)
         body = repr((messages, choice)).encode()

@@ -6,7 +6,8 @@ import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.failures import Unavailable
-from services.gateway.queue_client import _common_adapters, _step, _Steps
+from services.gateway.queue_client import QueueClient, _common_adapters, _step, _Steps
+from services.gateway.requests.question import NO_ADAPTER, Caller, Sampling
 
 
 class EndedReply:
@@ -35,3 +36,11 @@ def test_an_adapter_counts_only_where_every_worker_of_the_model_has_the_very_sam
     ):  # fmt: skip
         worker.adapters.add(name=name, digest=digest)
     assert _common_adapters([one, two, other]) == {"m": {"both": b"1"}, "other": {"single": b"1"}}
+
+
+def test_a_job_says_for_whom_it_runs():
+    """Fails if the caller is left out: workers whose scope is the caller then share no prefix at all."""
+    queue = QueueClient(streams=None, boot_id="b")  # type: ignore[arg-type]
+    job = queue.job("r-1", (), "m", Sampling(), Caller("firm", "desk"), 1, "standard", NO_ADAPTER)
+    body = pb.JobBody.FromString(job.body)
+    assert (body.tenant, body.caller) == ("firm", "desk")
