@@ -6,13 +6,16 @@ import asyncio
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
+from strongroom.audit.v1 import audit_pb2_grpc as audit_rpc
 from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
+from chassis.client import connect
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
 from chassis.web import serving_http
+from services.inference.acts import AuditedActs
 from services.inference.engine.opening import open_engine
 from services.inference.engine.protocol import Engine
 from services.inference.metrics import InferenceMetrics
@@ -45,6 +48,7 @@ async def main(settings: InferenceSettings) -> None:
         stall_seconds=settings.stall_seconds,
     )
     queue = WorkQueue(settings.redis, engine.model.name, seat.worker_id, seat.boot_id)
+    audit = connect(settings.audit, token)
     metrics = InferenceMetrics()
     observer = Observer(metrics.stepped, metrics.first_token, metrics.ended)
     worker = Worker(
@@ -56,10 +60,12 @@ async def main(settings: InferenceSettings) -> None:
         ticket_key,
         home=settings.home,
         observer=observer,
+        acts=AuditedActs(audit_rpc.AuditServiceStub(audit)),
         prefix_scope=settings.prefix_scope,
     )
     metrics.watch(worker)
     async with AsyncExitStack() as opened:
+        await opened.enter_async_context(audit)
         opened.callback(export_spans("inference", settings.traces, token))
         await opened.enter_async_context(worker.running())
         health = Health()

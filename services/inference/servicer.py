@@ -8,6 +8,7 @@ from strongroom.inference.v1 import inference_pb2 as pb
 from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
 from chassis.failures import InvalidArgument
+from chassis.identity import current_principal
 from services.inference.worker.worker import Worker, as_adapter
 
 NAME = "strongroom.inference.v1.InferenceService"
@@ -36,11 +37,11 @@ class InferenceServicer(rpc.InferenceServiceServicer):
         if len(request.digest) not in (0, 32):
             raise InvalidArgument("digest must be 32 bytes, or empty to take what is there", field="digest")
         return pb.LoadAdapterResponse(
-            adapter=as_adapter(await self._worker.adapters.load(request.name, request.digest))
+            adapter=as_adapter(await self._worker.adapters.load(request.name, request.digest, current_principal.get()))
         )
 
     async def UnloadAdapter(self, request: pb.UnloadAdapterRequest, context: Any) -> pb.UnloadAdapterResponse:
-        await self._worker.adapters.unload(request.name)
+        await self._worker.adapters.unload(request.name, current_principal.get())
         return pb.UnloadAdapterResponse()
 
     async def ListAdapters(self, request: pb.ListAdaptersRequest, context: Any) -> pb.ListAdaptersResponse:

@@ -37,6 +37,7 @@ class InferenceSettings(StackSettings):
     max_steps_per_second: float = 0.0  # 0 = as fast as it goes; paces the echo engine in load and fault tests
     lease_seconds: float = 5.0  # after this a silent worker's requests go on elsewhere
     stall_seconds: float = 30.0  # an engine that steps no more loses its leases after this
+    audit_address: str = ""  # where it is recorded who loads and unloads adapters; unset means the stack's own
     drain_seconds: float = 20.0  # what runs may end within this after SIGTERM; the rest is handed back
 
     def check(self) -> list[str]:
@@ -78,6 +79,10 @@ class InferenceSettings(StackSettings):
             prefill_tokens=self.prefill_tokens,
             **({"model": self.model} if self.model else {}),
         )
+
+    @property
+    def audit(self) -> str:
+        return self.audit_address or self.address("audit")
 
     @property
     def seat(self) -> str:

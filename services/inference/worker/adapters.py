@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chassis.disk import explained
 from chassis.failures import FailedPrecondition, NotFound, ResourceExhausted, ServiceError, Unimplemented
+from chassis.identity import Principal
 from services.inference.engine.adapters import (
     AdapterHost,
     AdapterInfo,
@@ -25,21 +26,31 @@ log = logging.getLogger(__name__)
 
 TRY_SECONDS = 30.0  # for a slot to come free in which the probe prompt can run
 RETRY_SECONDS = 0.1
+LOADED, UNLOADED = "ADAPTER_LOADED", "ADAPTER_UNLOADED"
 
 T = TypeVar("T")
+
+
+class Acts(Protocol):
+    """Where it is recorded what a person did."""
+
+    async def record(self, action: str, target: str, detail: Mapping[str, str]) -> None:
+        """Durable when it returns. Raises ServiceError."""
 
 
 class Adapters:
     """Owned by the event loop. What fails is a ServiceError that says what to change, and has changed nothing.
 
-    A job may name what is in `loaded`. The list on disk is written before that changes: what was told to be loaded
-    is loaded again by this seat's next process.
+    A job may name what is in `loaded`. Before that changes, the act is in the audit log, and then on the list on disk:
+    what was told to be loaded is loaded again by this seat's next process. A start repeats what was recorded before,
+    and is no act.
     """
 
-    def __init__(self, engine: Engine, runs: Runs, home: Path, seat: str) -> None:
+    def __init__(self, engine: Engine, runs: Runs, home: Path, seat: str, acts: Acts | None) -> None:
+        """`acts` is None in tests of other things, and where the engine runs no adapters."""
         self._host, self._model = engine.adapters, engine.model.name
         self._runs, self._home, self._name = runs, home, engine.name
-        self._list = AdapterList(home, seat)
+        self._list, self._seat, self._acts = AdapterList(home, seat), seat, acts
         self._changing = asyncio.Lock()
         self._changes = set[asyncio.Task[Any]]()
         self.loaded: tuple[AdapterInfo, ...] = ()
@@ -76,12 +87,12 @@ class Adapters:
             return f"it could not be loaded ({type(error).__name__})"
         return ""
 
-    async def load(self, name: str, digest: bytes = b"") -> AdapterInfo:
-        return await self._undivided(self._load(self._able(), name, digest.hex()))
+    async def load(self, name: str, digest: bytes, by: Principal) -> AdapterInfo:
+        return await self._undivided(self._load(self._able(), name, digest.hex(), by))
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, by: Principal) -> None:
         """Also one that was left out."""
-        await self._undivided(self._unload(self._able(), name))
+        await self._undivided(self._unload(self._able(), name, by))
 
     async def _undivided(self, change: Coroutine[Any, Any, T]) -> T:
         """One at a time, each to its end: a caller who leaves in the middle leaves nothing half done."""
@@ -97,31 +108,38 @@ class Adapters:
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
 
-    async def _load(self, host: AdapterHost, name: str, digest: str) -> AdapterInfo:
+    async def _load(self, host: AdapterHost, name: str, digest: str, by: Principal) -> AdapterInfo:
         info = await self._put(host, await self._read(host, name, digest))
         others = {one: why for one, why in self.left_out.items() if one.name != name}
+        new = self._listed(info)
         try:
-            await self._keep([*map(self._listed, self.loaded), self._listed(info), *others])
+            await self._settle(LOADED, new, by, [*map(self._listed, self.loaded), new, *others])
         except ServiceError:
             await self._between_steps(lambda: host.unload(name))
             raise
         self.loaded, self.left_out = host.loaded, others
         return info
 
-    async def _unload(self, host: AdapterHost, name: str) -> None:
+    async def _unload(self, host: AdapterHost, name: str, by: Principal) -> None:
         others = {one: why for one, why in self.left_out.items() if one.name != name}
         taken = await self._between_steps(lambda: host.unload(name)) if others == self.left_out else None
+        old = next(one for one in [*map(self._listed, self.loaded), *self.left_out] if one.name == name)
         try:
-            await self._keep([*map(self._listed, host.loaded), *others])
+            await self._settle(UNLOADED, old, by, [*map(self._listed, host.loaded), *others])
         except ServiceError:
             if taken is not None:
                 await self._between_steps(lambda: host.put_back(taken))
             raise
         self.loaded, self.left_out = host.loaded, others
 
-    async def _keep(self, listed: Sequence[Listed]) -> None:
+    async def _settle(self, action: str, one: Listed, by: Principal, listed: Sequence[Listed]) -> None:
+        """Recorded between staging and committing the list: what cannot be written is not recorded, and what was not
+        recorded is not on the list."""
+        detail = {"by": by.name, "tenant": by.tenant, "worker": self._seat, "digest": one.digest, "model": one.model}
         try:
             await asyncio.to_thread(self._list.stage, listed)
+            if self._acts is not None:
+                await self._acts.record(action, one.name, detail)
             await asyncio.to_thread(self._list.commit)
         except OSError as error:
             raise FailedPrecondition(explained(error, self._list.path), reason="ADAPTER_LIST_NOT_WRITTEN") from None

@@ -16,7 +16,7 @@ from strongroom.inference.v1 import inference_pb2 as pb
 from chassis.essential import essential
 from services.inference.engine.adapters import AdapterInfo
 from services.inference.engine.protocol import Engine, ModelInfo
-from services.inference.worker.adapters import Adapters
+from services.inference.worker.adapters import Acts, Adapters
 from services.inference.worker.demand import Demand
 from services.inference.worker.intake import Intake
 from services.inference.worker.observer import Observer
@@ -62,12 +62,13 @@ class Worker:
         home: Path = Path(),
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
+        acts: Acts | None = None,
         prefix_scope: str = TENANT,
     ) -> None:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
         self._queue, self._cancels, self._clock = queue, cancels, clock
         self.runs = Runs(engine, clock=clock, observer=observer, prefix_scope=prefix_scope)
-        self.demand, self.adapters = Demand(), Adapters(engine, self.runs, home, seat.worker_id)
+        self.demand, self.adapters = Demand(), Adapters(engine, self.runs, home, seat.worker_id, acts)
         self._publisher = Publisher(queue, self.runs)
         self._intake = Intake(
             queue, self.runs, queue_keys, ticket_key, self._model.name, self.adapters,

@@ -92,6 +92,7 @@ def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
         slots: int = 8,
         claiming: type[WorkQueue] = WorkQueue,
         home: Path = Path(),
+        acts: Any = None,
         prefix_scope: str = "tenant",
         **settings: Any,
     ) -> AsyncIterator[Worker]:
@@ -100,7 +101,15 @@ def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
         queue = claiming(url, "echo", seat, f"boot-of-{seat}")
         who = Seat(worker_id=seat, boot_id=f"boot-of-{seat}", **settings)
         async with Worker(
-            who, paced, queue, CancelReader(url), queue_keys, ticket_key, home=home, prefix_scope=prefix_scope
+            who,
+            paced,
+            queue,
+            CancelReader(url),
+            queue_keys,
+            ticket_key,
+            home=home,
+            acts=acts,
+            prefix_scope=prefix_scope,
         ).running() as made_worker:
             yield made_worker
 
@@ -140,7 +149,7 @@ class WorkerProcess:
             )
 
     def await_ready(self) -> None:
-        for _ in range(600):
+        for _ in range(2400):  # an engine of its own takes its time on a busy machine
             assert self._process
             assert self._process.poll() is None, self._log.read_text()[-2000:]
             try:

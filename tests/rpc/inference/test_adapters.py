@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -14,10 +15,15 @@ import grpc
 import pytest
 import torch
 from safetensors.torch import save_file
+from strongroom.audit.v1 import audit_pb2 as audit_pb
+from strongroom.audit.v1 import audit_pb2_grpc as audit_rpc
 from strongroom.inference.v1 import inference_pb2 as pb
 from strongroom.inference.v1.inference_pb2_grpc import InferenceServiceStub
 
-from chassis.identity import digest
+from chassis.failures import Unavailable, Unimplemented
+from chassis.identity import Principal, digest
+from chassis.server import serving
+
 OPERATOR = (("authorization", "Bearer operator-token"),)
 
 
@@ -27,11 +33,27 @@ def saved(home: Path, name: str, *, seed: int) -> None:
     path = "base_model.model.model.layers.1.self_attn.v_proj.lora_"
     numbers = torch.Generator().manual_seed(seed)
     made = {side: torch.randn(shape, generator=numbers) for side, shape in (("A", (4, 96)), ("B", (32, 4)))}
-    save_file(
-        {f"{path}{side}.weight": each for side, each in made.items()}, folder / "adapter_model.safetensors"
-    )
+    save_file({f"{path}{side}.weight": each for side, each in made.items()}, folder / "adapter_model.safetensors")
     said = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "firm/base"}
     (folder / "adapter_config.json").write_text(json.dumps(said))
+
+
+class Acts:
+    """Keeps what is recorded, or is away."""
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[str, str, dict[str, str]]] = []
+        self.away = False
+
+    async def record(self, action: str, target: str, detail: dict[str, str]) -> None:
+        if self.away:
+            raise Unavailable("audit is away", reason="AUDIT_UNAVAILABLE", retry_after_seconds=1)
+        self.recorded.append((action, target, detail))
+
+
+@pytest.fixture
+def acts() -> Acts:
+    return Acts()
 
 
 @pytest.fixture
@@ -41,12 +63,15 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(redis_url: str, worker: Any, serve: Any, home: Path, torch_engine: Callable[..., Any]) -> Any:
+def start(redis_url: str, worker: Any, serve: Any, home: Path, torch_engine: Callable[..., Any], acts: Acts) -> Any:
     """A worker around the tiny model, on the same home each time, and its service."""
 
     @asynccontextmanager
     async def started(model_name: str = "echo") -> AsyncIterator[Any]:
-        async with worker(redis_url, engine=torch_engine(model_name), home=home) as running, serve(running) as service:
+        async with (
+            worker(redis_url, engine=torch_engine(model_name), home=home, acts=acts) as running,
+            serve(running) as service,
+        ):
             yield service
 
     return started
@@ -141,11 +166,36 @@ async def test_only_an_operator_changes_what_is_loaded(service: Any) -> None:
 
 
 async def test_an_engine_without_adapters_says_so(redis_url: str, worker: Any) -> None:
-    from chassis.failures import Unimplemented
-
     async with worker(redis_url) as running:
         with pytest.raises(Unimplemented, match="echo runs no adapters"):
-            await running.adapters.load("tone")
+            await running.adapters.load("tone", b"", Principal("person", "op"))
+
+
+async def test_who_loads_and_unloads_is_recorded(service: Any, acts: Acts) -> None:
+    loaded = await load(service, "tone")
+    await unload(service, "tone")
+    detail = {"by": "op", "tenant": "t", "worker": "worker-0", "digest": loaded.digest.hex(), "model": "echo"}
+    assert acts.recorded == [("ADAPTER_LOADED", "tone", detail), ("ADAPTER_UNLOADED", "tone", detail)]
+
+
+async def test_invariant_7_what_cannot_be_recorded_is_not_done(start: Any, acts: Acts) -> None:
+    """Fails if `_settle` is called after `loaded` changes, or the list is committed before the act."""
+    async with start() as service:
+        acts.away = True
+        with pytest.raises(grpc.aio.AioRpcError, match="audit is away"):
+            await load(service, "tone")
+        assert await listed(service) == ([], [])
+        acts.away = False
+        await load(service, "tone")
+        acts.away = True
+        with pytest.raises(grpc.aio.AioRpcError, match="audit is away"):
+            await unload(service, "tone")
+        assert await listed(service) == (["tone"], [])
+        with pytest.raises(grpc.aio.AioRpcError, match="unload it first"):  # the engine has it as well
+            await load(service, "tone")
+    async with start() as service:
+        assert await listed(service) == (["tone"], [])
+    assert len(acts.recorded) == 1
 
 
 async def test_the_next_worker_of_a_seat_serves_what_the_last_one_did(start: Any, home: Path) -> None:
@@ -203,6 +253,15 @@ async def test_a_damaged_list_stops_no_start(
     assert "adapters-worker-0.json cannot be read, so no adapter is loaded again" in caplog.text
 
 
+class Audit(audit_rpc.AuditServiceServicer):
+    def __init__(self) -> None:
+        self.acts: list[audit_pb.RecordActRequest] = []
+
+    async def RecordAct(self, request: audit_pb.RecordActRequest, context: Any) -> audit_pb.RecordActResponse:
+        self.acts.append(request)
+        return audit_pb.RecordActResponse()
+
+
 async def test_after_kill_9_a_worker_serves_the_adapters_that_it_had(
     redis_url: str,
     worker_process: Any,
@@ -218,17 +277,41 @@ async def test_after_kill_9_a_worker_serves_the_adapters_that_it_had(
     saved(tmp_path / "home", "tone", seed=0)
     grant_operator(tmp_path / "home")
     monkeypatch.setenv("STRONGROOM_MODEL", "tiny")
-    process = worker_process(redis_url, engine="torch", context_tokens=128, slots=2)
+    process, audit = worker_process(redis_url, engine="torch", context_tokens=128, slots=2), Audit()
+    add = lambda server: audit_rpc.add_AuditServiceServicer_to_server(audit, server)
+    token = (tmp_path / "home" / "keys" / "service-inference").read_text().strip()
+    known = {digest(token): Principal("service", "inference")}
+    allowed = {"/strongroom.audit.v1.AuditService/RecordAct": frozenset({"service:inference"})}
     async with grpc.aio.insecure_channel(f"127.0.0.1:{free_port_base + 2}") as channel:
         service = InferenceServiceStub(channel)
         process.await_ready()
-        await load(service, "tone")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await load(service, "tone")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "so nothing was changed" in (caught.value.details() or "")
+        async with serving(f"127.0.0.1:{free_port_base + 3}", add, known=known, allowed=allowed, grace_seconds=0):
+            loaded = await load_when_audit_is_found(service, "tone")
+        assert [(act.action, json.loads(act.detail)["digest"]) for act in audit.acts] == [
+            ("ADAPTER_LOADED", loaded.digest.hex())
+        ]
         process.send(signal.SIGKILL)
         process.wait()
         process.start()
         process.await_ready()
         listed_again = await service.ListAdapters(pb.ListAdaptersRequest(), metadata=OPERATOR, wait_for_ready=True)
-        assert [one.name for one in listed_again.adapters] == ["tone"], process.log[-2000:]
+        assert list(listed_again.adapters) == [loaded], process.log[-2000:]
+
+
+async def load_when_audit_is_found(service: Any, name: str) -> pb.Adapter:
+    """The worker's channel tries to connect again once a second."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await load(service, name)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+            await asyncio.sleep(0.1)
 
 
 def grant_operator(home: Path) -> None:
