@@ -125,6 +125,19 @@ def test_memory_runs_out(stack):
         assert word in said
 
 
+def test_passes_are_cut_short_by_memory(stack):
+    """While no request fails of it: out_of_memory covers it else."""
+    stack.pass_time(10)
+    stack.count("strongroom_inference_memory_short_total")
+    assert stack.fired_after(10) == {"memory_short": 2}
+    said = stack.definition.rule("memory_short").remedy
+    for setting in ("KV_MEMORY_SHARE", "SLOTS", "PREFILL_TOKENS"):
+        assert f"STRONGROOM_INFERENCE_{setting}" in said.en and f"STRONGROOM_INFERENCE_{setting}" in said.zh
+    stack.count("strongroom_inference_failures_total", reason="OUT_OF_MEMORY")
+    stack.pass_time(4)
+    assert [alert.rule.id for alert in stack.board.firing if alert.covered] == ["memory_short"]
+
+
 def test_output_is_unstable(stack):
     def unstable() -> None:
         stack.answer(4)
