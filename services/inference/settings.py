@@ -28,7 +28,7 @@ class InferenceSettings(StackSettings):
     context_tokens: int = 2048
     kv_memory_share: float = 0.5
     fused: bool = True  # on a CPU: run the layers of models that we know fused; False runs transformers' own
-    guess_rows: int = 1  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
+    guess_rows: int = 4  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
     prefix_scope: str = "tenant"  # whose prompts may share what was computed of them: a tenant's, a caller's, or off
     cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use

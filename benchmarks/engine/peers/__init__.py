@@ -73,7 +73,7 @@ def _llama_cpp(folder: Path, pins: Path) -> None:
     targets = ("llama-server", "llama-quantize")
     with tempfile.TemporaryDirectory() as work:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q", "--no-deps"]
-        source = ["--no-binary", ":all:", "--no-build-isolation", "-r", str(pins), "-d", work]
+        source = ["--no-binary", pins.read_text().split("==")[0], "-r", str(pins), "-d", work]
         subprocess.run([*pip, *source], check=True, stdout=sys.stderr)
         [archive] = Path(work).glob("*.tar.gz")
         with tarfile.open(archive) as packed:
@@ -94,12 +94,3 @@ OPENVINO = Peer("openvino-genai", "2026.4.1", _environment)
 # What converts the model for openvino-genai: optimum-intel wants an older transformers than ours.
 OPENVINO_EXPORT = Peer("openvino-export", "optimum-intel 2.2.0", _environment)
 PEERS = (LLAMA_CPP, VLLM, OPENVINO, OPENVINO_EXPORT)
-
-
-def main() -> None:
-    for peer in PEERS:
-        peer.prepare()
-
-
-if __name__ == "__main__":
-    main()

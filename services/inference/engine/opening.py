@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
 
 from services.inference.engine.echo import EchoEngine
 from services.inference.engine.protocol import Engine
 from services.inference.models.hub import settle_hub
 from services.inference.models.placement import device_map
 from services.inference.models.wheel import NAME as DEFAULT_MODEL
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +34,7 @@ class EngineSettings:
     context_tokens: int = 2048  # of prompt and answer together; 0 = all that the model knows
     kv_memory_share: float = 0.5  # of the memory still free when the weights are loaded: the KV arena, in tokens
     fused: bool = True  # on a CPU: run the layers of models that we know fused; False runs transformers' own
-    guess_rows: int = 1  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
+    guess_rows: int = 4  # with so many decoding or fewer, tokens are guessed by prompt lookup; 0 = never
     cuda_graphs: bool = True  # on a GPU: replay recorded decode passes; False launches each kernel
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200  # a step stays under 250 ms: the target leaves room for what was not foreseen
@@ -58,7 +63,28 @@ def open_engine(settings: EngineSettings, home: Path, progress: Callable[[str], 
     settle_hub(settings.hub)
     from services.inference.engine.torch_opening import open_torch_engine
 
-    return open_torch_engine(settings, home, progress or _to_stderr)
+    return on_passing_thread(lambda: open_torch_engine(settings, home, progress or _to_stderr))
+
+
+def on_passing_thread(action: Callable[[], T]) -> T:
+    """Runs it on a thread that is gone afterwards, and waits.
+
+    A thread that computed keeps OpenMP's workers for as long as it lives. With those of the engine's own thread they
+    are more than the cores, and OpenMP then lets them all sleep between two operators (measured: 205 tokens/s, 327
+    without the others).
+    """
+    done: Future[T] = Future()
+    thread = Thread(target=_settle, args=(done, action), name="opening", daemon=True)
+    thread.start()
+    thread.join()
+    return done.result()
+
+
+def _settle(done: Future[T], action: Callable[[], T]) -> None:
+    try:
+        done.set_result(action())
+    except BaseException as error:
+        done.set_exception(error)
 
 
 def _to_stderr(line: str) -> None:

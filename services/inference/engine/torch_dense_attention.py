@@ -12,10 +12,13 @@ from services.inference.engine.batch import Segment
 from services.inference.engine.torch_attention import QUERY_ROWS, VIEW_TOKENS
 from services.inference.engine.torch_slots import SlotCache
 
-# Measured in bfloat16: up to so many query rows and key heads torch's kernel takes less than products and a copy of
-# the keys; a group more in a pass costs as much as looking over some thousand tokens in vain.
-_BLOCKED_ROWS = 64
+# Measured in bfloat16: up to so many query rows and heads torch's kernel takes less than products and a copy of the
+# keys; a long chunk's earlier queries see so much less that pieces pay; a group more in a pass costs as much as
+# filling up some queries, or as looking over some hundred tokens in vain.
+_BLOCKED_ROWS = 18
 _FEW_QUERIES = 8
+_CHUNK_QUERIES = 128
+_FILLED_QUERIES = 64  # of a group whose rows do not have as many each
 _UNEVEN_TOKENS = 512
 
 
@@ -43,27 +46,67 @@ class Spans:
             slots += [segment.slot] * count
             wanted += range(first + count - segment.logits, first + count)
             if not (groups and groups[-1].takes(segment)):
-                groups.append(Group(first=first, rows=0, queries=count, slot=segment.slot, end=segment.end))
-            groups[-1].rows += 1
+                groups.append(Group(first=first, counts=[], slot=segment.slot, end=segment.end))
+            groups[-1].counts.append(count)
             groups[-1].end = max(groups[-1].end, segment.end)
         return Spans(ids=ids, positions=positions, slots=slots, wanted=wanted, groups=groups)
 
 
 @dataclass(slots=True)
 class Group:
-    """Rows that attend at once: neighbouring slots with as many queries each, a few, or one slot with a chunk."""
+    """Rows that attend at once: neighbouring slots with a few queries each, or one slot with a chunk."""
 
     first: int  # row of the pass
-    rows: int  # slots
-    queries: int  # of each slot
+    counts: list[int]  # queries of each slot
     slot: int  # the first
     end: int  # the longest row's tokens, those of this pass included
 
+    @property
+    def rows(self) -> int:
+        return len(self.counts)
+
+    @property
+    def queries(self) -> int:
+        """Of each slot, once those that have fewer are filled up."""
+        return max(self.counts)
+
+    @property
+    def own(self) -> slice:
+        """Its rows of the pass."""
+        return slice(self.first, self.first + sum(self.counts))
+
     def takes(self, segment: Segment) -> bool:
         """Not where one would look over far more than it has: another group costs less than that."""
-        neighbours = segment.slot == self.slot + self.rows and len(segment.ids) == self.queries <= _FEW_QUERIES
+        count, most = len(segment.ids), max(self.queries, len(segment.ids))
+        alike = (count == self.queries and most <= _FEW_QUERIES) or (self.rows + 1) * most <= _FILLED_QUERIES
         short, long = sorted((segment.end, self.end))
-        return neighbours and (long - short < _UNEVEN_TOKENS or long < 2 * short)
+        near = long - short < _UNEVEN_TOKENS or long < 2 * short
+        return alike and near and segment.slot == self.slot + self.rows
+
+    def parts(self, most: int) -> list[Group]:
+        """A long chunk in pieces: the earlier ones do not look over what only the later ones see."""
+        if self.rows > 1 or self.queries <= most:
+            return [self]
+        begins = range(0, self.queries, most)
+        counts = [min(most, self.queries - begin) for begin in begins]
+        start = self.end - self.queries
+        return [
+            Group(first=self.first + begin, counts=[count], slot=self.slot, end=start + begin + count)
+            for begin, count in zip(begins, counts, strict=True)
+        ]
+
+    def filled(self) -> Tensor | None:
+        """The group's query at each place of [rows × queries], a row's last one over again where it has no more;
+        None where all have as many."""
+        if min(self.counts) == self.queries:
+            return None
+        counts = torch.tensor(self.counts)[:, None]
+        firsts = counts.cumsum(0) - counts
+        return (firsts + torch.arange(self.queries).minimum(counts - 1)).flatten()
+
+    def places(self) -> Tensor:
+        """Where the group's queries stand in [rows × queries]."""
+        return (torch.arange(self.queries) < torch.tensor(self.counts)[:, None]).flatten().nonzero()[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +117,8 @@ class _Look:
     view: int
     bias: Tensor
     blocked: bool  # attention by torch's blocked kernel, else by matrix products
+    filled: Tensor | None
+    places: Tensor | None
 
 
 class Attention:
@@ -107,15 +152,17 @@ class Attention:
         slots = torch.tensor(spans.slots)
         rows = slots[:, None] * self._key_heads + torch.arange(self._key_heads)
         self._places = (rows * self._context + positions[:, None]).flatten()
-        self._looks = [self._look(group, positions) for group in spans.groups]
+        most = len(positions) if self._exact else _CHUNK_QUERIES
+        self._looks = [self._look(part, positions) for group in spans.groups for part in group.parts(most)]
 
     def _look(self, group: Group, positions: Tensor) -> _Look:
         view = min(-(-group.end // self._view_tokens) * self._view_tokens, self._context)
-        own = positions[group.first : group.first + group.rows * group.queries]
-        hidden = self._tokens[:view] > own[:, None]
+        filled, own = group.filled(), positions[group.own]
+        hidden = self._tokens[:view] > (own if filled is None else own[filled])[:, None]
         bias = torch.zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, float("-inf"))
         blocked = self._exact or group.rows * group.queries * self._heads <= _BLOCKED_ROWS
-        return _Look(group, view, self._spread(bias.view(group.rows, 1, group.queries, view), blocked), blocked)
+        bias = self._spread(bias.view(group.rows, 1, group.queries, view), blocked)
+        return _Look(group, view, bias, blocked, filled, None if filled is None else group.places())
 
     def _spread(self, bias: Tensor, blocked: bool) -> Tensor:
         """The queries of all heads that share a key head, one below the other: once for all key heads, or for each."""
@@ -133,13 +180,13 @@ class Attention:
             return self._attend(self._looks[0], query, keys, values)
         out = torch.empty(len(query), self._heads * self._size, dtype=query.dtype)
         for look in self._looks:
-            group = look.group
-            rows = slice(group.first, group.first + group.rows * group.queries)
-            out[rows] = self._attend(look, query[rows], keys, values)
+            out[look.group.own] = self._attend(look, query[look.group.own], keys, values)
         return out
 
     def _attend(self, look: _Look, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         group = look.group
+        if look.filled is not None:
+            query = query[look.filled]
         slots = slice(group.slot, group.slot + group.rows)
         past, known = keys[slots, :, : look.view], values[slots, :, : look.view]
         shared = query.view(group.rows, group.queries, self._key_heads, self._sharing, self._size)
@@ -148,7 +195,8 @@ class Attention:
         )
         out = (self._by_blocks if look.blocked else self._by_products)(shared, past, known, look.bias)
         out = out.view(group.rows, self._key_heads, self._sharing, group.queries, self._size)
-        return out.permute(0, 3, 1, 2, 4).reshape(group.rows * group.queries, -1)
+        out = out.permute(0, 3, 1, 2, 4).reshape(group.rows * group.queries, -1)
+        return out if look.places is None else out[look.places]
 
     def _by_products(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Over a copy of the keys that are seen: on a strided cache oneDNN takes four times as long."""

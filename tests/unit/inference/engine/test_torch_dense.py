@@ -103,6 +103,32 @@ def test_invariant_11_a_row_has_the_same_bits_whatever_shares_its_pass(model: An
         assert torch.equal(logits[0], together[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_with_unlike_numbers_of_guesses_are_each_what_transformers_gives(model: Any, dtype: torch.dtype) -> None:
+    """One group of slots with 1, 4, 2, 1, 3 and 1 tokens. Fails if a filled place is taken for a row's own."""
+    model.to(dtype)
+    decoder = fused(model)
+    counts = (1, 4, 2, 1, 3, 1)
+    parts = [Segment(row, len(ids) - n, ids[-n:], n) for row, (ids, n) in enumerate(zip(TOKENS, counts, strict=True))]
+    decoder.run([Segment(row, 0, ids[:-n], 0) for row, (ids, n) in enumerate(zip(TOKENS, counts, strict=True))])
+    logits = decoder.run(parts)
+    expected = torch.cat([reference(model, ids)[-n:] for ids, n in zip(TOKENS, counts, strict=True)])
+    close = {torch.float32: 1e-4, torch.bfloat16: 4e-2}[dtype]
+    assert torch.allclose(logits, expected, rtol=0, atol=close * float(expected.abs().max()))
+    if dtype is torch.float32:  # invariant 11
+        alone = torch.cat([decoder.run([part]) for part in parts])
+        assert torch.equal(alone, logits)
+
+
+def test_a_long_chunk_is_looked_at_in_pieces_and_stays_what_it_is(model: Any) -> None:
+    """Fails if a piece does not see all that lies before it."""
+    model.to(torch.bfloat16)
+    decoder, ids = fused(model), [(11 * place + place * place) % 260 for place in range(400)]
+    decoder.run([Segment(2, 0, ids[:50], 0)])
+    logits, expected = decoder.run([Segment(2, 50, ids[50:], 350)]), reference(model, ids)[50:]
+    assert torch.allclose(logits, expected, rtol=0, atol=4e-2 * float(expected.abs().max()))
+
+
 def test_what_the_layers_do_not_do_is_named(model: Any) -> None:
     assert "float16" in obstacle(copy.deepcopy(model).to(torch.float16))
     model.config.hidden_act = "gelu"
