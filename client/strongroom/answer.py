@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,21 @@ class Piece:
     text: str
     reasoning: str
     logprobs: tuple[TokenLogprob, ...] = ()  # of tokens whose text is out with this piece
+    choice: int = 0  # which of several answers it is a piece of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several answers to one question."""
+
+    text: str
+    reasoning: str
+    finish_reason: str
+    reasoning_unfinished: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    def as_released(self) -> dict[str, object]:
+        return {"content": self.text, "finish_reason": self.finish_reason, "reasoning": self.reasoning}
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,8 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The whole answer and everything known about it."""
+    """The whole answer and everything known about it. Where `n` asked for several, text, reasoning, finish_reason and
+    logprobs are the first one's; the tokens and what the guard says are all of theirs."""
 
     request_id: str
     model: str
@@ -71,9 +87,13 @@ class Answer:
     read_back: bool = False  # given before, to the same request under the same idempotency key
     logprobs: tuple[TokenLogprob, ...] = ()  # of the text's tokens, up to the first character that the guard changed
 
-    def as_released(self) -> dict[str, object]:
+    choices: tuple[Choice, ...] = ()  # all answers, the first one too, where there are several
+
+    def as_released(self) -> dict[str, object] | list[dict[str, object]]:
         """The answer as `verify_receipt` takes it."""
-        return {"content": self.text, "finish_reason": self.finish_reason, "reasoning": self.reasoning}
+        if self.choices:
+            return [choice.as_released() for choice in self.choices]
+        return Choice(self.text, self.reasoning, self.finish_reason).as_released()
 
 
 Event = Started | Piece | Answer
@@ -85,9 +105,7 @@ class Reading:
     def __init__(self) -> None:
         self.started: Started | None = None
         self.answer: Answer | None = None
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._logprobs: list[TokenLogprob] = []
+        self._pieces: list[Piece] = []
 
     def event(self, response: pb.StreamGenerateResponse) -> Event | None:
         """None for an event of a newer contract."""
@@ -97,16 +115,20 @@ class Reading:
                 self.started = Started(started.request_id, started.model, started.trace_id)
                 return self.started
             case "delta":
-                self._text.append(response.delta.text)
-                self._reasoning.append(response.delta.reasoning)
-                logprobs = logprobs_of(response.delta.logprobs)
-                self._logprobs += logprobs
-                return Piece(response.delta.text, response.delta.reasoning, logprobs)
+                delta = response.delta
+                piece = Piece(delta.text, delta.reasoning, logprobs_of(delta.logprobs), delta.choice)
+                self._pieces.append(piece)
+                return piece
             case "outcome":
-                texts = "".join(self._text), "".join(self._reasoning)
-                self.answer = answer_of(response.outcome, *texts, tuple(self._logprobs))
+                count = max(len(response.outcome.choices), 1)
+                self.answer = answer_of(response.outcome, [self._whole(index) for index in range(count)])
                 return self.answer
         return None
+
+    def _whole(self, choice: int) -> Piece:
+        own = [piece for piece in self._pieces if piece.choice == choice]
+        text, reasoning = "".join(piece.text for piece in own), "".join(piece.reasoning for piece in own)
+        return Piece(text, reasoning, tuple(logprob for piece in own for logprob in piece.logprobs), choice)
 
     def cut_short(self) -> CallFailed:
         """A stream that ended well, and without its last event."""
@@ -119,12 +141,20 @@ class Reading:
         return failure
 
 
-def answer_of(outcome: pb.Outcome, text: str, reasoning: str, logprobs: tuple[TokenLogprob, ...] = ()) -> Answer:
+def whole_answer_of(reply: pb.GenerateResponse) -> Answer:
+    """`Generate`'s reply."""
+    said: list[pb.GenerateResponse | pb.Choice] = list(reply.choices) or [reply]
+    return answer_of(reply.outcome, [Piece(one.text, one.reasoning, logprobs_of(one.logprobs)) for one in said])
+
+
+def answer_of(outcome: pb.Outcome, said: Sequence[Piece]) -> Answer:
+    """`said` is all that each choice says."""
+    first = said[0]
     return Answer(
         request_id=outcome.request_id,
         model=outcome.model,
-        text=text,
-        reasoning=reasoning,
+        text=first.text,
+        reasoning=first.reasoning,
         finish_reason=_name(pb.FinishReason, outcome.finish_reason),
         input_tokens=outcome.usage.input_tokens,
         output_tokens=outcome.usage.output_tokens,
@@ -137,8 +167,14 @@ def answer_of(outcome: pb.Outcome, text: str, reasoning: str, logprobs: tuple[To
         timings=_members(outcome.timings),
         reasoning_unfinished=outcome.reasoning_unfinished,
         read_back=outcome.read_back,
-        logprobs=logprobs,
+        logprobs=first.logprobs,
+        choices=tuple(_choice(one, end) for one, end in zip(said, outcome.choices, strict=False)),
     )
+
+
+def _choice(said: Piece, end: pb.ChoiceEnd) -> Choice:
+    finish_reason = _name(pb.FinishReason, end.finish_reason)
+    return Choice(said.text, said.reasoning, finish_reason, end.reasoning_unfinished, said.logprobs)
 
 
 def logprobs_of(told: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
-from strongroom.answer import Answer, Model, answer_of, logprobs_of, models_of, receipt_of
+from strongroom.answer import Answer, Model, models_of, receipt_of, whole_answer_of
 from strongroom.failures import CallFailed
 from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.location import Location, locate
@@ -78,7 +78,7 @@ def ask(question: Question, seconds: float) -> Call[pb.GenerateRequest, pb.Gener
         GENERATE,
         pb.GenerateRequest(prompt=prompt_of(question)),
         seconds,
-        lambda reply: answer_of(reply.outcome, reply.text, reply.reasoning, logprobs_of(reply.logprobs)),
+        whole_answer_of,
         lambda failure: keyed or nothing_goes_on(failure),
     )
 

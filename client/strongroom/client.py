@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 from strongroom import calls
 from strongroom.aio import AsyncClient, AsyncStream
-from strongroom.answer import Answer, Event, Model, Piece, Reading, Started, TokenLogprob
+from strongroom.answer import Answer, Choice, Event, Model, Piece, Reading, Started, TokenLogprob
 from strongroom.calls import DEFAULT_TIMEOUT_SECONDS, STREAM_GENERATE, UNARY, Call, Door, Received, Result, Sent
 from strongroom.failures import (
     AlreadyExists,
@@ -53,6 +53,7 @@ __all__ = [
     "AsyncStream",
     "CallFailed",
     "Cancelled",
+    "Choice",
     "Client",
     "DeadlineExceeded",
     "Event",

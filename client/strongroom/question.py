@@ -11,7 +11,7 @@ from strongroom.gateway.v1 import gateway_pb2 as pb
 
 _PARAMETERS = (
     "temperature", "top_p", "top_k", "seed", "max_tokens", "min_p", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "min_tokens", "logprobs", "json_schema", "regex",
+    "frequency_penalty", "min_tokens", "logprobs", "json_schema", "regex", "n",
 )  # fmt: skip
 _PRIORITIES = {
     "": pb.PRIORITY_UNSPECIFIED,
@@ -52,6 +52,7 @@ class Question:
     logprobs: int | None = None  # how many alternatives to each token
     json_schema: str | None = None  # as text; of the two grammars one at most
     regex: str | None = None
+    n: int | None = None  # answers; unset means one
     subject: str = ""
     idempotency_key: str = ""
     priority: str = ""  # interactive, standard or batch

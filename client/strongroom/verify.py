@@ -263,7 +263,7 @@ def _shortest(value: float) -> tuple[int, str, int]:
 
 
 _FLOATS = {"frequency_penalty", "min_p", "presence_penalty", "repetition_penalty", "temperature", "top_p"}
-_WORDS = "json_schema logit_bias logprobs max_tokens min_tokens regex seed stop stop_ids top_k"
+_WORDS = "json_schema logit_bias logprobs max_tokens min_tokens n regex seed stop stop_ids top_k"
 _PARAMETERS = _FLOATS.union(_WORDS.split())
 
 

@@ -113,7 +113,7 @@ def errors() -> None:
     """Errors are the client's own, and name the field."""
     for asked in (
         {"temperature": 9},
-        {"n": 2},
+        {"n": 9},
         {"logprobs": True},
         {"max_completion_tokens": 10**9},
         {"model": "gpt-5"},

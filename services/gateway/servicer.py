@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -37,7 +37,7 @@ _PRIORITIES = {
 
 _OPTIONAL: tuple[Any, ...] = (
     "temperature", "top_p", "top_k", "seed", "max_tokens", "min_p", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "min_tokens", "logprobs", "json_schema", "regex",
+    "frequency_penalty", "min_tokens", "logprobs", "json_schema", "regex", "n",
 )  # fmt: skip
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,13 +52,7 @@ class GatewayServicer(rpc.GatewayServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         async with self._asked(request.prompt, context, streamed=False) as life:
-            outcome, [said, *_] = await whole(life)
-            return pb.GenerateResponse(
-                outcome=_outcome(outcome),
-                text=said.text,
-                reasoning=said.reasoning,
-                logprobs=map(_logprob, said.logprobs),
-            )
+            return _whole(*await whole(life))
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
@@ -120,12 +114,41 @@ def _question(prompt: pb.Prompt) -> Question:
     )
 
 
+def _whole(outcome: Outcome, said: Sequence[Delta]) -> pb.GenerateResponse:
+    first, ends = said[0], _ends(outcome)
+    return pb.GenerateResponse(
+        outcome=_outcome(outcome),
+        text=first.text,
+        reasoning=first.reasoning,
+        logprobs=map(_logprob, first.logprobs),
+        choices=[
+            pb.Choice(text=one.text, reasoning=one.reasoning, logprobs=map(_logprob, one.logprobs), end=end)
+            for one, end in zip(said, ends, strict=False)
+        ],
+    )
+
+
+def _ends(outcome: Outcome) -> list[pb.ChoiceEnd]:
+    """Of several; none where there is one."""
+    if len(outcome.choices) == 1:
+        return []
+    return [
+        pb.ChoiceEnd(finish_reason=_finish(ended.finish_reason), reasoning_unfinished=ended.reasoning_unfinished)
+        for ended in outcome.choices
+    ]
+
+
+def _finish(reason: str) -> pb.FinishReason.ValueType:
+    return pb.FinishReason.Value(f"FINISH_REASON_{reason}")
+
+
 def _response(event: Started | Delta | Outcome) -> pb.StreamGenerateResponse:
     if isinstance(event, Started):
         started = pb.Started(request_id=event.request_id, model=event.model, trace_id=event.trace_id)
         return pb.StreamGenerateResponse(started=started)
     if isinstance(event, Delta):
-        delta = pb.Delta(text=event.text, reasoning=event.reasoning, logprobs=map(_logprob, event.logprobs))
+        logprobs = map(_logprob, event.logprobs)
+        delta = pb.Delta(text=event.text, reasoning=event.reasoning, logprobs=logprobs, choice=event.choice)
         return pb.StreamGenerateResponse(delta=delta)
     return pb.StreamGenerateResponse(outcome=_outcome(event))
 
@@ -139,7 +162,7 @@ def _outcome(outcome: Outcome) -> pb.Outcome:
     return pb.Outcome(
         request_id=outcome.request_id,
         model=outcome.model,
-        finish_reason=pb.FinishReason.Value(f"FINISH_REASON_{outcome.finish_reason}"),
+        finish_reason=_finish(outcome.finish_reason),
         usage=pb.Usage(input_tokens=outcome.input_tokens, output_tokens=outcome.output_tokens),
         guard=pb.GuardReport(
             verdict=pb.Verdict.Value(f"VERDICT_{outcome.verdict}"),
@@ -152,6 +175,7 @@ def _outcome(outcome: Outcome) -> pb.Outcome:
         read_back=outcome.read_back,
         timings=pb.Timings(**{f"{name}_ms": value for name, value in outcome.timings_ms.items()}),
         reasoning_unfinished=outcome.reasoning_unfinished,
+        choices=_ends(outcome),
     )
 
 
@@ -163,6 +187,7 @@ def _finding(finding: Finding) -> pb.Finding:
         level=finding.level,
         side=finding.side,
         message_index=finding.message_index,
+        choice=finding.choice,
     )
 
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from strongroom.client import Client, Piece, Question
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -64,6 +65,25 @@ def test_invariant_8_a_stream_outlives_any_process_but_its_gateway(suite: Any, u
     assert printed == undisturbed
     assert "verified offline" in errors
     await_ready(suite, name)
+    serves_and_verifies(suite)
+
+
+def test_invariant_8_every_choice_outlives_its_worker(suite: Any, undisturbed: str) -> None:
+    """Fails if a choice goes on under another's token log, or under a seed that is not its own."""
+    alone = suite.run("ask", *QUESTION[:3], "--seed", "12", *QUESTION[5:])
+    port = suite.port_base
+    key = (suite.home / "keys" / "development-api-key").read_text().strip()
+    how = {"max_tokens": 160, "seed": 11, "temperature": 0.9, "n": 2}
+    said, killed = ["", ""], False
+    with Client(address=f"127.0.0.1:{port}", api_key=key, timeout_seconds=150) as client:
+        for event in client.stream(Question.of(QUESTION[0], **how)):
+            if isinstance(event, Piece):
+                said[event.choice] += event.text
+                if all(said) and not killed:
+                    os.kill(suite.pid("inference"), signal.SIGKILL)
+                    killed = True
+    assert killed and [f"{text}\n" for text in said] == [undisturbed, alone.stdout]
+    await_ready(suite, "inference")
     serves_and_verifies(suite)
 
 

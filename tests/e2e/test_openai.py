@@ -122,6 +122,32 @@ def test_the_same_request_under_its_key_is_answered_once(client: openai.OpenAI, 
     assert "".join(c.choices[0].delta.content or "" for c in streamed if c.choices) == first.choices[0].message.content
 
 
+def test_invariant_11_several_answers_are_those_of_the_next_seeds_whole_streamed_and_told_again(
+    suite: Any, client: openai.OpenAI, model: str
+) -> None:
+    """Fails if a choice's seed is not the request's and its own index, or choices share anything while they run."""
+    asked, headers = {**ASK, "temperature": 1.0, "model": model}, {"Idempotency-Key": "order-19"}
+    whole: Any = client.chat.completions.create(**asked, n=3, extra_headers=headers)
+    said = [choice.message.content for choice in whole.choices]
+    for index, text in enumerate(said):
+        alone = client.chat.completions.create(**{**asked, "seed": asked["seed"] + index})
+        assert alone.choices[0].message.content == text
+    assert len(set(said)) == 3 and whole.usage.completion_tokens > 24
+    streamed = {0: "", 1: "", 2: ""}
+    for chunk in client.chat.completions.create(**asked, n=3, stream=True):
+        streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert list(streamed.values()) == said
+    again: Any = client.chat.completions.create(**asked, n=3, extra_headers=headers)
+    assert (again.id, again.choices, again.usage) == (whole.id, whole.choices, whole.usage)
+    parameters = {"max_tokens": 24, "seed": 7, "temperature": 1, "n": 3}
+    request = {"messages": ASK["messages"], "model": model, "parameters": parameters}
+    reasons = whole.strongroom["finish_reasons"]
+    released = [{"content": text, "finish_reason": reason} for text, reason in zip(said, reasons, strict=True)]
+    log_key = suite.run("audit", "key").stdout.strip()
+    assert verify_receipt(request, released, whole.strongroom["receipt"], log_key)
+    assert not verify_receipt(request, released[::-1], whole.strongroom["receipt"], log_key)
+
+
 def test_bad_input_is_a_rejected_record(suite: Any, client: openai.OpenAI, model: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=model, **ASK, temperature=9)

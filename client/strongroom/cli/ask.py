@@ -24,13 +24,14 @@ def register(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object when the answer is whole")
     parser.add_argument("--no-stream", action="store_true", help="print the answer when it is whole")
     add_question_options(parser, priority="")
+    parser.add_argument("--n", type=int, metavar="N", help="so many answers, each printed when all are whole")
     parser.add_argument("--idempotency-key", default="", metavar="K", help="at most one answer a key in 24 hours")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     location, question = locate(arguments.home), _question(arguments)
-    whole = arguments.json or arguments.no_stream
+    whole = arguments.json or arguments.no_stream or (arguments.n or 1) > 1
     with Client(location, arguments.timeout) as client:
         try:
             answer = client.ask(question) if whole else _print_pieces(client.stream(question))
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(as_json(answer), ensure_ascii=False, indent=2))
     elif whole:
-        print(visible(answer.text) if sys.stdout.isatty() else answer.text)
+        print(visible(_texts(answer)) if sys.stdout.isatty() else _texts(answer))
     sys.stdout.flush()
     verification = verified(question, answer, log_key(location))
     print(summary(answer, verification), file=sys.stderr, flush=True)
@@ -47,8 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def as_json(answer: Answer) -> dict[str, object]:
-    """What scripts depend on."""
+    """What scripts depend on. `choices`, which are all answers, is there where several were asked for."""
+    several = [
+        {"text": choice.text, "reasoning": choice.reasoning, "finish_reason": choice.finish_reason}
+        for choice in answer.choices
+    ]
     return {
+        **({"choices": several} if several else {}),
         "request_id": answer.request_id,
         "model": answer.model,
         "text": answer.text,
@@ -64,9 +70,16 @@ def as_json(answer: Answer) -> dict[str, object]:
 
 def _question(arguments: argparse.Namespace) -> Question:
     how = question_options(arguments)
-    return Question.of(
-        text_of(arguments.text), system=arguments.system, idempotency_key=arguments.idempotency_key, **how
-    )
+    key = arguments.idempotency_key
+    return Question.of(text_of(arguments.text), system=arguments.system, idempotency_key=key, n=arguments.n, **how)
+
+
+def _texts(answer: Answer) -> str:
+    """Several answers one below the other, each under its number."""
+    if not answer.choices:
+        return answer.text
+    count = len(answer.choices)
+    return "\n\n".join(f"[{n} of {count}]\n{choice.text}" for n, choice in enumerate(answer.choices, 1))
 
 
 def _print_pieces(events: Iterator[Event]) -> Answer:

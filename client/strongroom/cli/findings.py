@@ -28,9 +28,10 @@ def verified(question: Question, answer: Answer, key: str) -> Verification | Non
 def summary(answer: Answer, verification: Verification | None) -> str:
     """Two lines for people."""
     masked = masked_types(answer)
+    reasons = [choice.finish_reason for choice in answer.choices] or [answer.finish_reason]
     facts = [
         answer.request_id,
-        answer.finish_reason,
+        ", ".join(reasons),
         verdict(answer),
         f"masked {masked}" if masked else "",
         f"{answer.input_tokens} + {answer.output_tokens} tokens",

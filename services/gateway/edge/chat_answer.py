@@ -67,13 +67,16 @@ class Chunks:
             "model": model,
         }
         self._started, self._include_usage = started, include_usage
-        self._opened: set[int] = set()  # choices that have their first chunk
+        self._opened = 0  # choices that have their first chunk
 
     def role(self, choice: int = 0) -> str:
-        """A choice's first chunk; nothing where it was made before."""
-        if choice in self._opened:
-            return ""
-        self._opened.add(choice)
+        """The first chunks of the choices up to this one, where they have none yet: OpenAI's client counts on their
+        order."""
+        opening = range(self._opened, choice + 1)
+        self._opened = max(self._opened, choice + 1)
+        return "".join(map(self._role, opening))
+
+    def _role(self, choice: int) -> str:
         ours = {"request_id": self._started.request_id, "trace_id": self._started.trace_id}
         more: dict[str, Any] = {} if choice else {"strongroom": ours}
         return self._chunk(choice, {"role": "assistant", "content": "", "refusal": None}, **more)

@@ -15,7 +15,6 @@ _TEXT_ONLY = ["text"]
 
 # OpenAI's fields that are not served, with those values that ask for nothing: clients send them unasked.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
     "modalities": (_TEXT_ONLY,),
     "metadata": ({},),
     "store": (False,),

@@ -33,6 +33,7 @@ def chat_sampling(document: JsonObject, ours: JsonObject, max_tokens: int | None
         logprobs=_logprobs(document),
         json_schema=_json_schema(document),
         regex=ours.text("regex"),
+        n=document.integer("n"),
     )
 
 

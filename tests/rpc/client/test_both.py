@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,25 @@ def test_a_stream_is_started_pieces_and_the_answer_that_they_make(gateway: Any, 
     assert events[-1].text == "".join(event.text for event in events[1:3]) == "The vault is closed."
     assert events[0].request_id == events[-1].request_id == "r-1"
     assert not gateway.conductor.left.is_set()
+
+
+def test_several_answers_come_apart_and_are_one_receipts_answer(gateway: Any, connect: Any) -> None:
+    """Fails if pieces are put together whatever choice they are of."""
+    script = [("The vault ", 0), ("It is ", 1), ("is closed.", 0), ("shut.", 1)]
+    ends = (outcome.Ended("STOP"), outcome.Ended("LENGTH", reasoning_unfinished=True))
+    started, *_, finished = gateway.conductor.events
+    deltas = [outcome.Delta(text, choice=choice) for text, choice in script]
+    gateway.conductor.events = (started, *deltas, replace(finished, choices=ends))
+    several = Question.of("Why?", n=2)
+    client = connect(gateway.address)
+    for answer in (client.ask(several), list(client.stream(several))[-1]):
+        assert [choice.text for choice in answer.choices] == ["The vault is closed.", "It is shut."]
+        assert [choice.finish_reason for choice in answer.choices] == ["STOP", "LENGTH"]
+        assert answer.choices[1].reasoning_unfinished and answer.text == answer.choices[0].text
+        assert [released["content"] for released in answer.as_released()] == ["The vault is closed.", "It is shut."]
+    pieces = [event for event in client.stream(several) if isinstance(event, Piece)]
+    assert [(piece.text, piece.choice) for piece in pieces] == script
+    assert gateway.conductor.asked[-1].sampling.n == 2
 
 
 def test_log_probabilities_are_those_of_the_pieces_put_together(gateway: Any, connect: Any) -> None:

@@ -100,6 +100,7 @@ class FakeStack:
     text: tuple[str, ...] = ("The vault ", "is closed.")
     reasoning: str = ""
     finish_reason: str = "STOP"
+    others: tuple[str, ...] = ()  # answers beside it
     failure: status_pb2.Status | None = None
     breaks_after: int | None = None  # pieces, then the failure
     tampered: bool = False
@@ -121,8 +122,11 @@ class FakeStack:
             "parameters": given,
         }
         text = "something else" if self.tampered else "".join(self.text)
-        answer = {"content": text, "finish_reason": self.finish_reason, "reasoning": self.reasoning}
-        receipt = self.log.receipt(request, answer)
+        first = {"content": text, "finish_reason": self.finish_reason, "reasoning": self.reasoning}
+        others = [{"content": other, "finish_reason": "LENGTH", "reasoning": ""} for other in self.others]
+        receipt = self.log.receipt(request, [first, *others])
+        ends = [pb.ChoiceEnd(finish_reason=pb.FINISH_REASON_STOP)]
+        ends += [pb.ChoiceEnd(finish_reason=pb.FINISH_REASON_LENGTH) for _ in self.others]
         return pb.Outcome(
             request_id="r-1",
             model="tiny",
@@ -136,6 +140,7 @@ class FakeStack:
             trace_id="ab" * 16,
             timings=pb.Timings(total_ms=12.5),
             reasoning_unfinished=bool(self.reasoning and not any(self.text)),
+            choices=ends if self.others else [],
         )
 
 
@@ -154,8 +159,9 @@ class _Gateway(rpc.GatewayServiceServicer):
     def Generate(self, request: pb.GenerateRequest, context: Any) -> Any:
         self._admit(request, context)
         stack = self._stack
-        outcome = stack.outcome(request.prompt)
-        return pb.GenerateResponse(outcome=outcome, text="".join(stack.text), reasoning=stack.reasoning)
+        outcome, text = stack.outcome(request.prompt), "".join(stack.text)
+        choices = [pb.Choice(text=said, end=end) for said, end in zip((text, *stack.others), outcome.choices)]
+        return pb.GenerateResponse(outcome=outcome, text=text, reasoning=stack.reasoning, choices=choices)
 
     def StreamGenerate(self, request: pb.StreamGenerateRequest, context: Any) -> Any:
         self._admit(request, context)

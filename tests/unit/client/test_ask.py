@@ -45,6 +45,22 @@ def test_the_json_object_has_the_members_that_scripts_depend_on(stack: Any, caps
     assert verify_receipt("Is the vault closed?", released, answer["receipt"], stack.log.vkey)
 
 
+def test_several_answers_are_printed_apart_and_verified_together(
+    stack: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.others = ("It is shut.",)
+    assert main(["ask", "Is the vault closed?", "--n", "2"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "[1 of 2]\nThe vault is closed.\n\n[2 of 2]\nIt is shut.\n"
+    assert "STOP, LENGTH" in printed.err and "verified offline" in printed.err
+    assert stack.asked[-1].prompt.sampling.n == 2
+    assert main(["ask", "Is the vault closed?", "--n", "2", "--json"]) == 0
+    choices = json.loads(capsys.readouterr().out)["choices"]
+    assert [(choice["text"], choice["finish_reason"]) for choice in choices] == [
+        ("The vault is closed.", "STOP"), ("It is shut.", "LENGTH"),
+    ]  # fmt: skip
+
+
 def test_reasoning_is_no_part_of_the_text_and_is_in_the_receipt(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
     stack.reasoning = "Vaults close at six."
     assert main(["ask", "Is the vault closed?"]) == 0

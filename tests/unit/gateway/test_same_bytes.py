@@ -31,6 +31,7 @@ PARAMETERS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "stop_ids": ("stop_token_ids", st.lists(st.integers(0, 2**32 - 1), max_size=5).map(tuple)),
     "min_tokens": ("min_tokens", st.integers(0, 512)),
     "logprobs": ("top_logprobs", st.integers(0, 20)),
+    "n": ("n", st.integers(1, 8)),
 }
 ASKED = st.fixed_dictionaries({}, optional={name: strategy for name, (_, strategy) in PARAMETERS.items()})
 GRAMMARS = st.sampled_from([{}, {"regex": "(yes|否)[.]"}, {"json_schema": '{"type":"object"}'}])
