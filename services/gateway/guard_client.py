@@ -21,6 +21,7 @@ from services.gateway.requests.question import Message
 
 T = TypeVar("T")
 
+OUTDATED_SECONDS = 10.0
 # A filter that cannot be had again: what is not checked is not released.
 _CANNOT_GO_ON = ("POLICY_UNKNOWN", "FILTER_CANNOT_RESUME")
 # Unspecified is the strict case.
@@ -45,9 +46,11 @@ class GuardClient:
     def require(self) -> None:
         self.replicas.require()
 
-    async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening:
-        screen = pb.Screen(request_id=request_id, messages=[_message(message) for message in messages])
-        return await self._ask(request_id, pb.Item(screen=screen), deadline, _screening)
+    async def screen(
+        self, request_id: str, messages: Sequence[Message], deadline: float, texts: Sequence[str] = ()
+    ) -> Screening:
+        screen = pb.Screen(request_id=request_id, messages=[_message(message) for message in messages], texts=texts)
+        return await self._ask(request_id, pb.Item(screen=screen), deadline, partial(_screening, len(texts)))
 
     async def filter(
         self,
@@ -105,10 +108,17 @@ class GuardClient:
                 raise
 
 
-def _screening(reply: pb.ItemReply) -> Screening:
+def _screening(texts: int, reply: pb.ItemReply) -> Screening:
     if reply.status.code:
         raise failure(reply.status)
     screened = reply.screened
+    if screened.texts_screened != texts:  # a guard of an earlier version would let them pass unseen
+        raise Unavailable(
+            "the guard that was asked looks through no grammars and stop strings: try again without them, or when it "
+            "is replaced",
+            reason="GUARD_OUTDATED",
+            retry_after_seconds=OUTDATED_SECONDS,
+        )
     return Screening(
         verdict=_VERDICTS.get(screened.verdict, REFUSE),
         policy_digest=screened.policy_digest,
@@ -116,6 +126,7 @@ def _screening(reply: pb.ItemReply) -> Screening:
         refusal_text=screened.refusal_text,
         messages=tuple(Message(message.role, message.content) for message in screened.messages),
         findings=_findings(screened.findings, "prompt"),
+        unmasked=_findings(screened.text_findings, "prompt"),
     )
 
 

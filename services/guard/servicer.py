@@ -124,7 +124,7 @@ class GuardServicer(rpc.GuardServiceServicer):
     def _answer(self, item: pb.Item) -> pb.ItemReply | Awaitable[pb.ItemReply]:
         work = item.WhichOneof("work")
         if work == "screen":
-            size = sum(len(message.content) for message in item.screen.messages)
+            size = sum(len(message.content) for message in item.screen.messages) + sum(map(len, item.screen.texts))
             if size > LONG_TEXT:
                 return self._long_work(item, lambda: asyncio.to_thread(_reply, item, lambda: self._screen(item)))
             return _reply(item, lambda: self._screen(item))
@@ -182,10 +182,12 @@ class GuardServicer(rpc.GuardServiceServicer):
     def _screened(self, item: pb.Item) -> pb.ItemReply:
         bundle = self._shelf.in_force
         try:
-            screening = screen(bundle, wire.messages_of(item.screen))
+            screening = screen(bundle, wire.messages_of(item.screen), item.screen.texts)
         except UnfitMessages as unfit:
             raise InvalidArgument(str(unfit), reason="INVALID_ITEM") from None
-        return pb.ItemReply(item_id=item.item_id, screened=wire.screened(screening, bundle.digest))
+        return pb.ItemReply(
+            item_id=item.item_id, screened=wire.screened(screening, bundle.digest, len(item.screen.texts))
+        )
 
     def _filter(self, item: pb.Item) -> pb.ItemReply:
         turn = self._turn(item)

@@ -34,7 +34,7 @@ def piece_of(work: pb.Filter) -> Piece:
     return Piece(work.n, work.text, work.last, work.rebuild, work.released_chars)
 
 
-def screened(screening: Screening, policy_digest: bytes) -> pb.Screened:
+def screened(screening: Screening, policy_digest: bytes, texts: int) -> pb.Screened:
     judgement = screening.judgement
     decided = judgement.verdict is not Verdict.ALLOW
     return pb.Screened(
@@ -45,6 +45,8 @@ def screened(screening: Screening, policy_digest: bytes) -> pb.Screened:
         messages=[pb.Message(role=message.role, content=message.content) for message in screening.messages],
         findings=[_finding(found.finding, found.message) for found in screening.findings],
         policy_digest=policy_digest,
+        text_findings=[_finding(found.finding, found.message) for found in screening.unmasked],
+        texts_screened=texts,
     )
 
 

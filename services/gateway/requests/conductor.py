@@ -115,6 +115,8 @@ class Conductor:
     async def _see_through(self, life: Life) -> None:
         try:
             self._observer.ended(await life.run())
+            if found := life.rejection:
+                self._rejections.note(life.terms.caller, found.reason, found.field, life.terms.trace_id)
         finally:
             self._lives.pop(life.terms.request_id, None)
             self._admission.leave(life.terms.sampling.choices)

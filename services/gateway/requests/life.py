@@ -15,11 +15,12 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from chassis import genai
-from chassis.failures import DeadlineExceeded, Internal, ServiceError, Unavailable
+from chassis.failures import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
 from chassis.tracing import Attributes, here, keep_if_odd, span
 from services.gateway.requests import fields
 from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
+from services.gateway.requests.beside import texts_beside
 from services.gateway.requests.choice import Choice
 from services.gateway.requests.endings import end_of, error_of, key_taken
 from services.gateway.requests.mailbox import Mailbox
@@ -59,6 +60,7 @@ class Life:
 
     def __init__(self, terms: Terms, neighbours: Neighbours) -> None:
         self.terms = terms
+        self.rejection: InvalidArgument | None = None  # bad input that only the guard could find
         self._guard, self._audit, self._queue = neighbours.guard, neighbours.audit, neighbours.queue
         self._party = Party(terms.caller, terms.question.subject)
         self._mailbox = Mailbox()
@@ -179,13 +181,18 @@ class Life:
         self._mailbox.push(found.outcome)
 
     async def _ask(self) -> End | None:
-        screening = await self._guard.screen(self.terms.request_id, self.terms.question.messages, self.terms.deadline)
-        self._screening = screening
+        question, beside = self.terms.question, texts_beside(self.terms.question.sampling)
+        screening = self._screening = await self._guard.screen(
+            self.terms.request_id, question.messages, self.terms.deadline, beside.texts
+        )
         self._time("screen")
         await self._audit.know_policy(screening.policy_digest)
         if screening.verdict == REFUSE:
             await self._refuse(screening)
             return None
+        if screening.unmasked:
+            self.rejection = beside.refusal(screening.unmasked)
+            raise self.rejection
         self._jobs = [self._job(screening, choice) for choice in range(self.terms.sampling.choices)]
         answer = Answer(self.terms, screening.policy_digest, self._guard, self._audit, self._mailbox)
         self._answer = answer

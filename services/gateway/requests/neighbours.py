@@ -64,7 +64,10 @@ class Guard(Protocol):
     def require(self) -> None:
         """Raises Unavailable while the guard is away."""
 
-    async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening: ...
+    async def screen(
+        self, request_id: str, messages: Sequence[Message], deadline: float, texts: Sequence[str] = ()
+    ) -> Screening:
+        """`texts`: what else of the caller's shapes the answer. They are judged with the messages, and not masked."""
 
     async def filter(
         self,

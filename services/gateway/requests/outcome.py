@@ -45,6 +45,7 @@ class Screening:
     refusal_text: str = ""
     messages: tuple[Message, ...] = ()
     findings: tuple[Finding, ...] = ()
+    unmasked: tuple[Finding, ...] = ()  # in texts beside the messages; `message_index` is the text's
 
 
 @dataclass(frozen=True, slots=True)

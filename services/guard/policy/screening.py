@@ -56,16 +56,22 @@ class Screening(NamedTuple):
     refusal_text: str
     findings: tuple[MessageFinding, ...]
     messages: tuple[Message, ...]
+    unmasked: tuple[MessageFinding, ...] = ()  # in the texts beside the messages, by their index
 
 
 class UnfitMessages(Exception):
     """The messages are no conversation. The text says where, and quotes nothing."""
 
 
-def screen(bundle: PolicyBundle, messages: Sequence[Message]) -> Screening:
-    """Every message comes from the caller, so every one is judged and redacted, a system message too."""
+def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[str] = ()) -> Screening:
+    """Every message comes from the caller, so every one is judged and redacted, a system message too.
+
+    `beside`: texts of the caller's that shape the answer, such as a grammar's. Masked they would ask for something
+    else, so what there is to mask in them is told instead.
+    """
     _check(messages)
-    judgement = _strongest([judge(bundle.prompt_terms, message.content) for message in messages])
+    texts = [*(message.content for message in messages), *beside]
+    judgement = _strongest([judge(bundle.prompt_terms, text) for text in texts])
     redactions = [redact(bundle.maskings, message.content) for message in messages]
     findings = tuple(
         MessageFinding(index, finding) for index, redaction in enumerate(redactions) for finding in redaction.findings
@@ -74,7 +80,12 @@ def screen(bundle: PolicyBundle, messages: Sequence[Message]) -> Screening:
     if judgement.verdict is Verdict.REFUSE:
         return Screening(judgement, language, bundle.refusal_texts[language], findings, ())
     redacted = [Message(m.role, r.text) for m, r in zip(messages, redactions, strict=True)]
-    return Screening(judgement, language, "", findings, compose(bundle, redacted))
+    unmasked = tuple(
+        MessageFinding(index, finding)
+        for index, text in enumerate(beside)
+        for finding in redact(bundle.maskings, text).findings
+    )
+    return Screening(judgement, language, "", findings, compose(bundle, redacted), unmasked)
 
 
 def compose(bundle: PolicyBundle, messages: Sequence[Message]) -> tuple[Message, ...]:

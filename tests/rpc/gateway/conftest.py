@@ -71,6 +71,8 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
     unable: str = ""  # the reason with which a rebuild is refused
     digest: bytes = b"p" * 32
     lacking: bool = False  # it has no policy of any digest
+    unmaskable: str = ""  # found in texts beside the messages
+    outdated: bool = False  # it knows nothing of such texts
     filters: asyncio.Event = field(default_factory=_set)  # while it is cleared, no filter answers
     items: list[guard_pb2.Item] = field(default_factory=list)
 
@@ -79,6 +81,10 @@ class GuardServicer(guard_pb2_grpc.GuardServiceServicer):
         reply = guard_pb2.ItemReply(item_id=item.item_id)
         if item.HasField("screen"):
             reply.screened.verdict, reply.screened.policy_digest = self.verdict, self.digest
+            reply.screened.texts_screened = 0 if self.outdated else len(item.screen.texts)
+            for index, text in enumerate(item.screen.texts):
+                if self.unmaskable and self.unmaskable in text:
+                    reply.screened.text_findings.add(type="MOBILE_NUMBER", message_index=index)
             reply.screened.refusal_text = "此内容违反使用政策"
             reply.screened.messages.add(role="system", content="ours")
             for message in item.screen.messages:

@@ -66,3 +66,30 @@ async def test_a_schema_reaches_the_job_with_its_members_in_their_order(door, ht
     )
     assert (await ask(http, body)).status_code == 200
     assert repr(json.dumps(schema, separators=(",", ":"))) in door.queue.jobs[0].body.decode()
+
+
+async def test_what_cannot_be_masked_beside_the_prompt_is_refused_with_its_field(door, http):
+    """A schema's strings, a stop string: their field, and one REJECTED entry. Fails if the conductor notes none."""
+    door.guard.unmaskable = "13912345678"
+    schema = {"type": "object", "properties": {"to": {"const": "\u0031391234\u0035678"}}}
+    described = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    for body, param in (
+        (question(response_format=described), "response_format"),
+        (question(stop="13912345678"), "stop"),
+    ):
+        refused = await ask(http, body)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"], error["param"]) == (400, "CANNOT_BE_MASKED", param)
+        assert "MOBILE_NUMBER" in error["message"] and "139" not in refused.text
+    assert door.queue.jobs == [] and "accept" not in door.audit.kinds()
+    rejected = [item.reject for item in door.audit.entries if item.HasField("reject")]
+    assert rejected[0].reason == "CANNOT_BE_MASKED"
+    assert (await ask(http, question(stop="139"))).status_code == 200
+
+
+async def test_a_guard_that_looks_through_no_grammars_does_not_let_them_pass(door, http):
+    """Fails if the count that a guard of an earlier version leaves at 0 is not looked at."""
+    door.guard.outdated = True
+    reply = await ask(http, question(stop="x"))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "GUARD_OUTDATED")
+    assert (await ask(http)).status_code == 200

@@ -157,13 +157,17 @@ class MemoryGuard:
     fed: list[tuple[int, str, int | None]] = field(default_factory=list)
     channels: list[str] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
+    texts: tuple[str, ...] = ()  # beside the messages last screened
 
     def require(self) -> None:
         if self.away:
             raise Unavailable("guard is away", reason="GUARD_UNAVAILABLE")
 
-    async def screen(self, request_id: str, messages: Sequence[Message], deadline: float) -> Screening:
+    async def screen(
+        self, request_id: str, messages: Sequence[Message], deadline: float, texts: Sequence[str] = ()
+    ) -> Screening:
         self.require()
+        self.texts = tuple(texts)
         await asyncio.sleep(0)
         return self.screening
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,11 +18,13 @@ from services.gateway.requests.outcome import (
     Delta,
     End,
     Filtered,
+    Finding,
     Outcome,
     Screening,
     Started,
     Step,
 )
+from services.gateway.requests.sampling import Sampling
 
 
 async def run(bench, **kwargs):
@@ -334,3 +337,16 @@ async def test_cancelling_twice_or_after_the_end_changes_nothing(bench):
     assert end_of(bench)[0].state == CANCELLED
     events = await bench.events(life)
     assert isinstance(events[-1].error, Cancelled)
+
+
+async def test_invariant_3_what_cannot_be_masked_is_not_accepted(bench):
+    """Fails if `_ask` does not look at what the guard found beside the messages."""
+    found = Finding("MOBILE_NUMBER", 0, 11, "C2", "prompt")
+    bench.guard.screening = replace(bench.guard.screening, unmasked=(found,))
+    bench.question = replace(bench.question, sampling=Sampling(stop=("13912345678",)))
+    life, events = await run(bench)
+    (broken,) = events
+    assert isinstance(broken.error, InvalidArgument) and broken.error.field == "prompt.sampling.stop"
+    assert bench.guard.texts == ("13912345678",)
+    assert [kind for kind, *_ in bench.audit.journal] == [] and bench.queue.submitted == []
+    assert life.rejection is broken.error
