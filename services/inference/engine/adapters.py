@@ -101,13 +101,35 @@ def adapter_folder(home: Path, name: str) -> Path:
     return folder
 
 
-def read_config(folder: Path) -> AdapterConfig:
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """Both files, read once: what is checked, digested and computed with are the same bytes, whatever is written to
+    the folder meanwhile."""
+
+    config: bytes
+    weights: bytes
+
+    @staticmethod
+    def read(folder: Path) -> AdapterFiles:
+        """Raises OSError."""
+        with (folder / CONFIG).open("rb") as file:
+            config = file.read(_MAX_CONFIG_BYTES)
+        return AdapterFiles(config, (folder / WEIGHTS).read_bytes())
+
+    @property
+    def digest(self) -> str:
+        """Both files decide what is computed, so both are in it: `cat` them into `sha256sum` to check."""
+        found = hashlib.sha256(self.config)
+        found.update(self.weights)
+        return found.hexdigest()
+
+
+def plain_lora(config: bytes) -> AdapterConfig:
     """Raises AdapterRefused for what is not plain LoRA: it would run and answer wrongly."""
     try:
-        with (folder / CONFIG).open("rb") as file:
-            found = json.loads(file.read(_MAX_CONFIG_BYTES))
+        found = json.loads(config)
         alpha = float(found["lora_alpha"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise AdapterRefused(f"{CONFIG} is not a LoRA configuration of peft: save the adapter again") from None
     for field, plain in (
         ("peft_type", ("LORA",)),
@@ -126,12 +148,3 @@ def read_config(folder: Path) -> AdapterConfig:
         alpha=alpha,
         rank_stabilized=bool(found.get("use_rslora")),
     )
-
-
-def digest(folder: Path) -> str:
-    """Both files decide what is computed, so both are in it: `cat` them into `sha256sum` to check."""
-    found = hashlib.sha256((folder / CONFIG).read_bytes())
-    with (folder / WEIGHTS).open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()

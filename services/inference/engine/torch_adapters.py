@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from services.inference.engine.adapters import (
@@ -16,11 +16,11 @@ from services.inference.engine.adapters import (
     MAX_RANK,
     WEIGHTS,
     AdapterConfig,
+    AdapterFiles,
     AdapterInfo,
     AdapterNotServed,
     AdapterRefused,
-    digest,
-    read_config,
+    plain_lora,
 )
 
 _PREFIX = "base_model.model."
@@ -96,14 +96,18 @@ class AdapterSet:
 
     def read(self, name: str, folder: Path) -> Adapter:
         """Any thread. Raises AdapterRefused."""
-        config = read_config(folder)
         try:
-            tensors = load_file(folder / WEIGHTS)
-        except (SafetensorError, OSError):
+            files = AdapterFiles.read(folder)
+        except OSError:
+            raise AdapterRefused(f"adapter {name} cannot be read: see to its files and their modes") from None
+        config = plain_lora(files.config)
+        try:
+            tensors = load(files.weights)  # not by file: such tensors are a view of it, and follow what is written to it
+        except SafetensorError:
             raise AdapterRefused(
                 f"{WEIGHTS} of adapter {name} is cut off or no safetensors file: copy it again"
             ) from None
-        return fitted(name, digest(folder), config, tensors, self._shape)
+        return fitted(name, files.digest, config, tensors, self._shape)
 
     def put(self, adapter: Adapter) -> None:
         if len(self._loaded) >= MAX_ADAPTERS and adapter.info.name not in self._loaded:

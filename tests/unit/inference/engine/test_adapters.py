@@ -140,6 +140,23 @@ def test_it_is_loaded_and_unloaded_while_others_run(
     assert engine.live() == {"r0"}
 
 
+def test_what_is_written_to_its_files_later_changes_no_answer(
+    tiny_engine: Callable[..., TorchEngine], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Fails if the weights are mapped from the file: its digest is then of other numbers than those computed with."""
+    tensors = matrices(tiny_model("llama"), LAYERS["llama"], seed=0)
+    said = []
+    for home, written in ((tmp_path / "left alone", False), (tmp_path / "written to", True)):
+        weights = saved(home, "one", tensors) / WEIGHTS
+        engine = tiny_engine("llama")
+        load(engine, home, "one")
+        if written:
+            with weights.open("r+b") as file:
+                file.write(bytes(weights.stat().st_size))
+        said.append(answers(engine, [work(0, "one")]))
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
