@@ -11,7 +11,7 @@ from streams.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """One class of one model."""
+    """One class of one model, its buckets together."""
 
     jobs: int = 0  # waiting or running: what the bound bounds
     waiting: int = 0  # given to no worker yet
@@ -19,11 +19,12 @@ class Depth:
     left: int = 0  # jobs that have ended, counted on; from 0 again when Redis lost its data
 
 
-async def look(redis: Connection, streams: Sequence[str]) -> list[Depth]:
-    """One round trip."""
-    if not streams:
+async def look(redis: Connection, groups: Sequence[Sequence[str]]) -> list[Depth]:
+    """Of streams that belong together; one round trip."""
+    if not groups:
         return []
+    streams = [stream for group in groups for stream in group]
     return [
         Depth(jobs, waiting, waited_ms / 1000, left)
-        for jobs, waiting, waited_ms, left in await scripts.look.run(redis, streams, [])
+        for jobs, waiting, waited_ms, left in await scripts.look.run(redis, streams, [len(group) for group in groups])
     ]

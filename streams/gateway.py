@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,29 +20,24 @@ from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
-from chassis.departures import Departures
 from chassis.essential import essential
 from streams import keys, scripts
 from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
-from streams.depths import Depth, look
-from streams.failures import QueueFull, QueueUnavailable
+from streams.depths import Depth
+from streams.failures import QueueUnavailable
 from streams.jobs import SealedJob, seal_job
 from streams.reply import Reply
 from streams.seal import QueueKeys
+from streams.served import LOOK_EVERY_SECONDS, Served
 
 log = logging.getLogger(__name__)
 
 LEASE_MS = 5_000
-LEASE_EVERY_SECONDS = 1.0
 OUT_KEPT_MS = 60_000  # a dead gateway's reply stream
 CANCEL_KEPT_MS = 600_000  # a tombstone outlives any deadline that the gateway grants
 CANCELS_KEPT = 10_000  # entries, about
 FRAMES_A_READ = 256
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
-MODELS_KNOWN = 64  # work may wait for a model whose workers are gone: the most recent are still looked at
-
-
-NOTHING = Depth()
 
 
 @dataclass(slots=True)
@@ -64,16 +59,12 @@ class JobQueue:
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`bound`: jobs that may wait or run in one class of one model."""
+        """`bound`: jobs that may wait or run in one class of one model, its buckets together."""
         self._redis, self._reading = command_client(url), blocking_client(url)
         self._keys, self._boot, self._bound = queue_keys, boot_id, bound
-        self._clock, self._steady_clock = clock, steady_clock
+        self._clock = clock
+        self._served = Served(bound, steady_clock)
         self._live: dict[str, _Live] = {}
-        self._workers: tuple[Worker, ...] = ()
-        self._models: dict[str, None] = {}  # seen on workers, the most recent last
-        self._depths: dict[str, Depth] = {}
-        self._departures: dict[str, Departures] = {}  # as many as depths
-        self._looked = 0.0  # when depths were read
         self._owed_cancels: deque[str] = deque(maxlen=CANCELS_KEPT)
         self._unsubmitted: list[tuple[SealedJob, asyncio.Future[Any]]] = []
         self._submitted = asyncio.Event()
@@ -90,31 +81,27 @@ class JobQueue:
     @property
     def workers(self) -> tuple[Worker, ...]:
         """Workers seen within the last seconds; empty while Redis is away."""
-        return self._workers if self._available else ()
+        return self._served.workers if self._available else ()
 
     def require_room(self, model: str, priority: str) -> None:
         """Before a request is accepted: raises QueueUnavailable or QueueFull, from what is known to within a second."""
         if not self._available:
             raise QueueUnavailable
-        jobs = self.depth(model, priority).jobs
-        if jobs >= self._bound:
-            # Until the next look nobody would see that there is room.
-            seen_in = self._looked + LEASE_EVERY_SECONDS - self._steady_clock()
-            raise self._full(keys.work(model, priority), priority, jobs, at_least=seen_in)
+        self._served.require_room(model, priority)
 
     @property
     def models(self) -> tuple[str, ...]:
         """Models that workers have served, also those that none does now."""
-        return tuple(self._models)
+        return self._served.models
 
     def depth(self, model: str, priority: str) -> Depth:
         """As of the last second that Redis answered."""
-        return self._depths.get(keys.work(model, priority), NOTHING)
+        return self._served.depth(model, priority)
 
     async def submit(self, job: Job) -> Reply:
         """Adds the job and returns its reply. Raises QueueUnavailable or QueueFull: then nobody will run it. If the
         caller goes away in here, `cancel` it. However the request ends, `forget` it."""
-        sealed = seal_job(self._keys, job)
+        sealed = seal_job(self._keys, job, self._served.buckets)
         if not self._available:
             raise QueueUnavailable
         reply = Reply(self._keys, sealed.request_id)
@@ -133,8 +120,7 @@ class JobQueue:
             raise QueueUnavailable from None
         if answer[0] == b"full":
             self._live.pop(sealed.request_id, None)
-            self._departures_of(sealed.work).note(answer[2], True)
-            raise self._full(sealed.work, sealed.priority, answer[1])
+            raise self._served.full(sealed.model, sealed.priority, *answer[1:])
         return reply
 
     def forget(self, request_id: str) -> None:
@@ -158,13 +144,6 @@ class JobQueue:
                 self._lost_redis(error)
             else:
                 log.error("a cancel was refused: %s", type(error).__name__)
-
-    def _full(self, work: str, priority: str, jobs: int, at_least: float = 0.0) -> QueueFull:
-        room = self._departures_of(work).seconds_until_room(jobs - self._bound + 1)
-        return QueueFull(priority, self._bound, max(room, at_least))
-
-    def _departures_of(self, work: str) -> Departures:
-        return self._departures.get(work) or Departures(self._steady_clock)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[JobQueue]:
@@ -207,7 +186,7 @@ class JobQueue:
             self._unsubmitted.clear()
             try:
                 answers = await scripts.submit.run_each(
-                    self._redis, [_addition(job, self._bound, []) for job, _ in waiting]
+                    self._redis, [self._addition(job, self._bound) for job, _ in waiting]
                 )
             except Exception as error:
                 for _, added in waiting:
@@ -268,7 +247,7 @@ class JobQueue:
             if live.reply.complete or not self._available:
                 continue
             try:
-                answer = await scripts.submit.run(self._redis, *_addition(live.job, 0, live.reply.token_log()))
+                answer = await scripts.submit.run(self._redis, *self._addition(live.job, 0, live.reply.token_log()))
             except (RedisError, OSError) as error:
                 self._lost_redis(error)
                 return
@@ -282,7 +261,7 @@ class JobQueue:
 
     async def _keep_lease(self) -> None:
         while not self._stopping:  # a cancel inside a command may end that alone
-            await asyncio.sleep(LEASE_EVERY_SECONDS)
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
             if self._available:  # else the reader finds out when Redis is back, and renews at once
                 await self._keep_lease_once()
 
@@ -305,22 +284,9 @@ class JobQueue:
         pipe.xtrim(keys.OUT + self._boot, minid=f"{milliseconds}-{int(sequence) + 1}", approximate=False)
         pipe.zrangebyscore(keys.WORKERS, alive_since, "+inf")
         *_, seats = await pipe.execute()
-        written = await self._redis.mget([keys.WORKER + seat.decode() for seat in seats]) if seats else []
-        self._workers = tuple(Worker.FromString(worker) for worker in written if worker)
-        for model in {worker.model for worker in self._workers}:
-            self._models.pop(model, None)
-            self._models[model] = None
-        for model in list(self._models)[:-MODELS_KNOWN]:
-            del self._models[model]
-        streams = [work for model in self._models for work in keys.work_streams(model).values()]
-        self._depths = dict(zip(streams, await look(self._redis, streams), strict=True))
-        self._looked = self._steady_clock()
-        self._departures = {work: self._departures_of(work) for work in streams}
-        for work, depth in self._depths.items():
-            self._departures[work].note(depth.left, depth.waiting > 0 or 2 * depth.jobs >= self._bound)
+        await self._served.look(self._redis, seats)
 
-
-def _addition(job: SealedJob, bound: int, token_log: list[bytes]) -> scripts.Call:
-    return [job.work], [
-        job.request_id, job.key_id, job.sealed, job.deadline_ms, job.kept_until_ms, bound, *token_log,
-    ]  # fmt: skip
+    def _addition(self, job: SealedJob, bound: int, token_log: Sequence[bytes] = ()) -> scripts.Call:
+        return [job.work, *self._served.streams(job.model, job.priority)], [
+            job.request_id, job.key_id, job.sealed, job.deadline_ms, job.kept_until_ms, bound, job.cost, *token_log,
+        ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -12,6 +13,9 @@ from streams.seal import JOB, JOB_EPOCH, JOB_N, QueueKeys
 from streams.ticket import check_ticket
 
 KEPT_MS = 60_000  # what is kept about a request outlives its deadline and its ticket by this
+BYTES_A_TOKEN = 4  # of usual text; decides only whose turn it is and what is claimed, never what is admitted
+UNKNOWN_COST = 512  # of an entry that names none: an older gateway's
+MOST_COST = 1_000_000  # the seal does not cover the number
 
 
 class NotAJob(Exception):
@@ -25,10 +29,12 @@ class SealedJob:
     """What the gateway adds to a work stream; the same bytes however often."""
 
     request_id: str
-    work: str
+    model: str
     priority: str
+    work: str
     key_id: str
     sealed: bytes
+    cost: int  # in clear; the sealed bytes' length tells no less of the prompt
     deadline_ms: int
 
     @property
@@ -45,6 +51,7 @@ class Entry:
     request_id: str
     key_id: str
     sealed: bytes
+    cost: int = UNKNOWN_COST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,18 +73,32 @@ def job_id(request_id: str, choice: int) -> str:
     return f"{request_id}.{choice}" if choice else request_id
 
 
-def seal_job(queue_keys: QueueKeys, job: Job) -> SealedJob:
-    """Call it once a request: the nonce is fixed, so two different jobs under one id would share it."""
+def token_cost(body: JobBody) -> int:
+    """Of prompt and longest answer, before anybody has counted."""
+    return sum(len(message.content.encode()) for message in body.messages) // BYTES_A_TOKEN + body.sampling.max_tokens
+
+
+def told_cost(told: bytes) -> int:
+    """What an entry says of itself, within bounds."""
+    return min(max(int(told), 1), MOST_COST) if told.isdigit() and len(told) < 10 else UNKNOWN_COST
+
+
+def seal_job(queue_keys: QueueKeys, job: Job, buckets_of: Callable[[str], int] = lambda model: 1) -> SealedJob:
+    """Call it once a request: the nonce is fixed, so two different jobs under one id would share it. `buckets_of` a
+    model: how many its tenants are spread over."""
     body = JobBody.FromString(job.body)
     if body.priority not in keys.CLASSES:
         raise ValueError(f"priority must be one of {', '.join(keys.CLASSES)}")
     cipher = queue_keys.cipher(body.request_id, JOB_EPOCH, JOB)
+    bucket = queue_keys.bucket(body.tenant, buckets_of(body.model))
     return SealedJob(
         request_id=body.request_id,
-        work=keys.work(body.model, body.priority),
+        model=body.model,
         priority=body.priority,
+        work=keys.work(body.model, body.priority, bucket),
         key_id=cipher.key_id,
         sealed=cipher.seal(JOB_N, job.SerializeToString()),
+        cost=token_cost(body),
         deadline_ms=body.deadline_time.ToMilliseconds(),
     )
 

@@ -20,17 +20,19 @@ CANCELS = "sr:cancels"  # stream of Cancel messages, read by every worker
 
 GROUP = "workers"  # the one consumer group of every work stream
 CLASSES = ("interactive", "standard", "batch")
-BUCKET = 0  # one for now; the name has room for tenants spread over several
+BUCKETS = 16  # that the tenants of a class are spread over, unless the workers are told otherwise
+MOST_BUCKETS = 64
 
+COST_FIELD = "cost"  # of an entry of sr:work: tokens of prompt and longest answer
 FRAME_FIELD = b"f"  # of an entry of sr:out
 CANCEL_FIELD = b"c"  # of an entry of sr:cancels
 
 
-def work(model: str, priority: str, bucket: int = BUCKET) -> str:
-    """The stream that jobs of a model and class wait in."""
+def work(model: str, priority: str, bucket: int) -> str:
+    """The stream that a bucket of tenants has in a class of a model."""
     return f"sr:work:{quote(model, safe='')}:{priority}:{bucket}"
 
 
-def work_streams(model: str) -> dict[str, str]:
-    """Class → stream, in the order of urgency."""
-    return {priority: work(model, priority) for priority in CLASSES}
+def work_streams(model: str, buckets: int) -> dict[str, tuple[str, ...]]:
+    """Class → stream of each bucket; classes in the order of urgency."""
+    return {priority: tuple(work(model, priority, bucket) for bucket in range(buckets)) for priority in CLASSES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -21,12 +21,19 @@ _NAMES = {name: value for name, value in vars(keys).items() if name.isupper() an
 }
 
 
+def _text(name: str, names: Mapping[str, str]) -> str:
+    return Template(files("streams").joinpath("lua", f"{name}.lua").read_text()).substitute(names)
+
+
+_SHARED = {"DELIVERED": _text("delivered", _NAMES)}  # functions that several scripts call
+
+
 class Script:
-    """One Lua script of `streams/lua`, with the names of `keys` filled in."""
+    """One Lua script of `streams/lua`, with the names of `keys` and the shared functions filled in."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.text = Template(files("streams").joinpath("lua", f"{name}.lua").read_text()).substitute(_NAMES)
+        self.text = _text(name, _NAMES | _SHARED)
         self._digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Connection, key_names: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -55,4 +62,6 @@ claim = Script("claim")
 publish = Script("publish")
 renew = Script("renew")
 hand_back = Script("hand_back")
+overdue = Script("overdue")
 look = Script("look")
+heads = Script("heads")

@@ -19,6 +19,7 @@ JOB_EPOCH = JOB_N = 0  # a job is sealed once, before any claim
 KEY_BYTES = 32
 _EIGHT = (8).to_bytes(4, "big")
 _KEY_ID_INFO = b"strongroom queue key id v1"
+_BUCKET_INFO = b"strongroom tenant bucket v1"
 
 
 class SealError(Exception):
@@ -81,6 +82,11 @@ class QueueKeys:
             raise UnknownKey
         info = _length_prefixed(purpose.encode(), request_id.encode(), epoch.to_bytes(8, "big"))
         return Cipher(name, hmac.digest(prk, info + b"\x01", "sha256"), request_id, epoch, purpose)
+
+    def bucket(self, tenant: str, buckets: int) -> int:
+        """Which of so many a tenant's jobs wait in. Under the key, so that a stream's name does not say who waits."""
+        spread = hmac.digest(self._prk[self.key_id], _BUCKET_INFO + tenant.encode() + b"\x01", "sha256")
+        return int.from_bytes(spread[:8], "big") % buckets
 
 
 class KeyUnusable(Exception):

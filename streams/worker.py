@@ -1,20 +1,19 @@
-"""The worker's half: delivered entries, claims, the one call a step, leases. Every method is one round trip."""
+"""The worker's half: claims, the one call a step, leases. Every method is one round trip."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from redis.exceptions import ResponseError
 from strongroom.inference.v1.inference_pb2 import Worker
 
 from streams import keys, scripts
-from streams.connection import BLOCK_MS, blocking_client, command_client
-from streams.depths import Depth, look
+from streams.connection import blocking_client, command_client
 from streams.jobs import Entry, OpenedJob
+from streams.work import WorkStreams
 
 LINGER_MS = 60_000  # an ended request's claim and token log, for a call whose answer got lost
 UNLED_MS = 60_000  # reply stream of a gateway without a lease
@@ -77,75 +76,22 @@ class WorkQueue:
     """One seat at the work streams of one model. Raises what `connection.out_of_service` recognises."""
 
     def __init__(
-        self, url: str, model: str, seat: str, boot_id: str, *, clock: Callable[[], float] = time.time
+        self,
+        url: str,
+        model: str,
+        seat: str,
+        boot_id: str,
+        *,
+        buckets: int = keys.BUCKETS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis, self._waiting = command_client(url), blocking_client(url)
-        self.streams = keys.work_streams(model)
+        self.work = WorkStreams(self._redis, self._waiting, model, seat, buckets)
         self._seat, self._boot, self._clock = seat, boot_id, clock
-        self.vanished = 0  # entries that were deleted while somebody held them: their jobs are gone
-
-    async def open(self) -> None:
-        """Makes streams and group where they are missing; the group sees everything in them from the start.
-
-        To be called again whenever Redis was away: one without its data has no group.
-        """
-        for work in self.streams.values():
-            try:
-                await self._redis.xgroup_create(work, keys.GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
 
     async def aclose(self) -> None:
         await self._redis.aclose()
         await self._waiting.aclose()
-
-    async def ready(self, counts: Mapping[str, int]) -> list[Entry]:
-        """Waiting entries, at most `counts[class]` of each class; does not block."""
-        pipe = self._redis.pipeline(transaction=False)
-        for priority, count in counts.items():
-            pipe.xreadgroup(keys.GROUP, self._seat, {self.streams[priority]: ">"}, count=count)
-        return [entry for streams in await pipe.execute() for entry in _entries(streams)]
-
-    async def wait(self) -> list[Entry]:
-        """Blocks up to BLOCK_MS for the first entry of any class. Never cancel it: it would lose a delivery."""
-        streams = dict.fromkeys(self.streams.values(), ">")
-        return _entries(await self._waiting.xreadgroup(keys.GROUP, self._seat, streams, count=1, block=BLOCK_MS))
-
-    async def depths(self) -> dict[str, Depth]:
-        """How full each class is."""
-        return dict(zip(self.streams, await look(self._redis, list(self.streams.values())), strict=True))
-
-    async def predecessors(self, count: int) -> list[Entry]:
-        """What the last process on this seat held. Call it once, before claiming anything else."""
-        found: list[Entry] = []
-        for work in self.streams.values():
-            if count > len(found):
-                found += _entries(
-                    await self._redis.xreadgroup(keys.GROUP, self._seat, {work: "0"}, count=count - len(found))
-                )
-        return found
-
-    async def overdue(self, lease_ms: int, count: int) -> list[Entry]:
-        """Takes over entries whose holder has not renewed them for a lease."""
-        found: list[Entry] = []
-        for work in self.streams.values():
-            cursor: bytes | str = "0-0"
-            while len(found) < count:
-                answer = await self._redis.execute_command(
-                    "XAUTOCLAIM", work, keys.GROUP, self._seat, lease_ms, cursor, "COUNT", count - len(found)
-                )
-                cursor = answer[0]
-                found += self._still_there(work, answer)
-                if cursor in (b"0-0", "0-0"):
-                    break
-        return found
-
-    def _still_there(self, work: str, answer: Sequence[Any]) -> list[Entry]:
-        """Redis 7 lists entries that were deleted, 6.2 answers nothing in their place."""
-        there = [(entry_id, fields) for entry_id, fields in answer[1] if entry_id and fields]
-        self.vanished += len(answer[1]) - len(there) + (len(answer[2]) if len(answer) > 2 else 0)
-        return [_entry(work, entry_id, fields) for entry_id, fields in there]
 
     async def claim(self, jobs: Sequence[OpenedJob]) -> list[Claim]:
         """Makes each job ours under a new epoch; what was claimed or ended under another entry is dropped here."""
@@ -212,23 +158,6 @@ class WorkQueue:
         pipe.delete(keys.WORKER + self._seat)
         pipe.zrem(keys.WORKERS, self._seat)
         await pipe.execute()
-
-
-def _entries(streams: Any) -> list[Entry]:
-    return [
-        _entry(name.decode(), entry_id, fields) for name, messages in streams or () for entry_id, fields in messages
-    ]
-
-
-def _entry(work: str, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> Entry:
-    fields = fields or {}  # none: it was deleted while somebody held it
-    return Entry(
-        work=work,
-        entry_id=entry_id.decode(),
-        request_id=fields.get(b"id", b"").decode("utf-8", "replace"),
-        key_id=fields.get(b"k", b"").decode("ascii", "replace"),
-        sealed=fields.get(b"job", b""),
-    )
 
 
 def _claim(answer: Sequence[Any]) -> Claim:

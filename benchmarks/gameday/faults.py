@@ -79,7 +79,7 @@ async def forged(stack: LocalStack) -> AsyncIterator[None]:
     """An entry among the jobs that no gateway sealed."""
     client = redis.Redis(port=stack.port_base + REDIS_PORT)
     entry = {"id": "forged", "k": "0" * 8, "job": b"not sealed by anybody", "deadline": "99999999999999"}
-    client.xadd(keys.work("echo", "interactive"), entry)  # type: ignore[arg-type]
+    client.xadd(keys.work("echo", "interactive", 0), entry)  # type: ignore[arg-type]
     client.close()
     yield
 

@@ -47,7 +47,7 @@ async def main(settings: InferenceSettings) -> None:
         lease_seconds=settings.lease_seconds,
         stall_seconds=settings.stall_seconds,
     )
-    queue = WorkQueue(settings.redis, engine.model.name, seat.worker_id, seat.boot_id)
+    queue = WorkQueue(settings.redis, engine.model.name, seat.worker_id, seat.boot_id, buckets=settings.tenant_buckets)
     audit = connect(settings.audit, token)
     metrics = InferenceMetrics()
     observer = Observer(metrics.stepped, metrics.first_token, metrics.ended)

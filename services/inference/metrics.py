@@ -119,6 +119,12 @@ class InferenceMetrics(Metrics):
             PRIORITY,
             lambda: demand.waiting,
         )
+        self.counted_by(
+            "strongroom_inference_claimed_tokens_total",
+            "What the jobs that this worker took on cost: prompt, as its bytes let expect, and longest answer.",
+            PRIORITY,
+            lambda: runs.claimed_tokens,
+        )
         self.counted(
             "strongroom_inference_slot_fill_total",
             "Sum, over samples with demand, of running / min(slots, running + waiting). Divide by demand_samples.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chassis.settings import HTTP_OFFSET, PORT_OFFSETS, StackSettings
 from services.inference.engine.opening import EngineSettings
 from services.inference.worker.prefix_scope import PREFIX_SCOPES
+from streams.keys import BUCKETS, MOST_BUCKETS
 
 WORKER_PORTS = 20  # worker k ≥ 1 has base + 20 + 2k, and HTTP on the next port
 
@@ -35,6 +36,7 @@ class InferenceSettings(StackSettings):
     step_target_ms: int = 200
     prefill_tokens: int = 0  # 0 = learned
     max_steps_per_second: float = 0.0  # 0 = as fast as it goes; paces the echo engine in load and fault tests
+    tenant_buckets: int = BUCKETS  # that the tenants of a class share the model by; gateways follow
     lease_seconds: float = 5.0  # after this a silent worker's requests go on elsewhere
     stall_seconds: float = 30.0  # an engine that steps no more loses its leases after this
     audit_address: str = ""  # where it is recorded who loads and unloads adapters; unset means the stack's own
@@ -47,6 +49,7 @@ class InferenceSettings(StackSettings):
         for name, low, high in (
             ("worker", 0, 63),
             ("max_steps_per_second", 0, 1_000_000),
+            ("tenant_buckets", 1, MOST_BUCKETS),
             ("lease_seconds", 0.5, 600),
             ("stall_seconds", 1, 3600),
             ("drain_seconds", 0, 3600),

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.worker.adapters import Adapters
+from services.inference.worker.picking import Pick, Picking
 from services.inference.worker.run import Run
 from services.inference.worker.runs import Runs
-from services.inference.worker.turns import Turns
 from streams.connection import out_of_service
 from streams.depths import Depth
 from streams.items import ItemSealer, open_log
@@ -30,6 +31,8 @@ MAX_DELIVERIES = 2  # tries: a job whose worker died in each of them is taken to
 POISON = "POISON"
 RETRY_SECONDS = 0.25
 LOOK_SECONDS = 0.25  # between looks for work that fits, or that others give way to
+# Jobs that one look picks. What waits first is told with them, in every bucket as many: Redis reads the whole entries.
+MOST_AT_ONCE = 8
 
 
 class Intake:
@@ -52,7 +55,7 @@ class Intake:
         self._queue, self._runs, self._keys, self._ticket_key = queue, runs, queue_keys, ticket_key
         self._model, self._adapters, self._lease_ms, self._clock = model, adapters, lease_ms, clock
         self._before_claiming = before_claiming
-        self._turns = Turns()
+        self._picking = Picking()
         self._stopping = False
         self._first = True
         self._takeover_from = 0.0  # monotonic; before it, leases that a Redis outage let lapse are left alone
@@ -76,13 +79,13 @@ class Intake:
         if self._stopping or not self.connected or not self._runs.room or time.monotonic() < self._takeover_from:
             return
         try:
-            await self._take(await self._queue.overdue(self._lease_ms, self._runs.room))
+            await self._take(await self._queue.work.overdue(self._lease_ms, self._runs.room))
         except Exception as error:
             self._lost(error)
 
     def note(self, depths: Mapping[str, Depth]) -> None:
         """How long each class has kept somebody waiting, for whose turn it is."""
-        self._turns.note({priority: depth.oldest_seconds for priority, depth in depths.items()})
+        self._picking.note({priority: depth.oldest_seconds for priority, depth in depths.items()})
 
     async def _claim_next(self) -> None:
         if not self.connected:
@@ -91,12 +94,12 @@ class Intake:
             await self._take_urgent()
             return
         entries = await self._earlier() or await self._ready(self._runs.room)
-        await self._take(entries or await self._queue.wait())
+        await self._take(entries or await self._queue.work.wait())
 
     async def _take_urgent(self) -> None:
         """While there is no room: the classes that others give way to are looked at now and again."""
         urgent = CLASSES[: self._runs.yields_to]
-        entries = await self._queue.ready(self._turns.share(1, urgent)) if urgent else ()
+        entries = await self._ready(1, urgent) if urgent else ()
         if entries:
             await self._take(entries)
             return
@@ -110,31 +113,32 @@ class Intake:
         """What was set aside for lack of room goes before what is new, one at a time."""
         if time.monotonic() < self._look_aside_from:
             return []
-        entries = await self._queue.overdue(self._lease_ms, 1)
+        entries = await self._queue.work.overdue(self._lease_ms, 1)
         if not entries:
             self._look_aside_from = math.inf
         return entries
 
     async def _connect(self) -> None:
-        await self._queue.open()
+        await self._queue.work.open()
         await self._before_claiming()
-        self.note(await self._queue.depths())
+        self.note(await self._queue.work.depths())
         self._takeover_from = time.monotonic() + (0 if self._first else self._lease_ms / 1000)
         self.connected = True
         if self._first:  # what this seat's last process held; fencing makes it safe should it still live
             self._first = False
-            await self._take(await self._queue.predecessors(self._runs.room))
+            await self._take(await self._queue.work.predecessors(self._runs.room))
 
-    async def _ready(self, room: int) -> list[Entry]:
-        """A class that gives all it was asked for may have more: its turn comes again while there is room."""
+    async def _ready(self, room: int, among: Sequence[str] = CLASSES) -> list[Entry]:
+        """What waits, for as much room as there is; does not block."""
         found: list[Entry] = []
-        busy = set(CLASSES)
-        while room > len(found) and busy:
-            shares = self._turns.share(room - len(found), busy)
-            entries = await self._queue.ready(shares)
+        while room > len(found):
+            count = min(room - len(found), MOST_AT_ONCE)
+            picks = self._picking.pick(await self._queue.work.heads(among, count), count)
+            entries = await self._queue.work.read(Counter((pick.priority, pick.bucket) for pick in picks))
+            self._picking.settle(picks, [Pick(*self._queue.work.bucket(entry), entry.cost) for entry in entries])
             found += entries
-            given = {name: sum(entry.work == self._queue.streams[name] for entry in entries) for name in shares}
-            busy = {name for name in shares if given[name] == shares[name]} | (busy - set(shares))
+            if len(entries) < count:  # nothing more waits, or others are faster
+                break
         return found
 
     async def _take(self, entries: Sequence[Entry]) -> None:

@@ -8,19 +8,13 @@ from strongroom.inference.v1 import inference_pb2 as pb
 
 from services.inference.engine.protocol import StepOutput, Timing, TokenLogprob
 from streams.items import ItemSealer
-from streams.jobs import OpenedJob
+from streams.jobs import OpenedJob, token_cost
 from streams.keys import CLASSES
 from streams.worker import Advance, Claim, Held
 
 MAX_ITEMS_A_CALL = 256  # of one request, after Redis was away
-BYTES_A_TOKEN = 4  # of usual text; decides only what is claimed, never what is admitted
 
 _FINISH = {"STOP": pb.FINISH_STOP, "LENGTH": pb.FINISH_LENGTH}
-
-
-def estimated_tokens(body: pb.JobBody) -> int:
-    """Of prompt and longest answer, before anybody has counted."""
-    return sum(len(message.content.encode()) for message in body.messages) // BYTES_A_TOKEN + body.sampling.max_tokens
 
 
 class Run:
@@ -34,7 +28,7 @@ class Run:
         self.request_id = job.body.request_id
         self.admitted_ns = admitted_ns
         self.taken_ns = time.monotonic_ns()
-        self.cost = estimated_tokens(job.body)
+        self.cost = token_cost(job.body)
         self.posted_ns = 0  # monotonic: outputs of an earlier admission are not ours
         self.timing: Timing | None = None
         self.input_tokens = 0

@@ -79,6 +79,7 @@ class Runs:
         self.changed = asyncio.Event()  # there is something to publish
         self.room_changed = asyncio.Event()
         self.counters: Counter[str] = Counter()
+        self.claimed_tokens: Counter[str] = Counter()  # by class, what the jobs that were started cost
         self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
         self._preparing: set[asyncio.Task[None]] = set()
 
@@ -153,6 +154,7 @@ class Runs:
         """Takes a claimed request on and gives it to the engine."""
         self._hold(run)
         record_queue_wait(run)
+        self.claimed_tokens[run.job.body.priority] += run.cost
         if run.request_id in self._unwanted:
             self.end(run, pb.FINISH_CANCELLED)
             return

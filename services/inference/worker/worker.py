@@ -117,6 +117,7 @@ class Worker:
             adapters=map(as_adapter, self.adapters.loaded),
             vocabulary_tokens=model.vocabulary,
             lacks=model.lacks,
+            tenant_buckets=self._queue.work.buckets,
         )
         worker.seen_time.FromMilliseconds(int(self._clock() * 1000))
         return worker
@@ -213,7 +214,7 @@ class Worker:
             await self._queue.announce(self.describe())
 
     async def _look_for_demand(self) -> None:
-        depths = await self._queue.depths()
+        depths = await self._queue.work.depths()
         self._intake.note(depths)
         self.demand.sample(self.runs.running, self.runs.slots, depths)
 

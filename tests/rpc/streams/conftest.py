@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
+from streams import keys
 from streams.gateway import JobQueue
 from streams.items import ItemSealer
 from streams.jobs import OpenedJob, open_job
@@ -24,7 +25,11 @@ class Seat:
         self.queue, self._keys, self._ticket_key = queue, queue_keys, ticket_key
 
     async def ready(self, count: int = 10) -> list[OpenedJob]:
-        return self.opened(await self.queue.ready(dict.fromkeys(("interactive", "standard", "batch"), count)))
+        """At most so many of each bucket."""
+        streams = self.queue.work
+        waiting = await streams.heads(keys.CLASSES, 1)
+        places = [(name, bucket) for name, buckets in waiting.items() for bucket in buckets]
+        return self.opened(await streams.read(dict.fromkeys(places, count)))
 
     async def claim(self, job: OpenedJob) -> Claim:
         [claim] = await self.queue.claim([job])
@@ -64,10 +69,10 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 def seated(stack: AsyncExitStack, queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
-    async def sit(url: str, seat: str = "worker-0", boot: str = "boot-0") -> Seat:
-        queue = WorkQueue(url, "echo", seat, boot)
+    async def sit(url: str, seat: str = "worker-0", boot: str = "boot-0", *, buckets: int = keys.BUCKETS) -> Seat:
+        queue = WorkQueue(url, "echo", seat, boot, buckets=buckets)
         stack.push_async_callback(queue.aclose)
-        await queue.open()
+        await queue.work.open()
         return Seat(queue, queue_keys, ticket_key)
 
     return sit

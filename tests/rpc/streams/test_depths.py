@@ -21,14 +21,14 @@ async def redis(redis_url):
 
 async def test_a_job_that_runs_is_in_the_queue_but_does_not_wait(redis, redis_url, gateway, seated, make_job):
     worker = await seated(redis_url)
-    work = keys.work("echo", "interactive")
+    work = keys.work("echo", "interactive", 0)
     async with gateway(redis_url) as queue:
         await queue.submit(make_job("r-1"))
         await queue.submit(make_job("r-2"))
         [first] = await worker.ready(1)
         await worker.claim(first)
         async with asyncio.timeout(5):
-            while not (depth := (await look(redis, [work]))[0]).oldest_seconds:
+            while not (depth := (await look(redis, [[work]]))[0]).oldest_seconds:
                 await asyncio.sleep(0.002)
         assert (depth.jobs, depth.waiting) == (2, 1)
 
@@ -38,8 +38,8 @@ async def test_jobs_without_any_worker_all_wait_and_a_stream_that_is_not_there_i
 ):
     async with gateway(redis_url) as queue:
         await queue.submit(make_job("r-1"))
-        found = await look(redis, [keys.work("echo", "interactive"), keys.work("echo", "batch")])
-    assert (found[0].jobs, found[0].waiting, found[1]) == (1, 1, Depth())
+        found = await look(redis, list(keys.work_streams("echo", 4).values()))
+    assert (found[0].jobs, found[0].waiting, found[2]) == (1, 1, Depth())
 
 
 async def test_a_model_whose_workers_are_gone_is_still_looked_at(redis_url, shared_redis, gateway, seated, make_job):

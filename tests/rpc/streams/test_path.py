@@ -62,7 +62,7 @@ async def test_a_job_is_added_once_however_often_it_is_submitted(redis_url, shar
         await first.submit(job)
         await again.submit(job)
     with shared_redis.client() as redis:
-        assert redis.xlen(keys.work("echo", "interactive")) == 1
+        assert redis.xlen(keys.work("echo", "interactive", 0)) == 1
 
 
 async def test_invariant_6_a_full_class_refuses_at_once_and_says_when_to_retry(redis_url, gateway, seated, make_job):
@@ -132,7 +132,7 @@ async def test_invariant_1_an_ended_ticket_is_refused(redis_url, shared_redis, g
     async with gateway(redis_url) as queue:
         await queue.submit(make_job())
     with shared_redis.client() as redis:
-        [(_, fields)] = redis.xrange(keys.work("echo", "interactive"))
+        [(_, fields)] = redis.xrange(keys.work("echo", "interactive", 0))
     [job] = await worker.ready()
     claim = await worker.claim(job)
     await worker.queue.publish([worker.advance(job, claim, WORDS, last=True)])
@@ -150,7 +150,7 @@ async def test_invariant_3_nothing_of_a_prompt_or_an_answer_is_in_clear_in_redis
     """Fails if `seal_job` or `ItemSealer.seal` writes the plaintext."""
     worker = await seated(redis_url)
     async with gateway(redis_url) as queue:
-        await queue.submit(make_job(text="canary-prompt 13800138000"))
+        await queue.submit(make_job(text="canary-prompt 13800138000", tenant="canary-tenant"))
         await queue.submit(make_job("r-2", text="canary-prompt 13800138000"))
         jobs = await worker.ready()
         claims = [await worker.claim(job) for job in jobs]
@@ -195,7 +195,7 @@ async def test_jobs_are_read_per_class_and_never_more_than_asked(redis_url, gate
         for priority in keys.CLASSES:
             for n in range(4):
                 await queue.submit(make_job(f"{priority}-{n}", priority=priority))
-    entries = await worker.queue.ready({"interactive": 2, "batch": 1})
+    entries = await worker.queue.work.read({("interactive", 0): 2, ("batch", 0): 1})
     assert [entry.request_id for entry in entries] == ["interactive-0", "interactive-1", "batch-0"]
 
 
@@ -207,7 +207,7 @@ async def test_a_restarted_worker_takes_what_its_predecessor_held(redis_url, gat
         old = await before.claim(job)
         await before.queue.publish([before.advance(job, old, WORDS[:2])])
         after = await seated(redis_url, boot="boot-1")
-        [taken] = after.opened(await after.queue.predecessors(10))
+        [taken] = after.opened(await after.queue.work.predecessors(10))
         new = await after.claim(taken)
         assert (new.deliveries, len(new.log)) == (2, 2)
         late = await before.queue.publish([before.advance(job, old, ["late"], first=2)])
@@ -226,7 +226,7 @@ async def test_an_overdue_job_is_taken_over_and_a_renewed_one_is_not(redis_url, 
     held = [_held(job, claims[name]) for name, job in jobs.items()]
     await asyncio.sleep(0.12)
     assert await first.queue.renew(held[:1]) == set()
-    taken = second.opened(await second.queue.overdue(100, 10))
+    taken = second.opened(await second.queue.work.overdue(100, 10))
     assert [job.body.request_id for job in taken] == ["overdue"]
     await second.claim(taken[0])
     assert await first.queue.renew(held) == {"overdue"}
@@ -239,7 +239,7 @@ async def test_what_is_handed_back_is_free_at_once_and_counts_as_no_crash(redis_
     [job] = await first.ready()
     claim = await first.claim(job)
     assert await first.queue.hand_back([_held(job, claim)]) == 1
-    [taken] = second.opened(await second.queue.overdue(60_000, 10))
+    [taken] = second.opened(await second.queue.work.overdue(60_000, 10))
     assert (await second.claim(taken)).deliveries == 1
     assert await first.queue.hand_back([_held(job, claim)]) == 0
 

@@ -1,11 +1,22 @@
 """A job is opened and its ticket checked before anything believes it."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
-from streams.jobs import Entry, NotAJob, job_id, open_job, seal_job
+from streams.jobs import (
+    MOST_COST,
+    UNKNOWN_COST,
+    Entry,
+    NotAJob,
+    job_id,
+    open_job,
+    seal_job,
+    token_cost,
+    told_cost,
+)
 from streams.seal import BrokenSeal, QueueKeys, UnknownKey
 from streams.ticket import TicketExpired, TicketForged
 
@@ -129,3 +140,30 @@ def test_a_class_that_no_worker_reads_is_not_queued(make_job) -> None:
     body.priority = "urgent"
     with pytest.raises(ValueError, match="interactive, standard, batch"):
         seal_job(KEYS, pb.Job(body=body.SerializeToString()))
+
+
+def test_what_a_job_costs_is_told_in_clear_and_is_what_its_worker_reckons(make_job, ticket_key) -> None:
+    job = make_job(text="x" * 400)
+    sealed = seal_job(KEYS, job)
+    assert sealed.cost == token_cost(open_job(delivered(job), KEYS, ticket_key, NOW_MS).body) == 100
+
+
+@pytest.mark.parametrize(
+    ("told", "cost"),
+    [
+        (b"7", 7), (b"0", 1), (b"9" * 9, MOST_COST),
+        (b"-7", UNKNOWN_COST), (b"", UNKNOWN_COST), (b"7.5", UNKNOWN_COST), (b"9" * 99, UNKNOWN_COST),
+    ],
+)  # fmt: skip
+def test_a_cost_that_nobody_vouches_for_is_believed_within_bounds(told: bytes, cost: int) -> None:
+    assert told_cost(told) == cost
+
+
+def test_a_tenant_has_one_bucket_in_every_process_and_tenants_are_spread_over_all() -> None:
+    """Fails if `QueueKeys.bucket` uses `hash`, or no key. The numbers are HKDF's (RFC 5869), computed apart."""
+    assert [KEYS.bucket(name, 16) for name in ("a", "b", "租户")] == [10, 6, 3]
+    assert KEYS.bucket("a", 1) == 0
+    names, others = [str(n) for n in range(1600)], QueueKeys(b"o" * 32)
+    assert [KEYS.bucket(name, 16) for name in names] != [others.bucket(name, 16) for name in names]
+    counts = Counter(KEYS.bucket(name, 16) for name in names)
+    assert len(counts) == 16 and max(counts.values()) < 2 * min(counts.values())

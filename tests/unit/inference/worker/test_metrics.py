@@ -84,6 +84,8 @@ async def test_a_request_is_counted_by_its_phases_and_tokens(metrics, value_of) 
     assert value_of(metrics, "strongroom_inference_step_seconds_count") == steps == 4
     assert value_of(metrics, "strongroom_inference_events_total", event="ended_stop") == 1
     assert value_of(metrics, "strongroom_inference_engine_alive") == 1
+    # 18 bytes of prompt are 4 tokens, 100 the longest answer.
+    assert value_of(metrics, "strongroom_inference_claimed_tokens_total", priority="batch") == 104
 
 
 async def test_an_answer_that_another_worker_began_has_no_first_token_here(metrics, value_of) -> None:

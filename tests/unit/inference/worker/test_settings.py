@@ -32,11 +32,17 @@ def test_every_wrong_setting_is_named_at_once() -> None:
             {
                 "STRONGROOM_INFERENCE_LEASE_SECONDS": "0",
                 "STRONGROOM_INFERENCE_WORKER": "64",
+                "STRONGROOM_INFERENCE_TENANT_BUCKETS": "65",
                 "STRONGROOM_INFERENCE_ENGINE": "magic",
             },
         )
     text = str(caught.value)
-    for part in ("LEASE_SECONDS: must be 0.5 to 600", "WORKER: must be 0 to 63", "ENGINE: must be torch or echo"):
+    for part in (
+        "LEASE_SECONDS: must be 0.5 to 600",
+        "WORKER: must be 0 to 63",
+        "TENANT_BUCKETS: must be 1 to 64",
+        "ENGINE: must be torch or echo",
+    ):
         assert part in text
 
 
