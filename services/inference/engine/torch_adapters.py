@@ -102,7 +102,7 @@ class AdapterSet:
             raise AdapterRefused(f"adapter {name} cannot be read: see to its files and their modes") from None
         config = plain_lora(files.config)
         try:
-            tensors = load(files.weights)  # not by file: such tensors are a view of it, and follow what is written to it
+            tensors = load(files.weights)  # by file they would follow what is written to it
         except SafetensorError:
             raise AdapterRefused(
                 f"{WEIGHTS} of adapter {name} is cut off or no safetensors file: copy it again"
