@@ -1,7 +1,7 @@
 """When what was made goes on its way: after every 8th step or 200 ms, for all requests of a worker together.
 
 Together, because a release costs each process between the worker and the caller a message, whether one request moves
-or sixty. A first token and an end wait for nobody (`Run.take`).
+or sixty. The first tokens and an end wait for nobody (`Run.take`).
 """
 
 from __future__ import annotations

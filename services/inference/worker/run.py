@@ -13,6 +13,7 @@ from streams.keys import CLASSES
 from streams.worker import Advance, Claim, Held
 
 MAX_ITEMS_A_CALL = 256  # of one request, after Redis was away
+OPENING_ITEMS = 3  # passed on as they are made: the output filter lets go of a word when it sees the next one begin
 
 _FINISH = {"STOP": pb.FINISH_STOP, "LENGTH": pb.FINISH_LENGTH}
 
@@ -73,7 +74,7 @@ class Run:
         return Held(request_id=self.request_id, epoch=self.claim.epoch, work=entry.work, entry_id=entry.entry_id)
 
     def take(self, output: StepOutput) -> bool:
-        """Gathers what a step made. The first token and the end are sealed at once, the rest when it is passed on.
+        """Gathers what a step made. The first tokens and the end are sealed at once, the rest when it is passed on.
         False if it made nothing to tell, or belongs to an earlier admission."""
         if self.ended or output.timing.admitted_ns < self.posted_ns:
             return False
@@ -87,7 +88,7 @@ class Run:
             self._seal(pb.FINISH_FAILED, output.failure.value)
         elif output.finish is not None:
             self._seal(_FINISH[output.finish.value])
-        elif not self._items:
+        elif len(self._items) < OPENING_ITEMS:
             self._seal()
         return True
 

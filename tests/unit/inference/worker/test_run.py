@@ -137,7 +137,7 @@ def test_a_step_that_made_nothing_is_no_item() -> None:
     assert run.advance().items == []
 
 
-def test_the_first_token_and_the_end_are_sealed_at_once_and_the_rest_together() -> None:
+def test_the_first_tokens_and_the_end_are_sealed_at_once_and_the_rest_together() -> None:
     run = claimed()
     for n in range(20):
         if n == 12:
@@ -145,7 +145,7 @@ def test_the_first_token_and_the_end_are_sealed_at_once_and_the_rest_together() 
         run.take(output(n, finish=Finish.STOP if n == 19 else None))
         assert run.waiting
     deltas = opened(run.advance())
-    assert [len(delta.token_ids) for delta in deltas] == [1, 11, 8]
+    assert [len(delta.token_ids) for delta in deltas] == [1, 1, 1, 9, 8]
     assert "".join(delta.text for delta in deltas) == "".join(f"w{n} " for n in range(20))
 
 
