@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -118,6 +118,7 @@ lengths = st.lists(st.integers(1, 5), max_size=12)
 
 
 @given(st.lists(st.tuples(lengths, st.integers(0, 12), st.integers(1, 12)), max_size=6), lengths)
+@example([([2, 1], 0, 2), ([2], 0, 1)], [])
 async def test_invariant_8_an_answer_made_again_may_be_cut_elsewhere(
     claims: list[tuple[list[int], int, int]], last: list[int]
 ) -> None:
@@ -140,7 +141,8 @@ async def test_invariant_8_an_answer_made_again_may_be_cut_elsewhere(
         log += made[:sent]
         if reply.complete:
             break
-        assert open_log(KEYS, "r", reply.token_log()) == tuple(range(log[-1].output_tokens if log else 0))
+        known = open_log(KEYS, "r", reply.token_log())  # more than Redis has, where a claim repeats an item as it was
+        assert known == tuple(range(max(len(known), log[-1].output_tokens if log else 0)))
     got = await received(reply)
     assert "".join(delta.text for delta in got) == "".join(WORDS)
     assert [token for delta in got for token in delta.token_ids] == list(range(len(WORDS)))
