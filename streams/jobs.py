@@ -73,6 +73,11 @@ def job_id(request_id: str, choice: int) -> str:
     return f"{request_id}.{choice}" if choice else request_id
 
 
+def request_of(job: str) -> str:
+    """Whose answer the job with this id is."""
+    return job.partition(".")[0]
+
+
 def token_cost(body: JobBody) -> int:
     """Of prompt and longest answer, before anybody has counted."""
     return sum(len(message.content.encode()) for message in body.messages) // BYTES_A_TOKEN + body.sampling.max_tokens
@@ -110,8 +115,8 @@ def open_job(entry: Entry, queue_keys: QueueKeys, ticket_key: bytes, now_ms: int
     cipher = queue_keys.cipher(entry.request_id, JOB_EPOCH, JOB, under=entry.key_id)
     try:
         job = Job.FromString(cipher.open(JOB_N, entry.sealed))
-        request_id, _, _ = entry.request_id.partition(".")  # the ticket is the request's, for this job's bytes alone
-        expires_ms = check_ticket(ticket_key, job, request_id, now_ms)
+        # The ticket is the request's, for this job's bytes alone.
+        expires_ms = check_ticket(ticket_key, job, request_of(entry.request_id), now_ms)
         body = JobBody.FromString(job.body)
     except DecodeError:
         raise NotAJob from None

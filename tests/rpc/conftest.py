@@ -146,7 +146,8 @@ def make_job() -> Callable[..., pb.Job]:
         )
         body.messages.add(role="user", content=text)
         body.deadline_time.FromMilliseconds(int((now + deadline_in) * 1000))
-        return ticketed(body.SerializeToString(), request_id, int((now + expires_in) * 1000), key)
+        request, _, _ = request_id.partition(".")  # of which it is one of several answers
+        return ticketed(body.SerializeToString(), request, int((now + expires_in) * 1000), key)
 
     return make
 

@@ -28,6 +28,7 @@ from services.inference.engine.sampling import Grammar, GrammarKind
 from services.inference.worker.cadence import Cadence
 from services.inference.worker.observer import Observer
 from services.inference.worker.prefix_scope import TENANT, prefix_scope
+from services.inference.worker.prompt_turns import PromptTurns
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
 
@@ -73,6 +74,7 @@ class Runs:
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._unwanted: dict[str, None] = {}  # cancelled and not held, the newest last: their claim may be on its way
         self._full: list[Run] = []  # the engine had no room after all; they go first when it has
+        self._prompts = PromptTurns()
         self._loop: EngineLoop | None = None
         self.slots = engine.capacity().slots
         self._cadence = Cadence()
@@ -143,7 +145,8 @@ class Runs:
         return self.engine.load().waiting > 0
 
     def _free_tokens(self) -> int:
-        return self.engine.capacity().free_tokens - sum(run.cost for run in self._unseen())
+        unseen = sum(run.cost for run in self._unseen()) + self._prompts.waiting_cost
+        return self.engine.capacity().free_tokens - unseen
 
     def _unseen(self) -> list[Run]:
         """Given to the engine, and in none of its figures yet."""
@@ -190,6 +193,10 @@ class Runs:
             self._admit(run, work)
 
     def _admit(self, run: Run, work: Work) -> None:
+        if not self._prompts.waits(run, work):
+            self._post(run, work)
+
+    def _post(self, run: Run, work: Work) -> None:
         run.posted_ns = time.monotonic_ns()
         self.engine.admit(work)
 
@@ -240,6 +247,9 @@ class Runs:
             began = run.timing is not None and run.timing.first_token_ns > 0
             if not run.take(output):
                 continue
+            if not began and output.token_ids:
+                for other, work in self._prompts.passed(run):
+                    self._post(other, work)
             if not began and output.timing.first_token_ns and not run.emitted:
                 self._observer.first_token(run)
             if run.ended:
@@ -288,7 +298,13 @@ class Runs:
         loop = asyncio.get_running_loop()
         self._deadlines[run.request_id] = loop.call_later(max(left, 0), self.end, run, pb.FINISH_EXPIRED)
 
+    def _give_way(self, run: Run) -> None:
+        """It computes no prompt any more: of those that waited for that, the next one does."""
+        for other, work in self._prompts.passed(run):
+            self._admit(other, work)
+
     def _has_ended(self, run: Run) -> None:
+        self._give_way(run)
         record_generation(run)
         self._observer.ended(run)
         self.counters[f"ended_{pb.Finish.Name(run.finish).removeprefix('FINISH_').lower()}"] += 1
@@ -304,6 +320,7 @@ class Runs:
 
     def _release(self, run: Run) -> None:
         del self._runs[run.request_id]
+        self._give_way(run)
         if deadline := self._deadlines.pop(run.request_id, None):
             deadline.cancel()
         self._made_room()
