@@ -83,11 +83,12 @@ class JobQueue:
         """Workers seen within the last seconds; empty while Redis is away."""
         return self._served.workers if self._available else ()
 
-    def require_room(self, model: str, priority: str) -> None:
-        """Before a request is accepted: raises QueueUnavailable or QueueFull, from what is known to within a second."""
+    def require_room(self, model: str, priority: str, jobs: int = 1) -> None:
+        """Before a request of so many jobs is accepted: raises QueueUnavailable or QueueFull, from what is known to
+        within a second."""
         if not self._available:
             raise QueueUnavailable
-        self._served.require_room(model, priority)
+        self._served.require_room(model, priority, jobs)
 
     @property
     def models(self) -> tuple[str, ...]:

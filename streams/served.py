@@ -56,9 +56,9 @@ class Served:
         known = self._models.get(model)
         return known.streams[priority] if known else keys.work_streams(model, 1)[priority]
 
-    def require_room(self, model: str, priority: str) -> None:
-        """Raises QueueFull."""
-        jobs = self.depth(model, priority).jobs
+    def require_room(self, model: str, priority: str, more: int = 1) -> None:
+        """For so many more jobs. Raises QueueFull."""
+        jobs = self.depth(model, priority).jobs + more - 1
         if jobs >= self._bound:
             # Until the next look nobody would see that there is room.
             seen_in = self._looked + LOOK_EVERY_SECONDS - self._clock()

@@ -61,7 +61,7 @@ async def main(settings: GatewaySettings) -> None:
             Profile(),
             Observer(metrics.ended, metrics.turned_away),
             grammars,
-            settings.max_choices,
+            settings.choices,
         )
         servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
         health = Health()

@@ -45,8 +45,8 @@ class QueueClient:
     def available(self) -> bool:
         return self._streams.available
 
-    def require(self, model: str, priority: str) -> None:
-        self._streams.require_room(model, priority)
+    def require(self, model: str, priority: str, jobs: int = 1) -> None:
+        self._streams.require_room(model, priority, jobs)
 
     def job(
         self,

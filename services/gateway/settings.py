@@ -30,10 +30,8 @@ class GatewaySettings(StackSettings):
         for name in ("max_in_flight", "max_queued"):
             if not 1 <= getattr(self, name) <= 100_000:
                 problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 100000")
-        if not 1 <= self.max_choices <= min(64, self.max_in_flight):  # 64: what audit gives tickets for at once
-            problems.append(
-                "STRONGROOM_GATEWAY_MAX_CHOICES: must be 1 to 64, and at most STRONGROOM_GATEWAY_MAX_IN_FLIGHT"
-            )
+        if not 1 <= self.max_choices <= 64:  # what audit gives tickets for at once
+            problems.append("STRONGROOM_GATEWAY_MAX_CHOICES: must be 1 to 64")
         for name in ("default_deadline_seconds", "max_deadline_seconds"):
             if not 1 <= getattr(self, name) <= 86_400:
                 problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 1 to 86400")
@@ -41,6 +39,11 @@ class GatewaySettings(StackSettings):
             if not 0 <= getattr(self, name) <= most:
                 problems.append(f"STRONGROOM_GATEWAY_{name.upper()}: must be 0 to {most}")
         return problems
+
+    @property
+    def choices(self) -> int:
+        """No request may need more room than there can be."""
+        return min(self.max_choices, self.max_in_flight, self.max_queued)
 
     @property
     def tracing(self) -> Tracing:

@@ -131,7 +131,7 @@ class Conductor:
         check(question, replace(able, choices=self._max_choices), self._profile)
         self._neighbours.guard.require()
         self._neighbours.audit.require()
-        self._neighbours.queue.require(model, question.priority)
+        self._neighbours.queue.require(model, question.priority, question.sampling.choices)
         return Terms(
             request_id=new_request_id(),
             trace_id=trace_id,

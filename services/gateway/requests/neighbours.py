@@ -159,8 +159,8 @@ class Steps(Protocol):
 class Queue(Protocol):
     """The Redis streams between us and the workers."""
 
-    def require(self, model: str, priority: str) -> None:
-        """Raises Unavailable while the queue is away, ResourceExhausted while it is full."""
+    def require(self, model: str, priority: str, jobs: int = 1) -> None:
+        """Raises Unavailable while the queue is away, ResourceExhausted while it has no room for so many."""
 
     def job(
         self,

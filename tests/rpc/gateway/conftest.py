@@ -182,7 +182,7 @@ class ScriptedQueue:
     cancelled: list[str] = field(default_factory=list)
     adapters: dict[str, bytes] = field(default_factory=dict)  # what its workers have loaded
 
-    def require(self, model: str, priority: str) -> None: ...
+    def require(self, model: str, priority: str, jobs: int = 1) -> None: ...
 
     def job(self, request_id, messages, model, sampling, caller, deadline_ms, priority, adapter, choice=0) -> Job:  # type: ignore[no-untyped-def]
         job_id = f"{request_id}.{choice}" if choice else request_id

@@ -89,6 +89,8 @@ async def test_a_full_class_is_known_before_a_request_is_accepted(redis_url, gat
         with pytest.raises(QueueFull):
             queue.require_room("echo", "interactive")
         queue.require_room("echo", "batch")
+        with pytest.raises(QueueFull):  # for a request of two jobs
+            queue.require_room("echo", "batch", 2)
 
 
 async def test_without_redis_a_submit_fails_at_once(make_job, gateway):

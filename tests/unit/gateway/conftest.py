@@ -207,7 +207,7 @@ class MemoryQueue:
     cancelled: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
 
-    def require(self, model: str, priority: str) -> None:
+    def require(self, model: str, priority: str, jobs: int = 1) -> None:
         if self.full:
             raise Unavailable("the queue is away", reason="QUEUE_UNAVAILABLE")
 
