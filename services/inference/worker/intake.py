@@ -94,7 +94,16 @@ class Intake:
             await self._take_urgent()
             return
         entries = await self._earlier() or await self._ready(self._runs.room)
-        await self._take(entries or await self._queue.work.wait())
+        await self._take(entries or await self._wait())
+
+    async def _wait(self) -> list[Entry]:
+        """One may have come to every bucket since it was looked at: what there is no room for is handed back, and is
+        next here if no other worker takes it."""
+        entries, room = await self._queue.work.wait(), max(self._runs.room, 1)
+        if len(entries) > room:
+            await self._queue.hand_back(entries[room:])
+            self._look_aside_from = time.monotonic()
+        return entries[:room]
 
     async def _take_urgent(self) -> None:
         """While there is no room: the classes that others give way to are looked at now and again."""

@@ -10,6 +10,8 @@ from services.inference.engine.echo import EchoEngine
 from services.inference.engine.protocol import Work
 from services.inference.worker.deficit_round_robin import QUANTUM
 from streams import keys
+from streams.jobs import seal_job
+from streams.worker import WorkQueue
 
 HEAVY, LIGHT = 900, 100  # tokens that a job may take; echo takes as many as its prompt has words
 
@@ -62,7 +64,7 @@ async def test_one_job_of_a_tenant_is_claimed_after_a_few_of_the_hundreds_that_a
 async def test_two_tenants_whose_jobs_differ_get_the_same_number_of_tokens_not_of_jobs(
     redis_url, gateway, worker, make_job, tenants
 ):
-    """Fails if `WorkStreams.heads` tells the same cost of every job."""
+    """Fails if `told_cost` tells the same of every job."""
     cost = {"heavy": HEAVY, "light": LIGHT}
     engine = Watched(slots=1)
     async with gateway(redis_url) as queue:
@@ -79,3 +81,34 @@ async def test_two_tenants_whose_jobs_differ_get_the_same_number_of_tokens_not_o
     for request in engine.given[:90]:
         spent[request.partition("-")[0]] += cost[request.partition("-")[0]]
         assert abs(spent["heavy"] - spent["light"]) <= QUANTUM + HEAVY, engine.given
+
+
+async def test_invariant_6_jobs_that_come_to_many_buckets_at_once_are_claimed_as_there_is_room(
+    redis_url, shared_redis, worker, make_job, queue_keys
+):
+    """Fails if `Intake._wait` returns all that it was given."""
+    claims: list[int] = []
+
+    class LooksTooEarly(WorkQueue):
+        """What it looks at is empty; the jobs come before it waits."""
+
+        def __init__(self, *where, **settings) -> None:
+            super().__init__(*where, **settings)
+            self.work.heads = nothing
+
+        async def claim(self, jobs):
+            claims.append(len(jobs))
+            return await super().claim(jobs)
+
+    async def nothing(among, depth):
+        return {}
+
+    with shared_redis.client() as redis:
+        for n in range(12):
+            job = seal_job(queue_keys, make_job(f"r-{n}", "one", tenant=str(n)), lambda model: keys.BUCKETS)
+            entry = {"id": job.request_id, "k": job.key_id, "job": job.sealed, "deadline": job.deadline_ms}
+            redis.xadd(job.work, entry)
+    async with worker(redis_url, slots=2, claiming=LooksTooEarly) as running, asyncio.timeout(60):
+        while running.runs.counters["ended_stop"] < 12:
+            await asyncio.sleep(0.01)
+    assert sum(claims) == 12 and max(claims) <= 2
