@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from chassis import genai
-from chassis.tracing import span
+from chassis.tracing import span, untraced
 from services.gateway.requests import fields
 from services.gateway.requests.channel import Channel
 from services.gateway.requests.choice import Choice
@@ -22,6 +23,7 @@ from services.gateway.requests.terms import Terms
 log = logging.getLogger(__name__)
 
 WHOLE_FILTERED_CHARACTERS = 256  # of an answer that nobody reads on the way, at a time
+TRACED_RELEASES = 16  # of one request; what comes between them and its end leaves no spans
 
 
 class Answer:
@@ -78,8 +80,9 @@ class Answer:
                 if finish in ("FAILED", "CANCELLED", "EXPIRED"):
                     raise engine_error(finish, step.failure, choice.usage[0], self._terms.prompt_bound)
             if finish or self._worth_filtering(choice):
-                await choice.clear(finish)
-                await self._let_out(choice)
+                with nullcontext() if finish or self.releases < TRACED_RELEASES else untraced():
+                    await choice.clear(finish)
+                    await self._let_out(choice)
         if choice.withheld:
             await steps.stop()
 

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.failures import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
+from chassis.tracing import begun, span
+from services.gateway.requests.answer import TRACED_RELEASES
 from services.gateway.requests.outcome import (
     CANCELLED,
     REFUSE,
@@ -166,6 +168,15 @@ async def test_a_filter_lost_in_a_whole_answer_goes_on_after_what_it_had_cleared
     _, events = await run(bench, streamed=False)
     assert text(events) == "one " * 64 + "two " * 64 + "three"
     assert (1, "one " * 64 + "two " * 64, 256) in bench.guard.fed
+
+
+async def test_of_a_long_answer_only_the_first_releases_leave_spans(bench, spans):
+    """Fails if `Answer._follow` traces every piece."""
+    bench.queue.script = [Step(f"{n} ") for n in range(60)] + [Step("over", "STOP", "", 7, 61)]
+    with span("call", begun("")):
+        await run(bench)
+    assert bench.audit.kinds("0190-test").count("RELEASE") == 61
+    assert [one.name for one in spans()].count("release") == TRACED_RELEASES
 
 
 THOUGHT = [Step("<think>\nso"), Step(" it is</th"), Step("ink>\n\nyes"), Step("!", "STOP", "", 7, 25)]
