@@ -174,9 +174,9 @@ def test_series_that_an_alert_waits_for_exist_before_the_first_event(prometheus)
     for rule in shipped().rules:
         quantity = rule.condition.quantity
         if isinstance(quantity, Increase) and rule.condition.threshold == 0 and rule.id not in late:
-            where = [(label, value) for label, values in quantity.of.where for value in values]
-            for label, value in where or [("job", "")]:
-                assert prometheus.query(f'{quantity.of.name}{{{label}="{value}"}}'), (rule.id, value)
+            where = [f'{{{label}="{value}"}}' for label, values in quantity.of.where for value in values]
+            for selector in where or [""]:
+                assert prometheus.query(f"{quantity.of.name}{selector}"), (rule.id, selector)
 
 
 def test_a_healthy_suite_brings_no_alert(shared, prometheus):
