@@ -114,7 +114,7 @@ def errors() -> None:
     for asked in (
         {"temperature": 9},
         {"n": 9},
-        {"logprobs": True},
+        {"reasoning_effort": "low"},
         {"max_completion_tokens": 10**9},
         {"model": "gpt-5"},
         {"extra_body": {"colour": "red"}},
