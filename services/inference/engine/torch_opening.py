@@ -19,6 +19,7 @@ from services.inference.engine.opening import EngineSettings
 from services.inference.engine.prefix import BLOCK_TOKENS, PrefixCache, PrefixIndex
 from services.inference.engine.protocol import ModelInfo
 from services.inference.engine.scheduler import Scheduler
+from services.inference.engine.sizing import NoRoom, Place, kv_sizes
 from services.inference.engine.torch_adapters import AdapterSet, Shape
 from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
 from services.inference.engine.torch_engine import TorchEngine
@@ -28,14 +29,12 @@ from services.inference.engine.torch_mla import absorb
 from services.inference.engine.torch_moe import separate_rows
 from services.inference.engine.torch_prefix import BlockStore
 from services.inference.engine.torch_runner import ModelRunner, Runner
-from services.inference.engine.torch_slots import SlotCache
+from services.inference.engine.torch_slots import SlotCache, give_back_freed
 from services.inference.engine.torch_windows import Masks
 from services.inference.models.convert import Progress
 from services.inference.models.device import available_cores, free_memory
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
-
-_PREFIX_SHARE = 0.25  # of the KV cache's memory, for what is kept of prompts
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +54,14 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         hub=settings.hub,
     )
     try:
-        return assemble(load(source, home, progress), settings, warm=True)
+        engine = assemble(load(source, home, progress), settings, warm=True)
     except torch.OutOfMemoryError as full:
         raise ModelUnavailable(
             "the GPU's memory does not hold this model and its KV cache: free it, take a smaller model or dtype, "
             "or lower slots, context_tokens or kv_memory_share"
         ) from full
+    give_back_freed()
+    return engine
 
 
 def assemble(loaded: LoadedModel, settings: EngineSettings, *, warm: bool = False) -> TorchEngine:
@@ -210,24 +211,20 @@ def _prefix(cache: SlotCache, places: int) -> PrefixCache | None:
 
 
 def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, int]) -> tuple[int, int, int]:
-    """Slots, tokens of KV for all of them together, and tokens of kept prefixes: as many as are asked for, at most what
-    the memory's share holds wherever the cache lies. On a CPU a slot without tokens costs nothing; a GPU takes whole
-    slots at once."""
-    slots = settings.slots
-    arena = kept = slots * slot
-    for device, taken in token_bytes.items():
-        free = free_memory(device)
-        holds = int(free * settings.kv_memory_share) // taken
-        if holds < slot:
-            raise ModelUnavailable(
-                f"one request of full context needs {slot * taken >> 20} MiB of KV cache on {device}, of {free >> 20} "
-                "MiB free: lower context_tokens or take a smaller model"
-            )
-        kept = min(kept, int(holds * _PREFIX_SHARE), holds - slot)
-        if device.type != "cpu":
-            slots = min(slots, (holds - kept) // slot)
-        arena = min(arena, holds - kept, slots * slot)
-    return slots, arena, kept
+    """Slots, tokens of KV for all of them together, and tokens of kept prefixes."""
+    places = [
+        Place(name=str(device), free=free_memory(device), token_bytes=taken, whole_slots=device.type != "cpu")
+        for device, taken in token_bytes.items()
+    ]
+    try:
+        found = kv_sizes(places, slots=settings.slots, slot=slot, share=settings.kv_memory_share)
+    except NoRoom as short:
+        place = short.place
+        raise ModelUnavailable(
+            f"one request of full context needs {slot * place.token_bytes >> 20} MiB of KV cache on {place.name}, of "
+            f"{place.free >> 20} MiB free: lower context_tokens or take a smaller model"
+        ) from None
+    return found.slots, found.arena, found.kept
 
 
 def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> ModelInfo:

@@ -47,6 +47,13 @@ def give_back(store: Tensor) -> None:
         raise OSError(ctypes.get_errno(), "madvise")
 
 
+def give_back_freed() -> None:
+    """What was freed and lies in the C library's own heaps: of small matrices, packed one by one, as much as is packed
+    (SmolLM2 in bf16: 213 MiB of 1,026)."""
+    with suppress(AttributeError):  # a C library that is not glibc
+        _libc.malloc_trim(0)
+
+
 class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """[slots, heads, context, size]; made from the first keys it sees, so any layout works, a compressed one too."""
 

@@ -1,0 +1,56 @@
+"""Modes in which weights can be held: what they take, and which of them this version serves. The one table of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.inference.planning.architecture import Architecture, Kind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mode:
+    name: str
+    bits: int  # a weight of a matrix product: layers, experts and head
+    scale_bits: int = 0  # for each group of weights
+    group: int = 0  # weights that share a scale; 0: a whole row
+    plain_bytes: int = 2  # embedding, norms, biases, and a number of the KV cache
+    computes: str = "bf16"  # the device's rate that holds for it
+    served: tuple[str, ...] = ()  # engines of this version that run it
+    settings: tuple[str, ...] = ()  # what asks for it
+
+    def product_bytes(self, weights: int, row: int) -> int:
+        """`row`: weights in a row, where that is the group."""
+        return weights * self.bits // 8 + weights // (self.group or row) * self.scale_bits // 8
+
+
+# A mode that comes to be served gets its engine and its settings here; plan, text and documentation follow.
+# Layouts of those that are not: int8 has a bf16 scale a row; int4 a bf16 scale for 32 weights; nf4 a float32 one for
+# 64; fp8 a float32 one for a block of 128 × 128.
+MODES = (
+    Mode(name="fp32", bits=32, plain_bytes=4, computes="fp32", served=("torch",), settings=("DTYPE=float32",)),
+    Mode(name="bf16", bits=16, served=("torch",), settings=("DTYPE=bfloat16",)),
+    Mode(name="int8", bits=8, scale_bits=16),
+    Mode(name="fp8", bits=8, scale_bits=32, group=128 * 128),
+    Mode(name="int4", bits=4, scale_bits=16, group=32),
+    Mode(name="nf4", bits=4, scale_bits=32, group=64),
+)
+
+
+def layer_bytes(model: Architecture, mode: Mode, layer: int) -> int:
+    products = model.in_layer(layer, Kind.LINEAR) + model.in_layer(layer, Kind.EXPERTS)
+    return mode.product_bytes(products, model.hidden) + model.in_layer(layer, Kind.PLAIN) * mode.plain_bytes
+
+
+def embedding_bytes(model: Architecture, mode: Mode) -> int:
+    return model.head * mode.plain_bytes
+
+
+def head_bytes(model: Architecture, mode: Mode, *, copied: bool) -> int:
+    """`copied`: a head that is the embedding lies in memory a second time, as it is packed or quantized."""
+    own = not model.tied or copied or mode.bits < 16
+    return (mode.product_bytes(model.head, model.hidden) if own else 0) + model.hidden * mode.plain_bytes
+
+
+def token_bytes(model: Architecture, mode: Mode, layers: int = 0) -> int:
+    """Of the KV cache, in so many layers; 0: all."""
+    return sum(model.cached) * mode.plain_bytes * (layers or model.layers)
