@@ -18,6 +18,7 @@ _UNSAID: dict[str, dict[str, Any]] = {
     "deepseek_v3": {"q_lora_rank": 1536, "first_k_dense_replace": 3},
 }
 FAMILIES = tuple(_UNSAID)
+_MOST_LAYERS = 4096
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -119,6 +120,11 @@ class _Fields:
             raise ConfigUnreadable(f"{name} must be above 0 in config.json")
         return value
 
+    def layers(self) -> range:
+        if (count := self.positive("num_hidden_layers")) > _MOST_LAYERS:
+            raise ConfigUnreadable(f"num_hidden_layers must be at most {_MOST_LAYERS} in config.json, not {count}")
+        return range(count)
+
     def flag(self, name: str) -> bool:
         return self._config.get(name) is True
 
@@ -145,7 +151,7 @@ def _dense(family: str, fields: _Fields) -> Architecture:
     hidden, heads = fields.positive("hidden_size"), fields.positive("num_attention_heads")
     key_heads = fields.positive("num_key_value_heads", heads)
     size = fields.positive("head_dim", hidden // heads)
-    inner, layers = fields.positive("intermediate_size"), range(fields.positive("num_hidden_layers"))
+    inner, layers = fields.positive("intermediate_size"), fields.layers()
     terms = [
         Term(Kind.LINEAR, "query and output", (2, hidden, heads, size), layers),
         Term(Kind.LINEAR, "key and value", (2, hidden, key_heads, size), layers),
@@ -170,7 +176,7 @@ def _latent(family: str, fields: _Fields) -> Architecture:
     hidden, heads = fields.positive("hidden_size"), fields.positive("num_attention_heads")
     rank, rope = fields.positive("kv_lora_rank"), fields.positive("qk_rope_head_dim")
     plain, value = fields.positive("qk_nope_head_dim"), fields.positive("v_head_dim")
-    layers = range(fields.positive("num_hidden_layers"))
+    layers = fields.layers()
     terms = [
         *_queries(fields, hidden, heads, plain + rope, layers),
         Term(Kind.LINEAR, "latents, and the rotated key", (hidden, rank + rope), layers),
@@ -211,6 +217,8 @@ def _mixture(family: str, fields: _Fields, hidden: int, layers: range) -> list[T
         terms.append(Term(Kind.LINEAR, "gate, up and down", (3, hidden, inner), dense))
     if sparse:
         experts, shared = fields.positive("n_routed_experts"), fields.number("n_shared_experts")
+        if fields.positive("num_experts_per_tok") > experts:
+            raise ConfigUnreadable("num_experts_per_tok must be at most n_routed_experts in config.json")
         terms += [
             Term(Kind.EXPERTS, "routed experts", (experts, 3, hidden, small), sparse),
             Term(Kind.LINEAR, "shared experts", (shared, 3, hidden, small), sparse),
@@ -226,7 +234,7 @@ def _whole(
     family: str, fields: _Fields, terms: Iterable[Term], *, cached: tuple[int, int], decode: int, prefill: int
 ) -> Architecture:
     hidden, vocabulary = fields.positive("hidden_size"), fields.positive("vocab_size")
-    layers, nowhere = range(fields.positive("num_hidden_layers")), range(0)
+    layers, nowhere = fields.layers(), range(0)
     tied = fields.flag("tie_word_embeddings")
     around = [
         Term(Kind.PLAIN, "norms", (2, hidden), layers),

@@ -81,12 +81,16 @@ class Fit:
 
 def fit(model: Architecture, machine: Machine, mode: Mode, asked: Asked, *, most_places: int) -> Fit:
     """On as few places as hold all that is asked; where none do, on all of them."""
-    known = model.context
-    context = min(asked.context or known, known)
-    tried = [_on(model, machine, mode, asked, context, count) for count in range(1, most_places + 1)]
-    whole = [each for each in tried if each.sizes and each.sizes.slots >= asked.slots]
-    some = [each for each in tried if each.sizes]
-    return (whole or some[::-1] or tried[::-1])[0]
+    context = min(asked.context or model.context, model.context)
+    best: Fit | None = None
+    for count in range(1, min(most_places, model.layers) + 1):
+        found = _on(model, machine, mode, asked, context, count)
+        if found.sizes and found.sizes.slots >= asked.slots:
+            return found
+        if best is None or found.sizes or not best.sizes:
+            best = found
+    assert best is not None
+    return best
 
 
 def opened(machine: Machine, found: Fit) -> int:

@@ -15,6 +15,7 @@ class Mode:
     group: int = 0  # weights that share a scale; 0: a whole row
     plain_bytes: int = 2  # embedding, norms, biases, and a number of the KV cache
     computes: str = "bf16"  # the device's rate that holds for it
+    needs: str = ""  # a rate that a device must have; empty: every device can
     served: tuple[str, ...] = ()  # engines of this version that run it
     settings: tuple[str, ...] = ()  # what asks for it
 
@@ -30,7 +31,7 @@ MODES = (
     Mode(name="fp32", bits=32, plain_bytes=4, computes="fp32", served=("torch",), settings=("DTYPE=float32",)),
     Mode(name="bf16", bits=16, served=("torch",), settings=("DTYPE=bfloat16",)),
     Mode(name="int8", bits=8, scale_bits=16),
-    Mode(name="fp8", bits=8, scale_bits=32, group=128 * 128),
+    Mode(name="fp8", bits=8, scale_bits=32, group=128 * 128, needs="fp8"),
     Mode(name="int4", bits=4, scale_bits=16, group=32),
     Mode(name="nf4", bits=4, scale_bits=32, group=64),
 )

@@ -73,7 +73,7 @@ def make_plan(name: str, model: Architecture, machine: Machine, asked: Asked, de
     choices = tuple(
         _choice(model, machine, asked, fit(model, machine, mode, asked, most_places=_reach(machine, bool(mode.served))))
         for mode in MODES
-        if machine.kind != "cpu" or mode.name != "fp8"
+        if not mode.needs or mode.needs in machine.rates
     )
     best = _best(choices, machine, asked)
     whole = best is not None and best.fit.sizes is not None and best.fit.sizes.slots >= asked.slots
@@ -170,9 +170,9 @@ def _other_devices(model: Architecture, asked: Asked, devices: tuple[Gpu, ...]) 
             name=gpu.name, kind="cuda", memory=gpu.memory, count=_GPUS_OF_A_MACHINE, together=_GPUS_OF_A_MACHINE,
             bandwidth=gpu.bandwidth, rates=gpu.rates, source=gpu.source,
         )  # fmt: skip
-        for mode in MODES:
-            fitted = fit(model, machine, mode, asked, most_places=_GPUS_OF_A_MACHINE) if mode.served else None
-            if fitted and fitted.sizes and fitted.sizes.slots >= asked.slots:
+        for mode in (mode for mode in MODES if mode.served and (not mode.needs or mode.needs in gpu.rates)):
+            fitted = fit(model, machine, mode, asked, most_places=_GPUS_OF_A_MACHINE)
+            if fitted.sizes and fitted.sizes.slots >= asked.slots:
                 found.append((len(fitted.parts) * gpu.memory, f"{mode.name} on {len(fitted.parts)} × {gpu.name}"))
     if not found:
         return [f"no machine with up to {_GPUS_OF_A_MACHINE} GPUs of the table holds it in a mode of this version"]

@@ -107,3 +107,30 @@ def test_a_token_is_multiplied_with_its_own_experts_only():
 def test_a_config_that_does_not_say_enough_is_refused_by_the_field(config, said):
     with pytest.raises(ConfigUnreadable, match=said):
         read(config)
+
+
+NUMBERS = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "max_position_embeddings", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
+    "v_head_dim", "moe_intermediate_size", "n_routed_experts", "n_shared_experts", "num_experts_per_tok",
+    "first_k_dense_replace",
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    family=some.sampled_from(FAMILIES),
+    fields=some.fixed_dictionaries({name: some.integers(1, 9) for name in NUMBERS}),
+    odd=some.dictionaries(
+        some.sampled_from([*NUMBERS, "quantization_config", "dtype", "tie_word_embeddings"]),
+        some.integers(-2, 2**70) | some.none() | some.text(max_size=5) | some.lists(some.none()) | some.booleans(),
+        max_size=3,
+    ),
+)
+def test_whatever_a_config_holds_it_is_read_or_refused(family, fields, odd):
+    """Fails if the number of layers has no bound: each of them would be a number in memory."""
+    try:
+        model = read({"model_type": family, **fields, **odd})
+    except ConfigUnreadable:
+        return
+    assert model.parameters > 0 and model.layers <= 4096 and model.chosen <= model.experts

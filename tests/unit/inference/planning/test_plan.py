@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from strongroom.cli.ending import Complaint
@@ -15,11 +16,13 @@ from strongroom.cli.main import command_parser
 
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.sizing import NoRoom, Place, kv_sizes
+from services.inference.engine.torch_attention import choose_attention
+from services.inference.models.device import Device, choose_dtype
 from services.inference.models.placement import check_names
 from services.inference.plan_command import find_config, shipped_configs
 from services.inference.planning.architecture import Architecture, Kind, read
 from services.inference.planning.devices import UnknownDevice, find, known
-from services.inference.planning.fitting import Asked, Machine, fit, layers_and_ends, spread
+from services.inference.planning.fitting import VIEW_TOKENS, Asked, Machine, fit, layers_and_ends, spread
 from services.inference.planning.modes import MODES
 from services.inference.planning.plan import Plan, device_map, make_plan
 from services.inference.planning.roofline import decode_step, expected_experts
@@ -194,6 +197,26 @@ def test_the_device_map_names_every_layer_that_the_model_has(empty_model):
     assert all(any(f"{name}.".startswith(f"{place}.") for place in where) for name, _ in model.named_parameters())
 
 
+@pytest.mark.parametrize("package", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_slot_takes_whole_views_as_the_engines_does(device, package):
+    choice = choose_attention(device_type=device, dtype=torch.bfloat16, same_head_sizes=True, flash_attn=package)
+    assert VIEW_TOKENS[device] == choice.view_tokens
+
+
+def test_what_is_asked_for_unless_told_is_what_a_worker_takes_unless_told():
+    own, plan = EngineSettings(), Asked()
+    assert (plan.context, plan.slots, plan.share) == (own.context_tokens, own.slots, own.kv_memory_share)
+
+
+def test_a_mode_that_is_served_is_asked_for_by_a_type_that_the_engine_takes():
+    for mode in MODES:
+        for setting in (setting for setting in mode.settings if setting.startswith("DTYPE=")):
+            dtype = choose_dtype(setting.removeprefix("DTYPE="), Device(name="cpu", reason="test"))
+            assert (dtype.itemsize * 8, dtype.itemsize) == (mode.bits, mode.plain_bytes)
+        assert bool(mode.settings) == bool(mode.served)
+
+
 def test_the_parts_add_up_to_the_weights():
     model = shipped("deepseek-v3")
     assert sum(layers_and_ends(model, BY_NAME["bf16"], "cuda")) == 2 * model.parameters
@@ -256,5 +279,5 @@ def test_a_plan_as_json_says_what_the_lines_say():
     said = json.loads(json.dumps(as_json(plan)))
     assert f"{said['model']['parameters']:,}" in text(plan)
     assert sum(term["parameters"] for term in said["model"]["terms"]) == said["model"]["parameters"]
-    assert [mode["mode"] for mode in said["modes"]] == [mode.name for mode in MODES]
+    assert [mode["mode"] for mode in said["modes"]] == ["fp32", "bf16", "int8", "int4", "nf4"]  # an A100 has no fp8
     assert said["device_map"]["lm_head"] == 2
