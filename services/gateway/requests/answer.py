@@ -23,7 +23,7 @@ from services.gateway.requests.terms import Terms
 log = logging.getLogger(__name__)
 
 WHOLE_FILTERED_CHARACTERS = 256  # of an answer that nobody reads on the way, at a time
-TRACED_RELEASES = 16  # of one request; what comes between them and its end leaves no spans
+TRACED_PIECES = 16  # of one request; what comes between them and its end leaves no spans
 
 
 class Answer:
@@ -37,6 +37,7 @@ class Answer:
         self.choices = [Choice(index, self._filter) for index in range(terms.sampling.choices)]
         self.first_release: float | None = None  # monotonic clock
         self.releases = 0
+        self._pieces = 0  # that were filtered, of all choices
         self._parting: tuple[list[Delta], asyncio.Future[None]] | None = None  # the last release, on its way
 
     @property
@@ -80,7 +81,8 @@ class Answer:
                 if finish in ("FAILED", "CANCELLED", "EXPIRED"):
                     raise engine_error(finish, step.failure, choice.usage[0], self._terms.prompt_bound)
             if finish or self._worth_filtering(choice):
-                with nullcontext() if finish or self.releases < TRACED_RELEASES else untraced():
+                with nullcontext() if finish or self._pieces < TRACED_PIECES else untraced():
+                    self._pieces += 1
                     await choice.clear(finish)
                     await self._let_out(choice)
         if choice.withheld:

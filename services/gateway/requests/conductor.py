@@ -58,7 +58,7 @@ class Conductor:
             return
         kind, text, name = grammar
         try:
-            check(question, Able(), self._profile)
+            check(question, Able(choices=self._max_choices), self._profile)
             await self._grammars.check(kind, text, f"prompt.sampling.{name}")
         except ServiceError as error:
             self.reject(error, caller, trace_id)

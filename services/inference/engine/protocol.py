@@ -34,6 +34,11 @@ class Work:
     scope: str = ""  # within which what was computed of prompts may be shared; empty: not at all
     deadline_ns: int = 0  # monotonic; from then on no step holds it, and its holder tells of its end. 0: none
 
+    @property
+    def prefix_scope(self) -> str:
+        """Within which its prefix is shared; empty: not at all. An adapter makes other keys and values."""
+        return "" if self.adapter else self.scope
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:

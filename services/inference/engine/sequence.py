@@ -45,11 +45,6 @@ class Sequence:
         return len(self.prompt) + self.work.sampling.max_tokens
 
     @property
-    def scope(self) -> str:
-        """Within which its prefix is shared; empty: not at all. An adapter makes other keys and values."""
-        return "" if self.work.adapter else self.work.scope
-
-    @property
     def length(self) -> int:
         return len(self.prompt) + len(self.answer.tokens)
 

@@ -216,14 +216,16 @@ class TorchEngine:
         return {one.slot: tuple(one.guess(GUESSED_TOKENS // len(decoding))) for one in decoding}
 
     def _load_prefix(self, sequence: Sequence) -> None:
-        if self._prefix and sequence.scope:
-            sequence.cached = self._prefix.load(sequence.scope, sequence.ids(0, sequence.length), sequence.slot)
+        if self._prefix and sequence.work.prefix_scope:
+            sequence.cached = self._prefix.load(
+                sequence.work.prefix_scope, sequence.ids(0, sequence.length), sequence.slot
+            )
             self._residency.wrote(sequence.slot, sequence.cached)
 
     def _save_prefix(self, sequence: Sequence) -> None:
         """What its slot holds: of numbers all, for a token was chosen by them."""
-        if self._prefix and sequence.scope:
-            self._prefix.save(sequence.scope, sequence.ids(0, sequence.cached), sequence.slot)
+        if self._prefix and sequence.work.prefix_scope:
+            self._prefix.save(sequence.work.prefix_scope, sequence.ids(0, sequence.cached), sequence.slot)
 
     def _check(self) -> None:
         self._order.check()

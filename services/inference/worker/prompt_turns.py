@@ -21,7 +21,7 @@ class PromptTurns:
 
     def waits(self, run: Run, work: Work) -> bool:
         """Whether it is kept here until `passed` tells of it. If not, it leads."""
-        if not work.scope:
+        if not work.prefix_scope:
             return False
         leader = self._leading.setdefault(request_of(run.request_id), run.request_id)
         if leader == run.request_id:

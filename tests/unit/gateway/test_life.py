@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chassis.failures import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
 from chassis.tracing import begun, span
-from services.gateway.requests.answer import TRACED_RELEASES
+from services.gateway.requests.answer import TRACED_PIECES
 from services.gateway.requests.outcome import (
     CANCELLED,
     REFUSE,
@@ -176,7 +176,7 @@ async def test_of_a_long_answer_only_the_first_releases_leave_spans(bench, spans
     with span("call", begun("")):
         await run(bench)
     assert bench.audit.kinds("0190-test").count("RELEASE") == 61
-    assert [one.name for one in spans()].count("release") == TRACED_RELEASES
+    assert [one.name for one in spans()].count("release") == TRACED_PIECES
 
 
 THOUGHT = [Step("<think>\nso"), Step(" it is</th"), Step("ink>\n\nyes"), Step("!", "STOP", "", 7, 25)]

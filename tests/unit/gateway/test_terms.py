@@ -9,7 +9,7 @@ import uuid
 import pytest
 from strongroom.verify import request_bytes
 
-from chassis.failures import NotFound, ResourceExhausted, Unavailable
+from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from services.gateway.requests import fields
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
@@ -100,6 +100,20 @@ async def test_a_model_that_nobody_serves_is_named_with_those_that_are(bench):
     assert (
         "tiny" in str(unknown.value) and unknown.value.field == "prompt.model" and noted[0].reason == "MODEL_NOT_FOUND"
     )
+
+
+class AnyGrammar:
+    async def check(self, kind, text, field): ...
+
+
+async def test_with_a_grammar_the_gateways_own_bound_of_answers_holds(bench):
+    """Fails if `read_grammar` checks a question by the default bound."""
+    rest = ("", Profile(), None, AnyGrammar(), 16)
+    conductor = Conductor(bench.neighbours, Admission(20), Rejections(lambda _: None), *rest)
+    asked = [Question((Message("user", "hi"),), sampling=Sampling(n=n, regex="a+")) for n in (12, 17)]
+    await conductor.read_grammar(asked[0], bench.caller, "")
+    with pytest.raises(InvalidArgument, match="1 to 16"):
+        await conductor.read_grammar(asked[1], bench.caller, "")
 
 
 async def test_an_adapter_is_settled_with_its_digest_and_stands_in_the_record(bench):

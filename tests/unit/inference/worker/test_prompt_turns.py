@@ -16,8 +16,8 @@ def run(job: str) -> Any:
     return SimpleNamespace(request_id=job, cost=10)
 
 
-def work(job: str, scope: str = "tenant:t") -> Work:
-    return Work(request_id=job, messages=(), sampling=Sampling(temperature=0.0), scope=scope)
+def work(job: str, scope: str = "tenant:t", adapter: str = "") -> Work:
+    return Work(request_id=job, messages=(), sampling=Sampling(temperature=0.0), scope=scope, adapter=adapter)
 
 
 def test_the_first_leads_and_the_others_of_its_request_wait_for_its_first_token() -> None:
@@ -32,6 +32,7 @@ def test_the_first_leads_and_the_others_of_its_request_wait_for_its_first_token(
 def test_what_shares_nothing_waits_for_nobody() -> None:
     turns = PromptTurns()
     assert not any(turns.waits(run(job), work(job, scope="")) for job in ("r", "r.1"))
+    assert not any(turns.waits(run(job), work(job, adapter="tone")) for job in ("s", "s.1"))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["r", "r.1", "r.2", "s", "s.1"]), st.booleans()), max_size=30))
