@@ -31,6 +31,7 @@ _OF_SAMPLING: dict[str, tuple[type[ServiceError], str]] = {
         "the grammar in prompt.sampling reached its limits within the answer: send one with fewer alternatives",
     ),
 }
+ANSWER_TOO_LARGE = "ANSWER_TOO_LARGE"
 COME_BACK_SECONDS = 1.0  # for the answer of a request that still runs
 
 
@@ -58,6 +59,15 @@ def key_taken(request_id: str, same_request: bool) -> AlreadyExists:
         field="prompt.idempotency_key",
         retry_after_seconds=COME_BACK_SECONDS if same_request else None,
         request_id=request_id,
+    )
+
+
+def answer_too_large() -> InvalidArgument:
+    """What a caller is told whose answers have more text than a record holds."""
+    return InvalidArgument(
+        "the answers to this prompt have more text than one record holds: ask for fewer max_tokens, or a smaller n",
+        field="prompt.sampling.max_tokens",
+        reason=ANSWER_TOO_LARGE,
     )
 
 

@@ -21,8 +21,8 @@ from services.gateway.requests import fields
 from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
 from services.gateway.requests.beside import texts_beside
-from services.gateway.requests.choice import Choice
-from services.gateway.requests.endings import end_of, error_of, key_taken
+from services.gateway.requests.closing import Closing
+from services.gateway.requests.endings import ANSWER_TOO_LARGE, end_of, error_of, key_taken
 from services.gateway.requests.mailbox import Mailbox
 from services.gateway.requests.neighbours import Job, KeyHeld, Party, RecordEnded
 from services.gateway.requests.outcome import (
@@ -48,7 +48,6 @@ from services.gateway.requests.outcome import (
     Started,
     stricter,
 )
-from services.gateway.requests.reasoning import Parts
 from services.gateway.requests.side_by_side import side_by_side
 from services.gateway.requests.terms import Neighbours, Terms
 
@@ -127,7 +126,7 @@ class Life:
     async def _see_through(self) -> tuple[End | None, ServiceError | None]:
         end, error = await self._outcome()
         if self._accepting is not None:
-            await self._close(self._accepting, end, error)
+            end, error = await self._close(self._accepting, end, error)
         elif error is not None:
             self._mailbox.push(Broken(error))
         for job in self._jobs:
@@ -262,8 +261,10 @@ class Life:
             end = End(COMPLETED, rule, end.finish_reason)
         return end
 
-    async def _close(self, accepting: asyncio.Future[Accepted], end: End | None, error: ServiceError | None) -> None:
-        """Writes the END of a request whose ACCEPTED was sent, then emits the last events."""
+    async def _close(
+        self, accepting: asyncio.Future[Accepted], end: End | None, error: ServiceError | None
+    ) -> tuple[End | None, ServiceError | None]:
+        """Writes the END of a request whose ACCEPTED was sent, then emits the last events. Returns how it did end."""
         if error is not None:
             self._mailbox.push(Broken(error))  # the caller need not wait for the END of what failed
         try:
@@ -271,37 +272,33 @@ class Life:
         except ServiceError as refused:  # it never became a record
             if error is None:
                 self._mailbox.push(Broken(refused))
-            return
+            return end, error
         if error is not None:
             for job in self._jobs:
                 await self._queue.cancel(job.job_id)
         if end is None:
-            return
+            return end, error
         try:
-            receipt = await self._end(end, whole=error is None)
-        except (RecordEnded, ServiceError):
-            log.warning("audit did not take the END of request %s", self.terms.request_id)
-            if error is None:
-                lost = Unavailable("audit did not take the end of this request", reason="GATEWAY_LOST")
-                self._mailbox.push(Broken(lost))
-            return
+            closing = Closing(self._audit, self.terms.request_id, self._answer, self._findings)
+            receipt = await closing.end(end, whole=error is None)
+        except (RecordEnded, ServiceError) as refused:
+            return self._close_otherwise(end, error, refused)
         if error is None:
             choices = self._answer.choices if self._answer else ()
             ended = tuple(Ended(choice.finish, choice.reasoning_unfinished) for choice in choices)
             self._mailbox.push(self._result(ended, receipt))
+        return end, error
 
-    async def _end(self, end: End, *, whole: bool) -> str:
-        """The END, and before its receipt the last text. A whole answer's END holds only behind all its releases."""
-        releases = self._answer.releases if self._answer and whole else None
-        ended = self._audit.end(self.terms.request_id, end, self._usage, releases, self._answer_fields(end))
-        if self._answer and whole:
-            try:
-                await self._answer.part()
-            except ServiceError as refused:  # so the END was refused too: the record ends as what it is
-                failed = End(FAILED, refused.reason)
-                await self._audit.end(self.terms.request_id, failed, self._usage, None, self._answer_fields(failed))
-                raise
-        return await ended
+    def _close_otherwise(
+        self, end: End, error: ServiceError | None, refused: RecordEnded | ServiceError
+    ) -> tuple[End, ServiceError]:
+        log.warning("audit did not take the END of request %s", self.terms.request_id)
+        told: ServiceError = Unavailable("audit did not take the end of this request", reason="GATEWAY_LOST")
+        if isinstance(refused, ServiceError) and refused.reason == ANSWER_TOO_LARGE:
+            end, told = End(FAILED, ANSWER_TOO_LARGE), refused
+        if error is None:
+            self._mailbox.push(Broken(told))
+        return end, error or told
 
     def _request_fields(self) -> dict[str, bytes]:
         terms = self.terms
@@ -315,14 +312,6 @@ class Life:
                 terms.question.priority,
                 terms.adapter,
             ),
-        }
-
-    def _answer_fields(self, end: End) -> dict[str, bytes]:
-        choices = self._answer.choices if self._answer else []
-        return {
-            "answer_generated": fields.answer(_said(one, one.generated, end) for one in choices),
-            "answer_released": fields.answer(_said(one, one.released, end) for one in choices),
-            "findings": fields.findings(self._findings),
         }
 
     @property
@@ -392,8 +381,3 @@ class Life:
 
     def _time(self, what: str) -> None:
         self._timings[what] = (time.monotonic() - self._began) * 1000
-
-
-def _said(choice: Choice, parts: Parts, end: End) -> fields.Said:
-    """A request that did not end by its answer has no finish reason, whatever of it was whole."""
-    return fields.Said(parts.content, choice.finish if end.finish_reason else "", parts.reasoning)
