@@ -137,10 +137,11 @@ def make_job() -> Callable[..., pb.Job]:
         max_tokens: int = 512,
         key: bytes = TICKET_KEY,
         expires_in: float = 120.0,
+        regex: str | None = None,
         **more: Any,
     ) -> pb.Job:
         now = time.time()
-        sampling = pb.Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens)
+        sampling = pb.Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens, regex=regex)
         body = pb.JobBody(
             request_id=request_id, gateway_boot_id=gateway, model=model, priority=priority, sampling=sampling, **more
         )

@@ -81,12 +81,8 @@ class AdapterHost(Protocol):
         """Puts it in place and tries it. Raises AdapterRefused; EngineFull when no slot is free to try it in."""
         ...
 
-    def unload(self, name: str) -> Any:
-        """What `put_back` takes. Raises AdapterNotServed, AdapterInUse."""
-        ...
-
-    def put_back(self, unloaded: Any) -> None:
-        """As it was; it is not tried again."""
+    def unload(self, name: str) -> None:
+        """Raises AdapterNotServed, AdapterInUse."""
         ...
 
 

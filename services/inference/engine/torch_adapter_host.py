@@ -72,13 +72,8 @@ class TorchAdapterHost:
         after = self._runner.run([Segment(slot, 0, PROBE)])
         return bool(torch.isfinite(tried).all()) and torch.equal(before, after)
 
-    def unload(self, name: str) -> Adapter:
+    def unload(self, name: str) -> None:
         if users := self._users(name):
             raise AdapterInUse(name, users)
-        dropped = self._adapters.drop(name)
-        self._runner.follow(self._adapters)
-        return dropped
-
-    def put_back(self, unloaded: Adapter) -> None:
-        self._adapters.put(unloaded)
+        self._adapters.drop(name)
         self._runner.follow(self._adapters)

@@ -114,10 +114,10 @@ class AdapterSet:
             raise AdapterRefused(f"{MAX_ADAPTERS} adapters are loaded: unload one first", str(MAX_ADAPTERS))
         self._loaded[adapter.info.name] = adapter
 
-    def drop(self, name: str) -> Adapter:
+    def drop(self, name: str) -> None:
         if name not in self._loaded:
             raise AdapterNotServed(name)
-        return self._loaded.pop(name)
+        del self._loaded[name]
 
     def delta(self, layer: str, x: Tensor, name: str) -> Tensor | None:
         """What the adapter adds to the layer's output for these rows; None: it leaves this layer alone."""

@@ -20,11 +20,12 @@ class ListDamaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An adapter that was loaded: exactly which, and into which model."""
+    """An adapter that was loaded: exactly which, and into which model. Leaving: it may be recorded as unloaded."""
 
     name: str
     digest: str  # SHA-256 in hex
     model: str
+    leaving: bool = False
 
 
 class AdapterList:
@@ -54,7 +55,7 @@ class AdapterList:
         """Raises OSError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._staged.open("w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, "adapters": [asdict(one) for one in listed]}, file, indent=1)
+            json.dump({"format": FORMAT, "adapters": [_written(one) for one in listed]}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
 
@@ -66,3 +67,8 @@ class AdapterList:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _written(one: Listed) -> dict[str, object]:
+    """A mark that is not set is left out: versions that know none take a list with it for damaged."""
+    return {field: value for field, value in asdict(one).items() if value is not False}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +16,7 @@ from chassis.identity import Principal
 from services.inference.engine.adapters import (
     AdapterHost,
     AdapterInfo,
+    AdapterInUse,
     AdapterNotServed,
     AdapterRefused,
     adapter_folder,
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 TRY_SECONDS = 30.0  # for a slot to come free in which the probe prompt can run
 RETRY_SECONDS = 0.1
 LOADED, UNLOADED = "ADAPTER_LOADED", "ADAPTER_UNLOADED"
+UNFINISHED = "it was being unloaded when the worker ended or could not write its list: load it, or unload it again"
 
 T = TypeVar("T")
 
@@ -41,9 +45,9 @@ class Acts(Protocol):
 class Adapters:
     """Owned by the event loop. What fails is a ServiceError that says what to change, and has changed nothing.
 
-    A job may name what is in `loaded`. Before that changes, the act is in the audit log, and then on the list on disk:
-    what was told to be loaded is loaded again by this seat's next process. A start repeats what was recorded before,
-    and is no act.
+    A job may name what is in `loaded`. Before that changes, the act is in the audit log. What was told to be loaded is
+    on the list on disk, and loaded again by this seat's next process; what was told to be unloaded, or may have been
+    recorded as that, is not. A start repeats what was recorded before, and is no act.
     """
 
     def __init__(self, engine: Engine, runs: Runs, home: Path, seat: str, acts: Acts | None) -> None:
@@ -53,12 +57,17 @@ class Adapters:
         self._list, self._seat, self._acts = AdapterList(home, seat), seat, acts
         self._changing = asyncio.Lock()
         self._changes = set[asyncio.Task[Any]]()
+        self._leaving = ""
         self.loaded: tuple[AdapterInfo, ...] = ()
         self.left_out: dict[Listed, str] = {}  # listed and not served, and why; until it is loaded or unloaded
 
     def serve(self, name: str, digest: bytes) -> bool:
         """Is this very adapter loaded? With no digest: one of this name."""
         return any(info.name == name and digest.hex() in ("", info.digest) for info in self.loaded)
+
+    def undecided(self, name: str) -> bool:
+        """Is it being unloaded? Until that is recorded or refused, no job that names it is begun."""
+        return bool(name) and name == self._leaving
 
     async def restore(self) -> None:
         """Before any job is claimed: what the seat's last process served. What fails its check is left out."""
@@ -77,6 +86,8 @@ class Adapters:
 
     async def _why_not(self, host: AdapterHost, listed: Listed) -> str:
         """Loads it; empty when it is."""
+        if listed.leaving:
+            return UNFINISHED
         if listed.model != self._model:
             return f"it was loaded into {listed.model}, and this worker serves {self._model}"
         try:
@@ -113,7 +124,7 @@ class Adapters:
         others = {one: why for one, why in self.left_out.items() if one.name != name}
         new = self._listed(info)
         try:
-            await self._settle(LOADED, new, by, [*map(self._listed, self.loaded), new, *others])
+            await self._settle(new, by, [*map(self._listed, self.loaded), new, *others])
         except ServiceError:
             await self._between_steps(lambda: host.unload(name))
             raise
@@ -121,28 +132,59 @@ class Adapters:
         return info
 
     async def _unload(self, host: AdapterHost, name: str, by: Principal) -> None:
-        others = {one: why for one, why in self.left_out.items() if one.name != name}
-        taken = await self._between_steps(lambda: host.unload(name)) if others == self.left_out else None
-        old = next(one for one in [*map(self._listed, self.loaded), *self.left_out] if one.name == name)
+        known = [*map(self._listed, self.loaded), *self.left_out]
+        old = next((one for one in known if one.name == name), None)
+        if old is None:
+            raise AdapterNotServed(name)
+        if users := sum(run.job.body.adapter == name and not run.ended for run in self._runs):
+            raise AdapterInUse(name, users)
+        self._leaving = name  # nothing awaited since its users were counted: from here on it has none
         try:
-            await self._settle(UNLOADED, old, by, [*map(self._listed, host.loaded), *others])
-        except ServiceError:
-            if taken is not None:
-                await self._between_steps(lambda: host.put_back(taken))
-            raise
-        self.loaded, self.left_out = host.loaded, others
+            await self._take_off(host, old, by, known)
+        finally:
+            self._leaving = ""
 
-    async def _settle(self, action: str, one: Listed, by: Principal, listed: Sequence[Listed]) -> None:
+    async def _take_off(self, host: AdapterHost, old: Listed, by: Principal, known: Sequence[Listed]) -> None:
+        """Marked on disk before it is recorded: a process that ends in between leaves no successor that serves what
+        the log says is unloaded."""
+        kept, marked = [one for one in known if one != old], replace(old, leaving=True)
+        await self._write([*kept, marked])
+        try:
+            await self._record(UNLOADED, old, by)
+        except ServiceError:
+            await self._write(known)
+            raise
+        others = {one: why for one, why in self.left_out.items() if one != old}
+        if old not in self.left_out:
+            await self._between_steps(lambda: host.unload(old.name))
+        self.loaded, self.left_out = host.loaded, {**others, marked: UNFINISHED}
+        await self._write(kept)
+        self.left_out = others
+
+    async def _settle(self, one: Listed, by: Principal, listed: Sequence[Listed]) -> None:
         """Recorded between staging and committing the list: what cannot be written is not recorded, and what was not
         recorded is not on the list."""
-        detail = {"by": by.name, "tenant": by.tenant, "worker": self._seat, "digest": one.digest, "model": one.model}
-        try:
+        with self._explained():
             await asyncio.to_thread(self._list.stage, listed)
-            if self._acts is not None:
-                await self._acts.record(action, one.name, detail)
+            await self._record(LOADED, one, by)
             await asyncio.to_thread(self._list.commit)
+
+    async def _write(self, listed: Sequence[Listed]) -> None:
+        with self._explained():
+            await asyncio.to_thread(self._list.stage, listed)
+            await asyncio.to_thread(self._list.commit)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise FailedPrecondition(explained(error, self._list.path), reason="ADAPTER_LIST_NOT_WRITTEN") from None
+
+    async def _record(self, action: str, one: Listed, by: Principal) -> None:
+        detail = {"by": by.name, "tenant": by.tenant, "worker": self._seat, "digest": one.digest, "model": one.model}
+        if self._acts is not None:
+            await self._acts.record(action, one.name, detail)
 
     def _listed(self, info: AdapterInfo) -> Listed:
         return Listed(info.name, info.digest, self._model)

@@ -185,7 +185,7 @@ class Intake:
             self._count("dead_letter", job.entry)
         if finish:
             self._runs.finish_unstarted(run, finish, failure)
-        elif not self._runs.takes(run):
+        elif self._adapters.undecided(job.body.adapter) or not self._runs.takes(run):
             await self._set_aside(job.entry)
         else:
             self._runs.start(run)

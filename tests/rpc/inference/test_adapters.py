@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from strongroom.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from chassis.failures import Unavailable, Unimplemented
 from chassis.identity import Principal, digest
 from chassis.server import serving
+from services.inference.engine.protocol import Work
+from services.inference.pacing import PacedEngine
 
 OPERATOR = (("authorization", "Bearer operator-token"),)
 
@@ -39,16 +42,42 @@ def saved(home: Path, name: str, *, seed: int) -> None:
 
 
 class Acts:
-    """Keeps what is recorded, or is away."""
+    """Keeps what is recorded, or is away; takes its time where `answering` is cleared."""
 
     def __init__(self) -> None:
         self.recorded: list[tuple[str, str, dict[str, str]]] = []
         self.away = False
+        self.asked, self.answering = asyncio.Event(), asyncio.Event()
+        self.answering.set()
 
     async def record(self, action: str, target: str, detail: dict[str, str]) -> None:
+        self.asked.set()
+        await self.answering.wait()
         if self.away:
             raise Unavailable("audit is away", reason="AUDIT_UNAVAILABLE", retry_after_seconds=1)
         self.recorded.append((action, target, detail))
+
+    @asynccontextmanager
+    async def undecided(self, change: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+        """Inside, the change waits for audit's answer."""
+        self.asked.clear()
+        self.answering.clear()
+        task = asyncio.create_task(change)
+        await asyncio.wait_for(self.asked.wait(), 30)
+        yield task
+        self.answering.set()
+        await asyncio.wait([task])
+
+
+class SlowToPrepare(PacedEngine):
+    """Compiles no grammar until it is told to."""
+
+    began, go_on = threading.Event(), threading.Event()
+
+    def prepare(self, work: Work) -> None:
+        self.began.set()
+        self.go_on.wait(30)
+        super().prepare(work)
 
 
 @pytest.fixture
@@ -67,9 +96,9 @@ def start(redis_url: str, worker: Any, serve: Any, home: Path, torch_engine: Cal
     """A worker around the tiny model, on the same home each time, and its service."""
 
     @asynccontextmanager
-    async def started(model_name: str = "echo") -> AsyncIterator[Any]:
+    async def started(model_name: str = "echo", engine: Any = None) -> AsyncIterator[Any]:
         async with (
-            worker(redis_url, engine=torch_engine(model_name), home=home, acts=acts) as running,
+            worker(redis_url, engine=engine or torch_engine(model_name), home=home, acts=acts) as running,
             serve(running) as service,
         ):
             yield service
@@ -109,10 +138,10 @@ async def answered(queue: Any, job: pb.Job) -> tuple[list[int], str]:
                 return ids, delta.failure
 
 
-def job_with(make_job: Any, adapter: str, adapter_digest: bytes = b"") -> pb.Job:
+def job_with(make_job: Any, adapter: str, adapter_digest: bytes = b"", **more: Any) -> pb.Job:
     """Each a request of its own: a ticket is good for one."""
     job: pb.Job = make_job(
-        f"r-{uuid4().hex}", text="hello", max_tokens=8, adapter=adapter, adapter_digest=adapter_digest
+        f"r-{uuid4().hex}", text="hello", max_tokens=8, adapter=adapter, adapter_digest=adapter_digest, **more
     )
     return job
 
@@ -198,13 +227,63 @@ async def test_invariant_7_what_cannot_be_recorded_is_not_done(start: Any, acts:
     assert len(acts.recorded) == 1
 
 
+@pytest.mark.parametrize(("refused", "failure"), [(True, ""), (False, "ADAPTER_NOT_SERVED")])
+async def test_a_job_that_comes_during_an_unload_waits_until_it_is_decided(
+    service: Any, acts: Acts, redis_url: str, gateway: Any, make_job: Any, refused: bool, failure: str
+) -> None:
+    """Fails if the intake does not ask `undecided`, or the adapter leaves the engine before audit's answer."""
+    await load(service, "tone")
+    acts.away = refused
+    async with gateway(redis_url) as queue:
+        async with acts.undecided(unload(service, "tone")) as unloading:
+            early = asyncio.create_task(answered(queue, job_with(make_job, "tone")))
+            # Claimed after it, so that it was looked at.
+            assert (await answered(queue, job_with(make_job, "")))[1] == ""
+            assert not early.done() and (await listed(service))[0] == ["tone"]
+        assert (unloading.exception() is not None) is refused
+        assert (await asyncio.wait_for(early, 30))[1] == failure
+
+
+async def test_a_request_that_is_not_in_the_engine_yet_is_one_that_runs(
+    start: Any, torch_engine: Any, redis_url: str, gateway: Any, make_job: Any
+) -> None:
+    """Its grammar is being compiled. Fails if only what the engine holds counts as a use."""
+    engine = SlowToPrepare(torch_engine(), 1000)
+    async with start(engine=engine) as service, gateway(redis_url) as queue:
+        await load(service, "tone")
+        running = asyncio.create_task(answered(queue, job_with(make_job, "tone", regex="[a-z]+")))
+        assert await asyncio.to_thread(engine.began.wait, 30)
+        with pytest.raises(grpc.aio.AioRpcError, match="1 requests run with adapter 'tone'"):
+            await unload(service, "tone")
+        engine.go_on.set()
+        assert (await asyncio.wait_for(running, 30))[1] == ""
+        await unload(service, "tone")
+
+
+async def test_what_may_be_recorded_as_unloaded_is_not_served_by_the_next_process(
+    start: Any, acts: Acts, home: Path
+) -> None:
+    """Fails if the list is written only after the act: who is killed in between has a successor that serves it."""
+    path = home / "inference" / "adapters-worker-0.json"
+    async with start() as service:
+        await load(service, "tone")
+        assert b"leaving" not in path.read_bytes()  # an older version would not know the word
+        async with acts.undecided(unload(service, "tone")):
+            as_it_ends_there = path.read_bytes()
+    path.write_bytes(as_it_ends_there)
+    for _ in range(2):  # and not by the one after that
+        async with start() as service:
+            names, left_out = await listed(service)
+            assert not names and "it was being unloaded" in left_out[0][1]
+
+
 async def test_the_next_worker_of_a_seat_serves_what_the_last_one_did(start: Any, home: Path) -> None:
     """Fails if `restore` is not called before jobs are claimed, or believes the list and not the files."""
     for name in ("gone", "other", "taken"):
         saved(home, name, seed=ord(name[0]))
     async with start() as service:
         for name in ("tone", "gone", "other", "taken"):
-            loaded = await load(service, name)
+            await load(service, name)
         await unload(service, "taken")
     (home / "adapters" / "gone" / "adapter_config.json").unlink()
     weights = home / "adapters" / "other" / "adapter_model.safetensors"
@@ -223,7 +302,6 @@ async def test_the_next_worker_of_a_seat_serves_what_the_last_one_did(start: Any
     async with start("another-model") as service:
         names, left_out = await listed(service)
         assert not names and "was loaded into echo, and this worker serves another-model" in left_out[0][1]
-    assert loaded.name == "taken"
 
 
 async def test_what_cannot_be_listed_is_not_loaded(service: Any, home: Path) -> None:
