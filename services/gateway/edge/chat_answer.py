@@ -86,7 +86,7 @@ class Chunks:
         index = delta.choice
         reasoning = self._chunk(index, {"reasoning_content": delta.reasoning}) if delta.reasoning else ""
         told = _logprobs(delta.logprobs) if delta.logprobs else None
-        content = self._chunk(index, {"content": delta.text}, logprobs=told) if delta.text else ""
+        content = self._chunk(index, {"content": delta.text}, logprobs=told) if delta.text or told else ""
         return self.role(index) + reasoning + content
 
     def finish(self, outcome: Outcome) -> str:

@@ -53,6 +53,7 @@ class MemoryAudit:
     policies: set[bytes] = field(default_factory=set)
     reaped: set[str] = field(default_factory=set)
     refuses_releases: bool = False
+    refuses_from: int = 0  # the number of the first release that it does
     sent: list[str] = field(default_factory=list)  # kinds, whether durable or not
     held: KeyHeld | None = None  # whose idempotency key it is
     kept: ReadBack | None = None  # what that request was answered
@@ -121,7 +122,7 @@ class MemoryAudit:
         await self.gate.opened.wait()
         if request_id in self.reaped:
             raise RecordEnded
-        if self.refuses_releases:
+        if self.refuses_releases and n >= self.refuses_from:
             raise Unavailable("not now", reason="AUDIT_UNAVAILABLE")
         assert self.kinds(request_id) == ["ACCEPTED"] + ["RELEASE"] * n, "releases count up after ACCEPTED"
         self.journal.append(("RELEASE", request_id, content))
