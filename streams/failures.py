@@ -17,15 +17,17 @@ class QueueUnavailable(Unavailable):
 
 
 class QueueFull(ResourceExhausted):
-    """The bound of a class is reached."""
+    """A class of a model has no room for so many more answers."""
 
     default_reason = "QUEUE_FULL"
 
-    def __init__(self, priority: str, bound: int, retry_after_seconds: float) -> None:
+    def __init__(self, priority: str, bound: int, more: int, retry_after_seconds: float) -> None:
         super().__init__(
-            f"{bound} {priority} requests wait already, which is the bound; try again shortly",
+            f"at most {bound} {priority} answers may wait or run, and there is no room for {more} more; "
+            "try again shortly",
             retry_after_seconds=retry_after_seconds,
             bound=str(bound),
+            more=str(more),
             priority=priority,
         )
 

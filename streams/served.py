@@ -62,12 +62,12 @@ class Served:
         if jobs >= self._bound:
             # Until the next look nobody would see that there is room.
             seen_in = self._looked + LOOK_EVERY_SECONDS - self._clock()
-            raise self._full((model, priority), jobs, at_least=seen_in)
+            raise self._full((model, priority), jobs, more, at_least=seen_in)
 
     def full(self, model: str, priority: str, jobs: int, left: int) -> QueueFull:
         """What Redis said when it took no more: so many in the class, so many ended so far."""
         self._departures_of((model, priority)).note(left, True)
-        return self._full((model, priority), jobs)
+        return self._full((model, priority), jobs, 1)
 
     async def look(self, redis: Connection, seats: Sequence[bytes]) -> None:
         """`seats` of workers that live."""
@@ -95,9 +95,9 @@ class Served:
         for model in list(self._models)[:-MODELS_KNOWN]:
             del self._models[model]
 
-    def _full(self, of: Class, jobs: int, at_least: float = 0.0) -> QueueFull:
+    def _full(self, of: Class, jobs: int, more: int, at_least: float = 0.0) -> QueueFull:
         room = self._departures_of(of).seconds_until_room(jobs - self._bound + 1)
-        return QueueFull(of[1], self._bound, max(room, at_least))
+        return QueueFull(of[1], self._bound, more, max(room, at_least))
 
     def _departures_of(self, of: Class) -> Departures:
         return self._departures.get(of) or Departures(self._clock)

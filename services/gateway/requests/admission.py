@@ -25,10 +25,11 @@ class Admission:
         if not self._places.take(answers):
             bound = self._places.bound
             raise ResourceExhausted(
-                f"{bound} requests are in flight already; try again shortly",
+                f"at most {bound} answers may be in flight, and there is no room for {answers} more; try again shortly",
                 reason="TOO_MANY_IN_FLIGHT",
                 retry_after_seconds=self._places.seconds_until_room(answers),
                 bound=str(bound),
+                more=str(answers),
             )
 
     def leave(self, answers: int = 1) -> None:

@@ -89,7 +89,8 @@ async def test_a_full_class_is_known_before_a_request_is_accepted(redis_url, gat
         with pytest.raises(QueueFull):
             queue.require_room("echo", "interactive")
         queue.require_room("echo", "batch")
-        with pytest.raises(QueueFull):  # for a request of two jobs
+        two = "at most 1 batch answers may wait or run, and there is no room for 2 more"
+        with pytest.raises(QueueFull, match=two):  # for one there is
             queue.require_room("echo", "batch", 2)
 
 

@@ -33,7 +33,7 @@ def test_invariant_6_a_request_for_several_answers_takes_as_many_places():
     """Fails if `enter` counts requests: each answer holds a job, a filter and a mailbox's text."""
     admission = Admission(4)
     admission.enter(3)
-    with pytest.raises(ResourceExhausted):
+    with pytest.raises(ResourceExhausted, match="at most 4 answers may be in flight, and there is no room for 2 more"):
         admission.enter(2)
     admission.enter()
     admission.leave(3)
