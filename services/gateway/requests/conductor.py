@@ -105,6 +105,12 @@ class Conductor:
         """Takes nothing new; waits for what runs, then ends the rest."""
         self._stopping = True
         self._rejections.flush()
+        try:
+            await self._end_lives(grace_seconds)
+        finally:
+            self._rejections.flush()  # of what ran, the guard may have found bad input until now
+
+    async def _end_lives(self, grace_seconds: float) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
         for life in list(self._lives.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 from strongroom.verify import request_bytes
@@ -13,6 +14,7 @@ from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unava
 from services.gateway.requests import fields
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.outcome import Finding
 from services.gateway.requests.question import Adapter, Caller, Message, Profile, Question, Sampling
 from services.gateway.requests.record_id import new_request_id
 from services.gateway.requests.rejections import Rejections
@@ -162,3 +164,17 @@ async def test_only_the_caller_itself_cancels_its_request(bench):
     assert conductor.cancel(life.terms.request_id, Caller("development", "other")) is False
     assert conductor.cancel(life.terms.request_id, bench.caller) is True
     await conductor.drain(1)
+
+
+async def test_invariant_10_what_is_rejected_while_the_gateway_drains_is_written(bench):
+    """Fails if `drain` flushes before the lives are over alone: all but the caller's first rejection are lost then."""
+    found = (Finding("MOBILE_NUMBER", 0, 11, "C2", "prompt"),)
+    bench.guard.screening = replace(bench.guard.screening, unmasked=found)
+    noted = []
+    conductor = Conductor(bench.neighbours, Admission(3), Rejections(noted.append, 600.0), "", Profile())
+    question = replace(bench.question, sampling=Sampling(stop=("13912345678",)))
+    for _ in range(3):
+        conductor.start(question, bench.caller, "", 60)
+    await conductor.drain(60)
+    assert {rejection.reason for rejection in noted} == {"CANNOT_BE_MASKED"}
+    assert sum(rejection.count for rejection in noted) == 3
