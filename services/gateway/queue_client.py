@@ -92,7 +92,7 @@ class QueueClient:
     def models(self) -> Mapping[str, ServedModel]:
         now_ms = int(time.time() * 1000)
         counts: dict[str, int] = {}
-        common = _common_adapters(self._streams.workers)
+        common, lacks = _common_adapters(self._streams.workers), _lacks(self._streams.workers)
         for worker in self._streams.workers:
             counts[worker.model] = counts.get(worker.model, 0) + 1
             self._models[worker.model] = ServedModel(
@@ -104,7 +104,7 @@ class QueueClient:
                 seen_ms=worker.seen_time.ToMilliseconds(),
                 adapters=common[worker.model],
                 vocabulary=worker.vocabulary_tokens,
-                lacks=frozenset(worker.lacks),
+                lacks=lacks[worker.model],
             )
         self._models = {
             name: model for name, model in self._models.items() if now_ms - model.seen_ms < SEEN_SECONDS * 1000
@@ -120,6 +120,16 @@ def _common_adapters(workers: Iterable[pb.Worker]) -> dict[str, dict[str, bytes]
         before = common.get(worker.model, own)
         common[worker.model] = {name: digest for name, digest in own.items() if before.get(name) == digest}
     return common
+
+
+def _lacks(workers: Iterable[pb.Worker]) -> dict[str, frozenset[str]]:
+    """By model: what one of its workers has not, since any may claim the job. One that tells no buckets is of a
+    version that knows one answer to a prompt: it would take the others' tickets for forged, and drop their jobs."""
+    lacks: dict[str, frozenset[str]] = {}
+    for worker in workers:
+        own = {*worker.lacks} if worker.tenant_buckets else {*worker.lacks, "n"}
+        lacks[worker.model] = lacks.get(worker.model, frozenset()) | own
+    return lacks
 
 
 def _sampling(chosen: Sampling) -> pb.Sampling:

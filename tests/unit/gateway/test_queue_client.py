@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
-from chassis.failures import Unavailable
+from chassis.failures import Unavailable, Unimplemented
 from services.gateway.queue_client import QueueClient, _common_adapters, _step, _Steps
-from services.gateway.requests.question import NO_ADAPTER, Caller, Sampling
+from services.gateway.requests.question import NO_ADAPTER, Caller, Profile, Sampling
+from services.gateway.requests.sampling import Able, check_sampling
 
 
 class EndedReply:
@@ -36,6 +37,31 @@ def test_an_adapter_counts_only_where_every_worker_of_the_model_has_the_very_sam
     ):  # fmt: skip
         worker.adapters.add(name=name, digest=digest)
     assert _common_adapters([one, two, other]) == {"m": {"both": b"1"}, "other": {"single": b"1"}}
+
+
+class Announced:
+    """Streams that know of these workers."""
+
+    def __init__(self, *workers: pb.Worker) -> None:
+        self.workers = workers
+        for worker in workers:
+            worker.seen_time.GetCurrentTime()
+
+
+@pytest.mark.parametrize("older_first", [True, False])
+def test_several_answers_are_refused_while_a_worker_of_the_model_is_too_old_for_them(older_first):
+    """Fails if the last worker's word stands for all: the older one drops every answer's job but the first."""
+    older = pb.Worker(model="m", lacks=["regex"])
+    newer = pb.Worker(model="m", tenant_buckets=8)
+    other = pb.Worker(model="other", tenant_buckets=1)
+    two = [older, newer] if older_first else [newer, older]
+    models = QueueClient(Announced(*two, other), boot_id="b").models()  # type: ignore[arg-type]
+    assert {name: model.lacks for name, model in models.items()} == {"m": {"n", "regex"}, "other": frozenset()}
+    for n in (None, 1):
+        check_sampling(Sampling(n=n), Able(lacks=models["m"].lacks), Profile())
+    with pytest.raises(Unimplemented) as caught:
+        check_sampling(Sampling(n=2), Able(lacks=models["m"].lacks), Profile())
+    assert (caught.value.field, caught.value.reason) == ("prompt.sampling.n", "NOT_SUPPORTED")
 
 
 def test_a_job_says_for_whom_it_runs():
