@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-GUESSED_TOKENS = 12  # of all rows in a pass: up to there it takes hardly longer than without (docs/performance.md)
+GUESSED_TOKENS = 12  # of all rows in a pass; what guesses bring is in docs/performance.md
 
 _LONGEST, _SHORTEST = 3, 2  # tokens that must have been there before
 _FIRST, _MOST = 3, 8  # guessed at once: as many again each time that all were right

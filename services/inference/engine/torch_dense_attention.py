@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from services.inference.engine.torch_slots import SlotCache
 _BLOCKED_ROWS = 18
 _FEW_QUERIES = 8
 _CHUNK_QUERIES = 128
-_FILLED_QUERIES = 64  # of a group whose rows do not have as many each
+_FILLED_QUERIES = 64  # of a group whose rows do not have as many each: room for all that are guessed, not tuned
 _UNEVEN_TOKENS = 512
 
 
@@ -46,9 +46,8 @@ class Spans:
             slots += [segment.slot] * count
             wanted += range(first + count - segment.logits, first + count)
             if not (groups and groups[-1].takes(segment)):
-                groups.append(Group(first=first, counts=[], slot=segment.slot, end=segment.end))
-            groups[-1].counts.append(count)
-            groups[-1].end = max(groups[-1].end, segment.end)
+                groups.append(Group(first=first, slot=segment.slot))
+            groups[-1].add(count, segment.end)
         return Spans(ids=ids, positions=positions, slots=slots, wanted=wanted, groups=groups)
 
 
@@ -57,23 +56,26 @@ class Group:
     """Rows that attend at once: neighbouring slots with a few queries each, or one slot with a chunk."""
 
     first: int  # row of the pass
-    counts: list[int]  # queries of each slot
     slot: int  # the first
-    end: int  # the longest row's tokens, those of this pass included
+    counts: list[int] = field(default_factory=list)  # queries of each slot
+    queries: int = 0  # of each slot, once those that have fewer are filled up
+    end: int = 0  # the longest row's tokens, those of this pass included
+    tokens: int = 0  # of this pass
 
     @property
     def rows(self) -> int:
         return len(self.counts)
 
     @property
-    def queries(self) -> int:
-        """Of each slot, once those that have fewer are filled up."""
-        return max(self.counts)
-
-    @property
     def own(self) -> slice:
         """Its rows of the pass."""
-        return slice(self.first, self.first + sum(self.counts))
+        return slice(self.first, self.first + self.tokens)
+
+    def add(self, count: int, end: int) -> None:
+        """The next slot. What every layer asks for is kept, not summed up anew at each."""
+        self.counts.append(count)
+        self.tokens += count
+        self.queries, self.end = max(self.queries, count), max(self.end, end)
 
     def takes(self, segment: Segment) -> bool:
         """Not where one would look over far more than it has: another group costs less than that."""
@@ -87,13 +89,12 @@ class Group:
         """A long chunk in pieces: the earlier ones do not look over what only the later ones see."""
         if self.rows > 1 or self.queries <= most:
             return [self]
-        begins = range(0, self.queries, most)
-        counts = [min(most, self.queries - begin) for begin in begins]
-        start = self.end - self.queries
-        return [
-            Group(first=self.first + begin, counts=[count], slot=self.slot, end=start + begin + count)
-            for begin, count in zip(begins, counts, strict=True)
-        ]
+        pieces, start = list[Group](), self.end - self.queries
+        for begin in range(0, self.queries, most):
+            count = min(most, self.queries - begin)
+            pieces.append(Group(first=self.first + begin, slot=self.slot))
+            pieces[-1].add(count, start + begin + count)
+        return pieces
 
     def filled(self) -> Tensor | None:
         """The group's query at each place of [rows × queries], a row's last one over again where it has no more;
