@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,8 +54,9 @@ def local_stack(
     environment: dict[str, str] | None = None,
     inside: Callable[[Path], Sequence[str]] = lambda home: (),
 ) -> Iterator[LocalStack]:
-    """Starts `strongroom up --detach` with the options; stops it at the end. `inside` gives, for the home, a command
-    that runs another one in surroundings of its own."""
+    """Starts `strongroom up --detach` with the options; stops it at the end, and that includes SIGTERM. `inside` gives,
+    for the home, a command that runs another one in surroundings of its own."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
         home, port_base = Path(folder), free_port_base()
         place = ["--home", str(home)]
