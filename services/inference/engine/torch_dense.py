@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
-from services.inference.engine.torch_dense_attention import Attention, Spans
+from services.inference.engine.torch_dense_attention import FILLED_ROWS, Attention, Spans
 from services.inference.engine.torch_linear import TRIED_ROWS, Packed, rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
 
@@ -140,8 +140,10 @@ class DenseDecoder:
         if max(spans.ids) >= self.vocabulary:
             raise IndexError("a token id beyond the embedding")
         positions = torch.tensor(spans.positions)
-        x = torch.nn.functional.embedding(torch.tensor(spans.ids), self.embedding)
-        turn = Turn(self._cosines[positions], self._sines[positions])
+        more = -len(positions) % FILLED_ROWS if len(positions) > FILLED_ROWS else 0  # rows of no token
+        x = torch.nn.functional.embedding(torch.tensor(spans.ids + [0] * more), self.embedding)
+        rotated = torch.nn.functional.pad(positions, (0, more))
+        turn = Turn(self._cosines[rotated], self._sines[rotated])
         self._attention.look(spans, positions)
         names = [segment.adapter for segment in segments for _ in segment.ids]
         adapters = self._adapters if self._adapters and self._adapters.look(names) else None

@@ -20,6 +20,9 @@ _FEW_QUERIES = 8
 _CHUNK_QUERIES = 128
 _FILLED_QUERIES = 64  # of a group whose rows do not have as many each: room for all that are guessed, not tuned
 _UNEVEN_TOKENS = 512
+# oneDNN compiles a kernel for each number of rows it has not seen: 10 ms of a pass of 70, of which every prompt has
+# another length. Many rows are therefore filled up to a multiple of these.
+FILLED_ROWS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,13 +90,14 @@ class Group:
 
     def parts(self, most: int) -> list[Group]:
         """A long chunk in pieces: the earlier ones do not look over what only the later ones see."""
-        if self.rows > 1 or self.queries <= most:
+        if self.rows > 1 or self.queries <= _FEW_QUERIES:
             return [self]
         pieces, start = list[Group](), self.end - self.queries
         for begin in range(0, self.queries, most):
             count = min(most, self.queries - begin)
             pieces.append(Group(first=self.first + begin, slot=self.slot))
             pieces[-1].add(count, start + begin + count)
+            pieces[-1].queries += -count % FILLED_ROWS
         return pieces
 
     def filled(self) -> Tensor | None:
@@ -153,8 +157,8 @@ class Attention:
         slots = torch.tensor(spans.slots)
         rows = slots[:, None] * self._key_heads + torch.arange(self._key_heads)
         self._places = (rows * self._context + positions[:, None]).flatten()
-        most = len(positions) if self._exact else _CHUNK_QUERIES
-        self._looks = [self._look(part, positions) for group in spans.groups for part in group.parts(most)]
+        parts = [part for group in spans.groups for part in ([group] if self._exact else group.parts(_CHUNK_QUERIES))]
+        self._looks = [self._look(part, positions) for part in parts]
 
     def _look(self, group: Group, positions: Tensor) -> _Look:
         view = min(-(-group.end // self._view_tokens) * self._view_tokens, self._context)
@@ -173,13 +177,16 @@ class Attention:
         return bias.repeat(1, self._key_heads if len(bias) > 1 else 1, self._sharing, 1).flatten(0, 1)
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[tokens, heads, size] in, [tokens, heads × size] out."""
+        """[rows, heads, size] in, [rows, heads × size] out: the pass's tokens, then rows of no token, for which it
+        gives zeros."""
         keys, values = self._cache.stored(layer)
+        tokens = len(self._places) // self._key_heads
         for store, new in ((keys, key), (values, value)):
-            store.view(-1, self._size).index_copy_(0, self._places, new.reshape(-1, self._size))
-        if len(self._looks) == 1:
+            store.view(-1, self._size).index_copy_(0, self._places, new[:tokens].reshape(-1, self._size))
+        if len(self._looks) == 1 and tokens == len(query):
             return self._attend(self._looks[0], query, keys, values)
         out = torch.empty(len(query), self._heads * self._size, dtype=query.dtype)
+        out[tokens:] = 0.0
         for look in self._looks:
             out[look.group.own] = self._attend(look, query[look.group.own], keys, values)
         return out

@@ -11,7 +11,7 @@ import torch
 import transformers as hf
 
 from services.inference.engine.batch import Segment
-from services.inference.engine.torch_dense import DenseDecoder, obstacle
+from services.inference.engine.torch_dense import DenseDecoder, Layer, obstacle
 from services.inference.engine.torch_linear import Packed, rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
 
@@ -127,6 +127,25 @@ def test_a_long_chunk_is_looked_at_in_pieces_and_stays_what_it_is(model: Any) ->
     decoder.run([Segment(2, 0, ids[:50], 0)])
     logits, expected = decoder.run([Segment(2, 50, ids[50:], 350)]), reference(model, ids)[50:]
     assert torch.allclose(logits, expected, rtol=0, atol=4e-2 * float(expected.abs().max()))
+
+
+def test_many_rows_are_filled_up_so_that_few_shapes_are_ever_compiled(model: Any) -> None:
+    """Fails if rows of no token are left out: every prompt's length is then a shape that oneDNN has not seen."""
+    decoder, shapes, layer = fused(model.bfloat16()), set(), Layer.__call__
+
+    class Noting(Layer):
+        def __init__(self, of: Layer) -> None:
+            self.__dict__ = of.__dict__
+
+        def __call__(self, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+            shapes.add(len(x))
+            return layer(self, x, *rest)
+
+    decoder._layers = [Noting(layer) for layer in decoder._layers]
+    for length in range(1, 65):
+        out = decoder.run([Segment(slot=0, start=0, ids=[5] * length, logits=1)])
+        assert out.shape == (1, decoder.vocabulary) and out.isfinite().all()
+    assert shapes == {*range(1, 17), 32, 48, 64}
 
 
 def test_what_the_layers_do_not_do_is_named(model: Any) -> None:
