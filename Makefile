@@ -40,7 +40,7 @@ WHEELHOUSE := build/wheelhouse
 IMAGE_PIP  := pip==26.3
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check soak-edge soak-engine engine-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup up test lint monitoring gpu-check soak-edge soak-engine engine-peers redaction-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,11 @@ soak-engine: setup ## the engine in the whole suite for MINUTES=60: callers who 
 
 engine-peers: setup ## install what benchmarks.engine measures beside ours, each in an environment of its own in .cache (5 GB)
 	@$(BIN)/python -m benchmarks.engine.peers
+
+REDACTION_PEERS := .cache/redaction-peers
+redaction-peers: setup ## install Presidio, which benchmarks.redaction judges beside ours, in an environment of its own
+	@$(BIN)/python -m venv $(REDACTION_PEERS)
+	@$(REDACTION_PEERS)/bin/pip install --quiet --disable-pip-version-check presidio-analyzer==2.2.366
 
 wheelhouse: | $(BIN)/python ## collect every pinned wheel in build/wheelhouse, with checksums; once
 	@$(BIN)/python deploy/wheelhouse.py $(WHEELHOUSE) $(LOCK) $(MODEL) $(IMAGE_PIP)
