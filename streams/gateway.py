@@ -22,6 +22,7 @@ from strongroom.inference.v1.inference_pb2 import Cancel, Job, StepFrame, Worker
 
 from chassis.essential import essential
 from streams import keys, scripts
+from streams.additions import Waiting, addition, by_class
 from streams.connection import BLOCK_MS, blocking_client, command_client, out_of_service
 from streams.depths import Depth
 from streams.failures import QueueUnavailable
@@ -66,7 +67,7 @@ class JobQueue:
         self._served = Served(bound, steady_clock)
         self._live: dict[str, _Live] = {}
         self._owed_cancels: deque[str] = deque(maxlen=CANCELS_KEPT)
-        self._unsubmitted: list[tuple[SealedJob, asyncio.Future[Any]]] = []
+        self._unsubmitted: list[Waiting] = []
         self._submitted = asyncio.Event()
         self._last_entry = "0-0"
         self._available = False
@@ -185,18 +186,20 @@ class JobQueue:
             self._submitted.clear()
             waiting = [(job, added) for job, added in self._unsubmitted if not added.done()]  # nobody left meanwhile
             self._unsubmitted.clear()
+            calls = list(by_class(waiting))
             try:
                 answers = await scripts.submit.run_each(
-                    self._redis, [self._addition(job, self._bound) for job, _ in waiting]
+                    self._redis, [self._addition([job for job, _ in call], self._bound) for call in calls]
                 )
             except Exception as error:
                 for _, added in waiting:
                     if not added.done():
                         added.set_exception(error)
                 continue
-            for (_, added), answer in zip(waiting, answers, strict=True):
-                if not added.done():
-                    added.set_result(answer)
+            for call, answered in zip(calls, answers, strict=True):
+                for (_, added), answer in zip(call, answered, strict=True):
+                    if not added.done():
+                        added.set_result(answer)
 
     # The reader
 
@@ -248,7 +251,8 @@ class JobQueue:
             if live.reply.complete or not self._available:
                 continue
             try:
-                answer = await scripts.submit.run(self._redis, *self._addition(live.job, 0, live.reply.token_log()))
+                addition = self._addition([live.job], 0, live.reply.token_log())
+                [answer] = await scripts.submit.run(self._redis, *addition)
             except (RedisError, OSError) as error:
                 self._lost_redis(error)
                 return
@@ -287,7 +291,5 @@ class JobQueue:
         *_, seats = await pipe.execute()
         await self._served.look(self._redis, seats)
 
-    def _addition(self, job: SealedJob, bound: int, token_log: Sequence[bytes] = ()) -> scripts.Call:
-        return [job.work, *self._served.streams(job.model, job.priority)], [
-            job.request_id, job.key_id, job.sealed, job.deadline_ms, job.kept_until_ms, bound, job.cost, *token_log,
-        ]  # fmt: skip
+    def _addition(self, jobs: Sequence[SealedJob], bound: int, token_log: Sequence[bytes] = ()) -> scripts.Call:
+        return addition(self._served.streams(jobs[0].model, jobs[0].priority), jobs, bound, token_log)

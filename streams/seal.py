@@ -122,4 +122,4 @@ def _nonce(n: int) -> bytes:
 
 
 def _length_prefixed(*parts: bytes) -> bytes:
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])

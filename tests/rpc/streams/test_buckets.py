@@ -8,6 +8,7 @@ import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from streams import keys
+from streams.additions import JOBS_A_CALL
 from streams.depths import Depth
 from streams.failures import QueueFull
 from streams.jobs import UNKNOWN_COST, seal_job
@@ -80,6 +81,36 @@ async def test_invariant_6_the_bound_bounds_a_class_whatever_buckets_its_jobs_wa
     claim = await worker.claim(taken[0])
     await worker.queue.publish([worker.advance(taken[0], claim, ["word"], last=True)])
     await queue.submit(make_job("r-5", tenant=tenant_of(4)))
+
+
+async def test_invariant_6_the_bound_holds_for_jobs_that_wait_to_be_added_together(
+    shared_redis, spread, make_job, tenant_of
+):
+    """Fails if `submit.lua` does not count the jobs that it has added itself."""
+    queue = await spread(BUCKETS, bound=4)
+    jobs = [make_job(f"r-{n}", tenant=tenant_of(n % BUCKETS)) for n in range(BUCKETS + 1)]
+    jobs.append(make_job("other", tenant=tenant_of(0), priority="batch"))
+    answers = await asyncio.gather(*map(queue.submit, jobs), return_exceptions=True)
+    assert [isinstance(answer, QueueFull) for answer in answers] == [False] * 4 + [True] * (BUCKETS - 3) + [False]
+    with shared_redis.client() as redis:
+        assert lengths(redis) == [1] * 4 + [0] * 4
+
+
+async def test_of_jobs_that_are_added_together_each_gets_the_answer_to_itself(
+    shared_redis, spread, make_job, tenant_of
+):
+    """More than one call takes; one of them is in already. Fails if `by_class` mixes up classes or leaves a job out."""
+    queue = await spread(BUCKETS, bound=1000)
+    await queue.submit(make_job("r-0", tenant=tenant_of(0)))
+    jobs = [make_job(f"r-{n}", tenant=tenant_of(n % BUCKETS)) for n in range(2 * JOBS_A_CALL)]
+    other = [make_job(f"batch-{n}", tenant=tenant_of(1), priority="batch") for n in range(3)]
+    replies = await asyncio.gather(*map(queue.submit, [*other, *jobs]))
+    assert [reply.request_id for reply in replies] == [f"batch-{n}" for n in range(3)] + [
+        f"r-{n}" for n in range(2 * JOBS_A_CALL)
+    ]
+    with shared_redis.client() as redis:
+        assert lengths(redis) == [2 * JOBS_A_CALL // BUCKETS] * BUCKETS
+        assert redis.xlen(keys.work("echo", "batch", 1)) == 3
 
 
 async def test_how_full_a_class_is_counts_all_its_buckets(redis_url, spread, seated, make_job, tenant_of):
