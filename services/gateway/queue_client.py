@@ -18,7 +18,7 @@ from streams.gateway import JobQueue
 from streams.jobs import job_id
 from streams.reply import Reply
 
-SEEN_SECONDS = 60.0  # a model whose workers all restart stays known this long
+SEEN_MS = 60_000  # a model whose workers all restart stays known this long
 _FINISH = {
     pb.FINISH_STOP: "STOP",
     pb.FINISH_LENGTH: "LENGTH",
@@ -34,6 +34,8 @@ class QueueClient:
     def __init__(self, streams: JobQueue, boot_id: str) -> None:
         self._streams, self._boot = streams, boot_id
         self._models: dict[str, ServedModel] = {}
+        self._noted: Sequence[pb.Worker] | None = None  # the workers that these are of
+        self._forget_ms = 0  # when the first of these is forgotten
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[QueueClient]:
@@ -90,10 +92,16 @@ class QueueClient:
         self._streams.forget(job_id)
 
     def models(self) -> Mapping[str, ServedModel]:
-        now_ms = int(time.time() * 1000)
+        """Every request asks; what it is told changes once a second."""
+        now_ms, workers = int(time.time() * 1000), self._streams.workers
+        if workers is not self._noted or now_ms >= self._forget_ms:
+            self._note(workers, now_ms)
+        return self._models
+
+    def _note(self, workers: Sequence[pb.Worker], now_ms: int) -> None:
         counts: dict[str, int] = {}
-        common, lacks = _common_adapters(self._streams.workers), _lacks(self._streams.workers)
-        for worker in self._streams.workers:
+        common, lacks = _common_adapters(workers), _lacks(workers)
+        for worker in workers:
             counts[worker.model] = counts.get(worker.model, 0) + 1
             self._models[worker.model] = ServedModel(
                 name=worker.model,
@@ -106,10 +114,9 @@ class QueueClient:
                 vocabulary=worker.vocabulary_tokens,
                 lacks=lacks[worker.model],
             )
-        self._models = {
-            name: model for name, model in self._models.items() if now_ms - model.seen_ms < SEEN_SECONDS * 1000
-        }
-        return self._models
+        self._models = {name: model for name, model in self._models.items() if now_ms < model.seen_ms + SEEN_MS}
+        self._noted = workers
+        self._forget_ms = min((model.seen_ms for model in self._models.values()), default=0) + SEEN_MS
 
 
 def _common_adapters(workers: Iterable[pb.Worker]) -> dict[str, dict[str, bytes]]:

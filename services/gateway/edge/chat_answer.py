@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+
+import orjson
 
 from services.gateway.edge.http_call import event
 from services.gateway.requests.neighbours import ServedModel
@@ -22,10 +23,14 @@ FINISH_REASONS = {
 }
 KEEP_ALIVE, DONE = ": keep-alive\n\n", "data: [DONE]\n\n"
 
-as_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 # Stands in an answer for its receipt, which is JSON already: to read it only to write it again would cost more than all
 # else here. Nobody outside knows the mark, so nobody can have it written anywhere else.
 _RECEIPT = secrets.token_hex(16)
+
+
+def as_json(value: Any) -> str:
+    """Text as it is, not escaped."""
+    return orjson.dumps(value).decode()
 
 
 def completion(outcome: Outcome, model: str, said: Sequence[Delta], created: int, logprobs: bool = False) -> str:

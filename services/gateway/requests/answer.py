@@ -57,6 +57,8 @@ class Answer:
     @property
     def usage(self) -> tuple[int, int]:
         """Tokens in and out; the prompt is the same for all."""
+        if len(self.choices) == 1:
+            return self.choices[0].usage
         return max(choice.usage[0] for choice in self.choices), sum(choice.usage[1] for choice in self.choices)
 
     @property

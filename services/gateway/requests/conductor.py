@@ -133,8 +133,7 @@ class Conductor:
         if self._stopping:
             raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
         model, served = self._model(question.model)
-        able = Able(served.context_tokens, served.vocabulary, served.lacks) if served else Able()
-        check(question, replace(able, choices=self._max_choices), self._profile)
+        check(question, self._able(served), self._profile)
         self._neighbours.guard.require()
         self._neighbours.audit.require()
         self._neighbours.queue.require(model, question.priority, question.sampling.choices)
@@ -152,6 +151,11 @@ class Conductor:
             deadline_ms=int((time.time() + deadline_seconds) * 1000),
             streamed=streamed,
         )
+
+    def _able(self, served: ServedModel | None) -> Able:
+        if served is None:
+            return Able(choices=self._max_choices)
+        return Able(served.context_tokens, served.vocabulary, served.lacks, self._max_choices)
 
     def _model(self, asked: str) -> tuple[str, ServedModel | None]:
         """The model to ask. One that no worker serves now is known only as our default: its worker may be back."""

@@ -7,12 +7,15 @@ so that the writer never grades its own work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chassis.canonical import canonical
 from services.gateway.requests.channel import CONTENT, REASONING
 from services.gateway.requests.outcome import Delta, Finding, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Question, Sampling
+
+DECIMALS_KEPT = 1024  # most requests name the same few: a temperature, a top_p
 
 
 def request(messages: Sequence[Message], model: str, sampling: Sampling, adapter: str = "") -> bytes:
@@ -124,5 +127,10 @@ def _alternatives(one: TokenLogprob) -> list[list[str | None]]:
 
 
 def _decimal(value: float | None) -> str | None:
+    return None if value is None else _shortest(value)
+
+
+@lru_cache(DECIMALS_KEPT)
+def _shortest(value: float) -> str:
     """ECMAScript's number-to-string, which RFC 8785 uses for numbers: 0.7, 1, 1e-7."""
-    return None if value is None else canonical(float(value)).decode()
+    return canonical(float(value)).decode()

@@ -51,6 +51,8 @@ class Sampling:
 
     def of_choice(self, index: int) -> Sampling:
         """For one answer alone: the one that a request of its own is given under that many above the seed."""
+        if index == 0 and self.n is None and self.seed is not None:
+            return self
         return replace(self, n=None, seed=((self.seed or 0) + index) % (MAX_SEED + 1))
 
     @property
@@ -110,7 +112,7 @@ def check_sampling(sampling: Sampling, able: Able, profile: Profile) -> None:
     _check_stops(sampling)
     _check_tokens(sampling, able.vocabulary)
     _check_grammar(sampling)
-    for name in sampling.asked:
+    for name in sampling.asked if able.lacks else ():
         if name in able.lacks:
             raise Unimplemented(
                 f"prompt.sampling.{name} is not known to this model's engine: leave it out, or ask another model",
