@@ -40,7 +40,7 @@ WHEELHOUSE := build/wheelhouse
 IMAGE_PIP  := pip==26.3
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check soak-edge soak-engine engine-peers redaction-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup up test lint monitoring gpu-check conformance soak-edge soak-engine engine-peers redaction-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ soak-edge: setup ## the HTTP edge among hostile callers for MINUTES=8; SEED=… 
 
 soak-engine: setup ## the engine in the whole suite for MINUTES=60: callers who leave, deadlines, killed workers; SEED=…
 	@$(BIN)/python -W ignore -m benchmarks.soak_engine --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
+
+conformance: setup ## what holds for every engine, for each that is installed; writes the table of docs/engines.md
+	@STRONGROOM_CONFORMANCE=write $(BIN)/python -m pytest -q tests/conformance
 
 engine-peers: setup ## install what benchmarks.engine measures beside ours, each in an environment of its own in .cache (5 GB)
 	@$(BIN)/python -m benchmarks.engine.peers

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from chassis.settings import PORT_OFFSETS, StackSettings, load
 from chassis.settings import variables as own_variables
+from services.inference.engine.seat import CANDIDATES
 from stack.services_settings import check_services
 
 MAX_WORKERS = 8  # ports up to base + 37; more than this on one machine only share its cores
 ENGINE_VARIABLE = "STRONGROOM_INFERENCE_ENGINE"
-ENGINES = ("torch", "echo")
+ENGINES = tuple(CANDIDATES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ class InferenceSettings(StackSettings):
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200
     prefill_tokens: int = 0  # 0 = learned
+    environments: str = ""  # folder of engines' own environments; empty: .cache/engines beside the suite
     max_steps_per_second: float = 0.0  # 0 = as fast as it goes; paces the echo engine in load and fault tests
     tenant_buckets: int = BUCKETS  # that the tenants of a class share the model by; gateways follow
     lease_seconds: float = 5.0  # after this a silent worker's requests go on elsewhere
@@ -80,6 +81,7 @@ class InferenceSettings(StackSettings):
             threads=self.threads,
             step_target_ms=self.step_target_ms,
             prefill_tokens=self.prefill_tokens,
+            environments=self.environments,
             **({"model": self.model} if self.model else {}),
         )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from chassis.failures import NotFound, ServiceError, Unavailable
+from chassis.failures import NotFound, ServiceError, Unavailable, Unimplemented
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life
@@ -178,6 +178,12 @@ class Conductor:
 def _adapter(asked: str, model: str, served: ServedModel | None) -> Adapter:
     if not asked:
         return Adapter()
+    if served and "adapter" in served.lacks:
+        raise Unimplemented(
+            f"prompt.adapter is not known to the engine of {model}: leave it out, or ask another model",
+            field="prompt.adapter",
+            reason="NOT_SUPPORTED",
+        )
     loaded = served.adapters if served else {}
     if asked not in loaded:
         known = ", ".join(sorted(loaded)) or "none"

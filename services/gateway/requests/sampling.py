@@ -16,6 +16,7 @@ MAX_BIASED = 300  # tokens
 MAX_LOGPROBS = 20
 MAX_SEED = 2**53 - 1  # exact in every JSON reader, so that receipts are the same everywhere
 MAX_CHOICES = 8
+TOP_LOGPROBS = "top_logprobs"  # of logprobs, the alternatives: an engine may know a token's own alone
 
 _OFF = {"n": 1, "repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_p": 0, "min_tokens": 0}
 
@@ -64,10 +65,12 @@ class Sampling:
 
     @property
     def asked(self) -> Iterator[str]:
-        """The fields that ask for something."""
+        """What it asks for, by field."""
         for field in fields(self):
             if getattr(self, field.name) not in (field.default, _OFF.get(field.name)):
                 yield field.name
+        if self.logprobs:
+            yield TOP_LOGPROBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,18 @@ def check_sampling(sampling: Sampling, able: Able, profile: Profile) -> None:
     _check_grammar(sampling)
     for name in sampling.asked if able.lacks else ():
         if name in able.lacks:
-            raise Unimplemented(
-                f"prompt.sampling.{name} is not known to this model's engine: leave it out, or ask another model",
-                field=f"prompt.sampling.{name}",
-                reason="NOT_SUPPORTED",
-            )
+            raise _unknown(name)
+
+
+def _unknown(name: str) -> Unimplemented:
+    field, without = f"prompt.sampling.{name}", "leave it out"
+    if name == TOP_LOGPROBS:
+        field, without = "prompt.sampling.logprobs", "ask for 0 alternatives"
+    return Unimplemented(
+        f"{field} is not known to this model's engine: {without}, or ask another model",
+        field=field,
+        reason="NOT_SUPPORTED",
+    )
 
 
 def _ranges(sampling: Sampling, able: Able, profile: Profile) -> tuple[tuple[str, float | None, float, float], ...]:

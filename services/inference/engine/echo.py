@@ -7,7 +7,10 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from services.inference.engine.features import check, lacking
 from services.inference.engine.protocol import (
     AlreadyLive,
     Capacity,
@@ -21,11 +24,13 @@ from services.inference.engine.protocol import (
     Timing,
     Work,
 )
-from services.inference.engine.sampling import lacking
 from services.inference.engine.stops import StopStrings
 
+if TYPE_CHECKING:
+    from services.inference.engine.opening import EngineSettings
+
 # Of these it needs no more than max_tokens and stop: with one word to choose from, the others change nothing.
-_KNOWN = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "stop")
+HAS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens", "stop")
 _PIECES = re.compile(r"\s*\S+|\s+")
 
 
@@ -108,7 +113,7 @@ class EchoEngine:
             attention_reason="echo computes nothing",
             context_tokens=context_tokens,
             parameters=0,
-            lacks=lacking(_KNOWN),
+            lacks=lacking(HAS),
         )
 
     @property
@@ -136,7 +141,7 @@ class EchoEngine:
         )
 
     def prompt_tokens(self, work: Work) -> int:
-        work.sampling.check_only(_KNOWN)
+        check(work, HAS)
         if not any(message.content.strip() for message in work.messages):
             raise PromptRefused("messages", "1 or more", "there is nothing to answer: send at least one message")
         count = sum(len(pieces(message.content)) for message in work.messages)
@@ -146,7 +151,7 @@ class EchoEngine:
         return count
 
     def prepare(self, work: Work) -> None:
-        work.sampling.check_only(_KNOWN)
+        check(work, HAS)
 
     def admit(self, work: Work) -> None:
         if work.request_id in self._live:
@@ -186,3 +191,7 @@ class EchoEngine:
 
     def close(self) -> None:
         self._live.clear()
+
+
+def open_echo(settings: EngineSettings, home: Path, progress: Callable[[str], None]) -> EchoEngine:
+    return EchoEngine(slots=settings.slots, context_tokens=settings.context_tokens or 8192)

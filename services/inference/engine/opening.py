@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from services.inference.engine.echo import EchoEngine
 from services.inference.engine.protocol import Engine
+from services.inference.engine.seat import CANDIDATES
 from services.inference.models.hub import settle_hub
 from services.inference.models.placement import device_map
 from services.inference.models.wheel import NAME as DEFAULT_MODEL
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class EngineSettings:
     """Which model, and how much of the machine it may take."""
 
-    engine: str = "torch"  # torch or echo
+    engine: str = "torch"  # one of CANDIDATES
     model: str = DEFAULT_MODEL  # a name under HOME/models, a transformers folder, or a hub id
     revision: str = ""  # of a hub id
     dtype: str = "auto"  # auto: float32 on CPU, bfloat16 on a GPU
@@ -39,11 +39,12 @@ class EngineSettings:
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200  # a step stays under 250 ms: the target leaves room for what was not foreseen
     prefill_tokens: int = 0  # of a prompt in one step; 0 = as many as the target allows, learned as it runs
+    environments: str = ""  # folder of engines' own environments; empty: .cache/engines beside the suite
 
     def __post_init__(self) -> None:
         device_map(self.device_map)  # raises what it must be
         for field, ok, bound in (
-            ("engine", self.engine in ("torch", "echo"), "torch or echo"),
+            ("engine", self.engine in CANDIDATES, f"one of {', '.join(CANDIDATES)}"),
             ("slots", 1 <= self.slots <= 1024, "1 to 1024"),
             ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
             ("kv_memory_share", 0 < self.kv_memory_share <= 0.95, "above 0, at most 0.95"),
@@ -58,12 +59,14 @@ class EngineSettings:
 
 def open_engine(settings: EngineSettings, home: Path, progress: Callable[[str], None] | None = None) -> Engine:
     """Raises ModelUnavailable or ValueError, whose message says what to do."""
-    if settings.engine == "echo":
-        return EchoEngine(slots=settings.slots, context_tokens=settings.context_tokens or 8192)
-    settle_hub(settings.hub)
-    from services.inference.engine.torch_opening import open_torch_engine
+    candidate = CANDIDATES[settings.engine]
+    if candidate.needs:
+        settle_hub(settings.hub)
 
-    return on_passing_thread(lambda: open_torch_engine(settings, home, progress or _to_stderr))
+    def open_it() -> Engine:
+        return candidate.open(settings, home, progress or _to_stderr)
+
+    return on_passing_thread(open_it) if candidate.computes else open_it()
 
 
 def on_passing_thread(action: Callable[[], T]) -> T:

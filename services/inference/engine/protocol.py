@@ -137,7 +137,8 @@ class ModelInfo:
     context_tokens: int
     parameters: int
     vocabulary: int = 0  # token ids are below it; 0 = the engine knows none
-    lacks: tuple[str, ...] = ()  # fields of Sampling that are refused
+    lacks: tuple[str, ...] = ()  # names of FEATURES; what a request can ask for of them is refused
+    version: str = ""  # of the engine, where it is not this suite's own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -130,20 +130,19 @@ class Sampling:
             if max(ids, default=0) >= vocabulary:
                 raise ImpossibleSampling(field, f"of token ids below {vocabulary}, which is what the model has")
 
-    def check_only(self, known: Collection[str]) -> None:
-        """Raises NotSupported for the first field that asks for something and is not among `known`."""
+    @property
+    def asked(self) -> Iterator[str]:
+        """The features that it asks for, by their names."""
         for field in fields(self):
-            if field.name not in known and getattr(self, field.name) != field.default:
-                raise NotSupported(field.name)
+            if field.name != "grammar" and getattr(self, field.name) != field.default:
+                yield field.name
+        if self.grammar:
+            yield self.grammar.kind.value.lower()
+        if self.logprobs:
+            yield "top_logprobs"
 
     @property
     def plain(self) -> bool:
         """Logits are taken as the model gives them: what to choose does not depend on earlier tokens."""
         off = (self.repetition_penalty == 1.0, not self.presence_penalty, not self.frequency_penalty)
         return all(off) and not (self.logit_bias or self.grammar or self.min_tokens)
-
-
-def lacking(known: Collection[str]) -> tuple[str, ...]:
-    """The fields that an engine which knows only these refuses. A grammar comes in two."""
-    missing = [field.name for field in fields(Sampling) if field.name not in (*known, "grammar")]
-    return (*missing, *(() if "grammar" in known else ("json_schema", "regex")))

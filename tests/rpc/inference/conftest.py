@@ -98,7 +98,7 @@ def worker(queue_keys: QueueKeys, ticket_key: bytes) -> Callable[..., Any]:
     ) -> AsyncIterator[Worker]:
         made = engine or EchoEngine(slots=slots)
         paced = PacedEngine(made, steps_per_second) if steps_per_second else made
-        queue = claiming(url, "echo", seat, f"boot-of-{seat}")
+        queue = claiming(url, made.model.name, seat, f"boot-of-{seat}")
         who = Seat(worker_id=seat, boot_id=f"boot-of-{seat}", **settings)
         async with Worker(
             who,

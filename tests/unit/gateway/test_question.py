@@ -84,6 +84,14 @@ def test_what_the_models_engine_lacks_is_unimplemented_by_name_and_what_asks_for
     check(asked(presence_penalty=0), echo, Profile())
 
 
+def test_an_engine_may_know_a_tokens_own_logprob_and_no_alternatives():
+    own = Able(lacks=frozenset({"top_logprobs"}))
+    check(asked(logprobs=0), own, Profile())
+    with pytest.raises(Unimplemented, match="ask for 0 alternatives") as refused:
+        check(asked(logprobs=2), own, Profile())
+    assert refused.value.field == "prompt.sampling.logprobs"
+
+
 def test_unset_means_the_profile_and_zero_means_zero():
     resolved = Profile().resolve(Sampling(temperature=0.0, seed=0), seed=9)
     assert (resolved.temperature, resolved.top_p, resolved.seed, resolved.max_tokens) == (0.0, 0.9, 0, 512)

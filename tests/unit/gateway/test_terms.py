@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 from strongroom.verify import request_bytes
 
-from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unavailable, Unimplemented
 from services.gateway.requests import fields
 from services.gateway.requests.admission import Admission
-from services.gateway.requests.conductor import Conductor
+from services.gateway.requests.conductor import Conductor, _adapter
+from services.gateway.requests.neighbours import ServedModel
 from services.gateway.requests.outcome import Finding
 from services.gateway.requests.question import Adapter, Caller, Message, Profile, Question, Sampling
 from services.gateway.requests.record_id import new_request_id
@@ -116,6 +117,14 @@ async def test_with_a_grammar_the_gateways_own_bound_of_answers_holds(bench):
     await conductor.read_grammar(asked[0], bench.caller, "")
     with pytest.raises(InvalidArgument, match="1 to 16"):
         await conductor.read_grammar(asked[1], bench.caller, "")
+
+
+def test_an_adapter_is_unimplemented_where_a_worker_of_the_model_has_no_engine_for_one():
+    served = ServedModel("tiny", "echo", 256, 1, b"", 0, lacks=frozenset({"adapter"}))
+    with pytest.raises(Unimplemented, match="leave it out") as refused:
+        _adapter("tone", "tiny", served)
+    assert (refused.value.field, refused.value.reason) == ("prompt.adapter", "NOT_SUPPORTED")
+    assert _adapter("", "tiny", served) == Adapter()
 
 
 async def test_an_adapter_is_settled_with_its_digest_and_stands_in_the_record(bench):
