@@ -40,7 +40,7 @@ WHEELHOUSE := build/wheelhouse
 IMAGE_PIP  := pip==26.3
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check conformance soak-edge soak-engine engine-peers redaction-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-edge soak-engine engine-peers redaction-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,13 @@ soak-engine: setup ## the engine in the whole suite for MINUTES=60: callers who 
 
 conformance: setup ## what holds for every engine, for each that is installed; writes the table of docs/engines.md
 	@STRONGROOM_CONFORMANCE=write $(BIN)/python -m pytest -q tests/conformance
+
+# NAME: a name under the home's models, or a transformers folder. 1.5 GB for the converter's environment.
+openvino: setup ## make the environments of the engine openvino, once, and convert a model for it: NAME=… QUANTIZATION=int8
+	@$(BIN)/python -m deploy.environments openvino-genai openvino-export
+	@$(BIN)/python -m services.inference.models.openvino --home $(or $(STRONGROOM_HOME),.strongroom) \
+	  --exporter $(or $(STRONGROOM_INFERENCE_ENVIRONMENTS),.cache/engines)/openvino-export/bin/optimum-cli \
+	  $(if $(NAME),--model $(NAME)) $(if $(QUANTIZATION),--quantization $(QUANTIZATION))
 
 engine-peers: setup ## install what benchmarks.engine measures beside ours, each in an environment of its own in .cache (5 GB)
 	@$(BIN)/python -m benchmarks.engine.peers

@@ -23,7 +23,8 @@ from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import Message, Sampling, StepOutput, Work
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_opening import assemble
-from services.inference.models.device import available_cores, choose_device, choose_dtype
+from services.inference.models.container import available_cores
+from services.inference.models.device import choose_device, choose_dtype
 from services.inference.models.loading import LoadedModel, ModelSource, load, locate
 from services.inference.models.prompt import Prompt
 from services.inference.models.wheel import NAME

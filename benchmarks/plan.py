@@ -64,7 +64,7 @@ def _in_a_process(options: Any, name: str) -> dict[str, Any]:
 
 
 def _measured(home: Path, model: str, mode: str, context: int) -> dict[str, Any]:
-    from services.inference.models.device import available_memory
+    from services.inference.models.container import available_memory
 
     free = available_memory()
     settings = EngineSettings(model=model, dtype=SETTINGS[mode], device="cpu", context_tokens=context)

@@ -31,6 +31,7 @@ RULE = "strongroom.guard.rule"
 POLICY = "strongroom.guard.policy_digest"
 FINDINGS = "strongroom.guard.findings"  # how many
 RELEASE_N = "strongroom.release.n"
+ENGINE = "strongroom.engine"  # name, and version where it is not ours
 EPOCH = "strongroom.claim.epoch"
 
 

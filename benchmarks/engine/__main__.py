@@ -7,6 +7,7 @@ measured in turn, column by column, so that a machine that drifts drifts for all
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from contextlib import ExitStack
@@ -15,9 +16,11 @@ from typing import Any
 
 from benchmarks.engine.contenders import ROWS, Contender, opened
 from benchmarks.engine.endless import endless
+from benchmarks.engine.peers import OPENVINO_EXPORT
 from benchmarks.engine.standing import Cells, Rounds, Told, medians, ratios, same_answers, summary, within
 from benchmarks.engine.workload import COLUMNS
 from benchmarks.report import arguments, machine, table, write
+from services.inference.models.openvino import export, find, folder_of
 
 ROUNDS = 3
 
@@ -50,13 +53,15 @@ def _listed(known: dict[str, Any]) -> Any:
 
 
 def _installed(rows: list[str]) -> None:
-    missing = [row for row in rows if not all(peer.ready for peer in ROWS[row].peers)]
+    missing = [row for row in rows if not all(peer.ready for peer in ROWS[row].installed)]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: not installed. make engine-peers does it; --only leaves rows out")
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     model = endless(options.home)
+    if any(OPENVINO_EXPORT in ROWS[row].installed for row in options.only):
+        convert(model)
     rounds: Rounds = {row: {} for row in options.only}
     told: Told = {row: {} for row in options.only}
     with ExitStack() as open_:
@@ -71,7 +76,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
                     _measure(contender, column, rounds, told)
     cells = medians(rounds)
     return {
-        "versions": {peer.name: peer.version for row in options.only for peer in ROWS[row].peers},
+        "versions": {peer.name: peer.version for row in options.only for peer in ROWS[row].installed},
         "cells": cells,
         "ratios": ratios(cells),
         "within": within(cells),
@@ -79,6 +84,18 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "same_as_generate_bf16": same_answers(told, "ours-bf16", "generate-bf16"),
         "rounds": rounds,
     }
+
+
+def convert(model: Path) -> None:
+    """For openvino-genai, bare and in our seat: int8, once for these weights."""
+    target = folder_of(model.parent, model.name, "int8")
+    made = find(target)
+    if made is None or made.source_sha256 != json.loads((model / "strongroom-model.json").read_text())["source_sha256"]:
+        export(model, target, "int8", OPENVINO_EXPORT.folder / "bin" / "optimum-cli", _told)
+
+
+def _told(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _measure(contender: Contender, column: str, rounds: Rounds, told: Told) -> None:

@@ -19,6 +19,8 @@ from benchmarks.engine.workload import COLUMNS, Column
 
 ROOT = Path(__file__).parents[2]
 OURS, SUITE = "ours-bf16", "suite-bf16"
+OURS_OPENVINO, SUITE_OPENVINO = "ours-openvino-int8", "suite-openvino-int8"
+_OPENVINO = ("engine=openvino", "quantization=int8", f"environments={CACHE}")
 ALL = tuple(COLUMNS)
 
 
@@ -30,6 +32,12 @@ class Row:
     columns: tuple[str, ...]
     arguments: Callable[[Path], list[str]]  # of Python, by the model's folder
     peers: tuple[Peer, ...] = ()  # what it needs; the first is whose environment it runs in, else ours
+    needs: tuple[Peer, ...] = ()  # what else it needs
+
+    @property
+    def installed(self) -> tuple[Peer, ...]:
+        """What must be, for it to run."""
+        return self.peers + self.needs
 
     def command(self, model: Path) -> list[str]:
         python = self.peers[0].python if self.peers else sys.executable
@@ -55,9 +63,12 @@ ROWS = {
         Row(
             "openvino-int8",
             ALL,
-            _driver("openvino", OPENVINO.folder, OPENVINO_EXPORT.folder),
+            _driver("openvino"),
             (OPENVINO, OPENVINO_EXPORT),
         ),
+        # The same engine in the worker's seat, whose Python is ours: by its loop alone, and in the whole suite.
+        Row(OURS_OPENVINO, ("1", "16", "64"), _driver("ours", *_OPENVINO), needs=(OPENVINO, OPENVINO_EXPORT)),
+        Row(SUITE_OPENVINO, ("1", "16", "64"), _driver("suite", *_OPENVINO), needs=(OPENVINO, OPENVINO_EXPORT)),
     )
 }
 

@@ -100,7 +100,7 @@ class QueueClient:
 
     def _note(self, workers: Sequence[pb.Worker], now_ms: int) -> None:
         counts: dict[str, int] = {}
-        common, lacks = _common_adapters(workers), _lacks(workers)
+        common, lacks, engines = _common_adapters(workers), _lacks(workers), _engines(workers)
         for worker in workers:
             counts[worker.model] = counts.get(worker.model, 0) + 1
             self._models[worker.model] = ServedModel(
@@ -113,6 +113,7 @@ class QueueClient:
                 adapters=common[worker.model],
                 vocabulary=worker.vocabulary_tokens,
                 lacks=lacks[worker.model],
+                engines=engines[worker.model],
             )
         self._models = {name: model for name, model in self._models.items() if now_ms < model.seen_ms + SEEN_MS}
         self._noted = workers
@@ -137,6 +138,13 @@ def _lacks(workers: Iterable[pb.Worker]) -> dict[str, frozenset[str]]:
         own = {*worker.lacks} if worker.tenant_buckets else {*worker.lacks, "n"}
         lacks[worker.model] = lacks.get(worker.model, frozenset()) | own
     return lacks
+
+
+def _engines(workers: Iterable[pb.Worker]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for worker in workers:
+        found.setdefault(worker.model, set()).add(f"{worker.engine} {worker.engine_version}".strip())
+    return {model: " or ".join(sorted(names)) for model, names in found.items()}
 
 
 def _sampling(chosen: Sampling) -> pb.Sampling:

@@ -19,9 +19,10 @@ class InferenceSettings(StackSettings):
 
     worker: int = 0  # which of this machine's workers: gives the ports and, with `host`, the seat
     host: str = ""  # tells the seats of several machines apart; auto: by this machine's, or container's, name
-    engine: str = "torch"  # or echo, which answers with the question
+    engine: str = "torch"  # or openvino; or echo, which answers with the question
     revision: str = ""  # of a hub id
     dtype: str = "auto"
+    quantization: str = "none"  # int8: weights in fewer bits
     device: str = "auto"
     device_map: str = ""
     hub: bool = False  # may a missing model be fetched from the hub?
@@ -69,6 +70,7 @@ class InferenceSettings(StackSettings):
             engine=self.engine,
             revision=self.revision,
             dtype=self.dtype,
+            quantization=self.quantization,
             device=self.device,
             device_map=self.device_map,
             hub=self.hub,

@@ -7,8 +7,11 @@ then refuses what asks for it is a test of its own. An engine that is not instal
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import Engine, Message, Sampling, StepOutput, Work
 from services.inference.engine.seat import CANDIDATES
 from tests.conformance.matrix import DOCUMENT, Results, written
+from tests.conftest import SHAPE
 from tests.rpc.conftest import make_job, queue_key, redis_url, shared_redis, ticket_key  # noqa: F401
 from tests.rpc.inference.conftest import gateway, queue_keys, worker  # noqa: F401
 
@@ -27,7 +31,14 @@ SETTINGS = EngineSettings(slots=SLOTS, context_tokens=CONTEXT_TOKENS)
 
 
 @pytest.fixture(scope="session")
-def made(tiny_model: Callable[[str], Any], tiny_tokenizer: Any) -> Iterator[Callable[[str], Engine]]:
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder for the tiny model and what it is converted to; STRONGROOM_TEST_MODELS keeps it between runs."""
+    kept, shape = os.environ.get("STRONGROOM_TEST_MODELS"), hashlib.sha256(repr(SHAPE).encode()).hexdigest()[:12]
+    return Path(kept) / f"tiny-{shape}" if kept else tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="session")
+def made(tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tiny_home: Path) -> Iterator[Callable[[str], Engine]]:
     """`made(name)`: the one engine of that name, with four slots, around a tiny random model where it has a model."""
     engines: dict[str, Engine] = {}
 
@@ -38,6 +49,8 @@ def made(tiny_model: Callable[[str], Any], tiny_tokenizer: Any) -> Iterator[Call
             from services.inference.engine.echo import EchoEngine
 
             return EchoEngine(slots=SLOTS, context_tokens=CONTEXT_TOKENS)
+        if name == "openvino":
+            return openvino_engine(tiny_model("llama"), tiny_tokenizer, tiny_home)
         return torch_engine(copy.deepcopy(tiny_model("llama")), tiny_tokenizer)
 
     def get(name: str) -> Engine:
@@ -65,6 +78,23 @@ def torch_engine(model: Any, tokenizer: Any) -> Engine:
         dtype=torch.float32, parameters=0,
     )  # fmt: skip
     return assemble(loaded, SETTINGS)
+
+
+def openvino_engine(model: Any, tokenizer: Any, home: Path) -> Engine:
+    from deploy.environments import environment
+    from services.inference.engine.opening import open_engine
+    from services.inference.models.openvino import export, find, folder_of
+
+    source, target = home / "models" / "tiny", folder_of(home / "models", "tiny", "none")
+    if find(target) is None:
+        converter = environment("openvino-export")
+        if not converter.ready:
+            pytest.skip("openvino's converter is not installed: make openvino")
+        model.save_pretrained(source)
+        tokenizer.save_pretrained(source)
+        export(source, target, "fp16", converter.folder / "bin" / "optimum-cli", print)
+    settings = replace(SETTINGS, engine="openvino", model="tiny", dtype="float32", environments=ENVIRONMENTS)
+    return open_engine(settings, home)
 
 
 @pytest.fixture(params=list(CANDIDATES))

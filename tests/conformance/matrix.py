@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from services.inference.engine.features import FEATURES
+from services.inference.engine.seat import CANDIDATES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "engines.md"
 BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
@@ -25,7 +26,8 @@ PROMISES = {
     "room": "a full engine refuses, and takes the next when one has left",
     "errors": "what cannot run is refused by the name of its field",
     "drain": "what a stopping worker hands back is lost to nobody",
-    "trace": "queue wait, prefill and decode are spans of the request's trace",
+    "trace": "queue wait, prefill and decode are spans of the request's trace, and name the engine",
+    "record": "name and version of the engine stand in the record's parameters",
 }
 ROWS = PROMISES | {feature.name: feature.meaning for feature in FEATURES}
 
@@ -66,7 +68,8 @@ def read(document: str) -> Matrix:
 
 def written(document: str, ran: Matrix) -> str:
     """The document with the columns of the engines that ran."""
-    matrix = read(document) | ran
+    found = read(document) | ran
+    matrix = {engine: found.get(engine, {}) for engine in (*CANDIDATES, *(found.keys() - CANDIDATES.keys()))}
     lines = [
         "| | | " + " | ".join(matrix) + " |",
         "|---|---|" + ":-:|" * len(matrix),

@@ -39,7 +39,7 @@ async def deltas(reply: Any) -> list[pb.StepDelta]:
     return [delta async for delta in reply]
 
 
-@pytest.mark.feature("trace")
+@pytest.mark.feature("trace", "record")
 async def test_an_answer_comes_with_counts_spans_and_an_end(
     redis_url: str, engine: Engine, gateway: Any, worker: Any, ask: Any, spans: Any
 ) -> None:
@@ -55,6 +55,9 @@ async def test_an_answer_comes_with_counts_spans_and_an_end(
     found = {span.name: span for span in spans() if f"{span.context.trace_id:032x}" == trace}
     assert {"queue wait", "prefill", "decode"} <= found.keys()
     assert found["prefill"].end_time == found["decode"].start_time
+    label = f"{engine.name} {engine.model.version}".strip()
+    assert found["decode"].attributes["strongroom.engine"] == label
+    assert f"{described.engine} {described.engine_version}".strip() == label  # what gateways put into the record
 
 
 @pytest.mark.feature("deadline")

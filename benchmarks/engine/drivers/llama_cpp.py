@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.engine.driving import Answer, drive
 from benchmarks.engine.served import Server, free_port, running
 from benchmarks.engine.workload import CONTEXT_TOKENS, Ask
-from services.inference.models.device import available_cores
+from services.inference.models.container import available_cores
 from services.inference.models.wheel import find
 
 SLOTS = 16

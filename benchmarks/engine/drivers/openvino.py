@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections import deque
@@ -14,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import openvino  # type: ignore[import-not-found, unused-ignore]
-import openvino_genai  # type: ignore[import-not-found, unused-ignore]
+import openvino
+import openvino_genai
 
 from benchmarks.engine.driving import Answer, drive
 from benchmarks.engine.workload import Ask
+from services.inference.models.openvino import folder_of
 
 CACHE_GIB = 2
 
@@ -59,25 +57,11 @@ class Callers:
             answer.ended = now
 
 
-def exported(model: Path, folder: Path, exporter: Path) -> Path:
-    """Made once for these weights."""
-    digest = hashlib.sha256((model / "strongroom-model.json").read_bytes()).hexdigest()[:12]
-    target = folder / f"model-int8-{digest}"
-    if not target.exists():
-        half = target.with_suffix(".part")
-        shutil.rmtree(half, ignore_errors=True)
-        asked = ["--model", str(model), "--task", "text-generation-with-past", "--weight-format", "int8", str(half)]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        subprocess.run([exporter, "export", "openvino", *asked], check=True, stdout=sys.stderr, env=environment)
-        half.rename(target)
-    return target
-
-
 def main() -> None:
-    model, folder, exporter = map(Path, sys.argv[1:])
+    model = Path(sys.argv[1])
     scheduling = openvino_genai.SchedulerConfig()
     scheduling.cache_size, scheduling.enable_prefix_caching = CACHE_GIB, False
-    where = exported(model, folder, exporter / "bin" / "optimum-cli")
+    where = folder_of(model.parent, model.name, "int8")
     # Without it, the threads of a core count once.
     threads = {"INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0))}
     engine = openvino_genai.ContinuousBatchingPipeline(where, scheduling, "CPU", threads)

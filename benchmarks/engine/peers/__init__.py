@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import venv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from deploy.environments import PINS as ENGINES_PINS
+from deploy.environments import Environment
 
 PINS = Path(__file__).parent
 CACHE = Path(os.environ.get("BENCHMARKS_CACHE", Path(__file__).parents[3] / ".cache")) / "engine-peers"
@@ -53,17 +55,16 @@ class Peer:
 
     @property
     def _pins(self) -> Path:
-        return PINS / f"{self.name}.txt"
+        """Of what our own engines need, too, there is one file."""
+        ours = ENGINES_PINS / f"{self.name}.txt"
+        return ours if ours.exists() else PINS / f"{self.name}.txt"
 
     def _pinned(self) -> str:
         return hashlib.sha256(self._pins.read_bytes()).hexdigest()
 
 
 def _environment(folder: Path, pins: Path) -> None:
-    """--no-deps: the pins are the whole environment, less what would break it."""
-    venv.create(folder, with_pip=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"]
-    subprocess.run([*pip, "-r", str(pins)], check=True, stdout=sys.stderr)
+    Environment(folder.name, pins, folder).prepare()
 
 
 def _llama_cpp(folder: Path, pins: Path) -> None:

@@ -145,6 +145,7 @@ class Conductor:
             model=model,
             adapter=_adapter(question.adapter, model, served),
             template_digest=served.template_digest if served else b"",
+            engines=served.engines if served else "",
             context_tokens=served.context_tokens if served else 0,
             sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
             deadline=asyncio.get_running_loop().time() + deadline_seconds,

@@ -90,7 +90,13 @@ def findings(found: Sequence[Finding]) -> bytes:
 
 
 def circumstances(
-    sampling: Sampling, model: str, policy_digest: bytes, template_digest: bytes, priority: str, adapter: Adapter
+    sampling: Sampling,
+    model: str,
+    policy_digest: bytes,
+    template_digest: bytes,
+    priority: str,
+    adapter: Adapter,
+    engines: str = "",
 ) -> bytes:
     """The `parameters` field: everything that shaped the answer beside the messages."""
     value = {
@@ -100,6 +106,8 @@ def circumstances(
         "template_digest": template_digest.hex(),
         "priority": priority,
     }
+    if engines:
+        value["engine"] = engines
     if adapter.name:
         value |= {"adapter": adapter.name, "adapter_digest": adapter.digest.hex()}
     return canonical(value)

@@ -311,6 +311,7 @@ class Life:
                 terms.template_digest,
                 terms.question.priority,
                 terms.adapter,
+                terms.engines,
             ),
         }
 

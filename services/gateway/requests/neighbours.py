@@ -48,7 +48,8 @@ class ServedModel:
     seen_ms: int
     adapters: Mapping[str, bytes] = field(default_factory=dict)  # name to digest: what each of its workers has loaded
     vocabulary: int = 0  # token ids are below it; 0: they have not said
-    lacks: frozenset[str] = frozenset()  # fields of Sampling that its engine has not
+    lacks: frozenset[str] = frozenset()  # what its engine has not: fields of Sampling, adapter
+    engines: str = ""  # name and version; those of all its workers, where they differ: any may claim the job
 
 
 class Grammars(Protocol):

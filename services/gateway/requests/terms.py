@@ -34,6 +34,7 @@ class Terms:
     deadline: float  # of the loop's clock
     deadline_ms: int  # unix
     adapter: Adapter = NO_ADAPTER
+    engines: str = ""  # that the model runs on, as its workers say; empty when none has
     streamed: bool = True  # the caller reads the answer while it is made
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from services.inference.engine import choosing
 from services.inference.engine.choosing import Row
@@ -55,6 +55,14 @@ class Answer:
         if token is not None and self.sampling.logprobs is not None:
             self._chosen = self._logprob(row, token, self.sampling.logprobs)
         return token
+
+    def note_logprob(self, token: int, logprobs: Mapping[int, float]) -> None:
+        """For an engine that chooses elsewhere: of the token that is accepted next, its own and its most likely ones'
+        log-probabilities."""
+        count, spell = self.sampling.logprobs or 0, self._detokenizer.token_bytes
+        ranked = sorted(logprobs.items(), key=lambda one: (-one[1], one[0]))[:count]
+        top = tuple((spell(one), max(logprob, _LEAST)) for one, logprob in ranked)
+        self._chosen = TokenLogprob(spell(token), max(logprobs[token], _LEAST), top, 0)
 
     def accept(self, token_id: int) -> str:
         """Text that this token lets out. A character still incomplete at the end is dropped."""

@@ -27,6 +27,7 @@ class EngineSettings:
     model: str = DEFAULT_MODEL  # a name under HOME/models, a transformers folder, or a hub id
     revision: str = ""  # of a hub id
     dtype: str = "auto"  # auto: float32 on CPU, bfloat16 on a GPU
+    quantization: str = "none"  # int8: weights in fewer bits, where the device can
     device: str = "auto"
     device_map: str = ""  # as in transformers: a word, such as auto, or a JSON object by layer
     hub: bool = False  # may a missing model be fetched from the hub?

@@ -199,6 +199,10 @@ class AlreadyLive(EngineRefusal):
         super().__init__("request_id", "unique", "a request with this id is already running on this engine")
 
 
+class EngineDied(Exception):
+    """The engine is gone for good, with all that it held: raised from whatever it is asked. Its worker must end."""
+
+
 class Engine(Protocol):
     """A continuously batching engine, driven by one thread. Others may call `prompt_tokens` and `prepare`."""
 

@@ -88,6 +88,15 @@ CANDIDATES = {
             target="setup",
             computes=True,
         ),
+        Candidate(
+            name="openvino",
+            runs="converted models on Intel CPUs and GPUs, in a process of its own",
+            opens=f"{_ENGINE}.openvino_opening:open_openvino_engine",
+            needs=("transformers",),
+            beside=("openvino", "openvino_genai"),
+            environment="openvino-genai",
+            target="openvino",
+        ),
         Candidate(name="echo", runs="wiring and load tests, without a model", opens=f"{_ENGINE}.echo:open_echo"),
     )
 }

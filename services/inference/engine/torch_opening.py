@@ -31,8 +31,9 @@ from services.inference.engine.torch_prefix import BlockStore
 from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache, give_back_freed
 from services.inference.engine.torch_windows import Masks
+from services.inference.models.container import available_cores
 from services.inference.models.convert import Progress
-from services.inference.models.device import available_cores, free_memory
+from services.inference.models.device import free_memory
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 

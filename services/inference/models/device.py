@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil  # type: ignore[import-untyped, unused-ignore]
 import torch
 
+from services.inference.models.container import available_memory
 from services.inference.models.cuda import Cuda, described, found, obstacle
-
-_CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a huge number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,40 +52,6 @@ def choose_dtype(asked: str, device: Device) -> torch.dtype:
     return found
 
 
-def available_cores(root: Path = _CGROUP) -> int:
-    cores = len(os.sched_getaffinity(0))
-    quota = _quota(root)
-    return max(1, min(cores, int(quota) if quota else cores))
-
-
-def available_memory(root: Path = _CGROUP) -> int:
-    """Bytes that this process may still take."""
-    free = int(psutil.virtual_memory().available)
-    v2 = _number(root / "memory.max"), _number(root / "memory.current")
-    v1 = _number(root / "memory/memory.limit_in_bytes"), _number(root / "memory/memory.usage_in_bytes")
-    for limit, used in (v2, v1):
-        if limit is not None and limit < _UNLIMITED:
-            free = min(free, limit - (used or 0))
-    return max(free, 0)
-
-
 def free_memory(device: torch.device) -> int:
     """Bytes free where `device` keeps its tensors: a GPU's own memory, else what the container has left."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
-
-
-def _quota(root: Path) -> float | None:
-    try:
-        allowed, period = (root / "cpu.max").read_text().split()
-        return None if allowed == "max" else int(allowed) / int(period)
-    except (OSError, ValueError):
-        pass
-    allowed_us, period_us = _number(root / "cpu/cpu.cfs_quota_us"), _number(root / "cpu/cpu.cfs_period_us")
-    return allowed_us / period_us if allowed_us and period_us and allowed_us > 0 else None
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from services.inference.models.device import available_cores, choose_device, free_memory
+from services.inference.models.container import available_cores
+from services.inference.models.device import choose_device, free_memory
 from services.inference.planning.fitting import Machine
 
 _READ_BYTES = 512 << 20  # far more than any cache holds

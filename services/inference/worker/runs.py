@@ -305,7 +305,7 @@ class Runs:
 
     def _has_ended(self, run: Run) -> None:
         self._give_way(run)
-        record_generation(run)
+        record_generation(run, f"{self._engine.name} {self._engine.model.version}".strip())
         self._observer.ended(run)
         self.counters[f"ended_{pb.Finish.Name(run.finish).removeprefix('FINISH_').lower()}"] += 1
         self._deadlines.pop(run.request_id).cancel()

@@ -21,13 +21,13 @@ def record_queue_wait(run: Run) -> None:
     )  # fmt: skip
 
 
-def record_generation(run: Run) -> None:
+def record_generation(run: Run, engine: str) -> None:
     """Prefill and decode, as far as they came; called once, when the run ends."""
     timing = run.timing
     if timing is None or not timing.prefill_started_ns:
         return
     to_wall = time.time_ns() - time.monotonic_ns()
-    attributes = _attributes(run)
+    attributes = _attributes(run) | {genai.ENGINE: engine}
     ended = time.monotonic_ns()
     first_token = timing.first_token_ns or ended
     finished_span(

@@ -117,6 +117,7 @@ class Worker:
             adapters=map(as_adapter, self.adapters.loaded),
             vocabulary_tokens=model.vocabulary,
             lacks=model.lacks,
+            engine_version=model.version,
             tenant_buckets=self._queue.work.buckets,
         )
         worker.seen_time.FromMilliseconds(int(self._clock() * 1000))

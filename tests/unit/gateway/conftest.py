@@ -54,6 +54,7 @@ class MemoryAudit:
     reaped: set[str] = field(default_factory=set)
     refuses_releases: bool = False
     refuses_from: int = 0  # the number of the first release that it does
+    accepted: list[Mapping[str, bytes]] = field(default_factory=list)  # the fields of each ACCEPTED
     sent: list[str] = field(default_factory=list)  # kinds, whether durable or not
     held: KeyHeld | None = None  # whose idempotency key it is
     kept: ReadBack | None = None  # what that request was answered
@@ -98,6 +99,7 @@ class MemoryAudit:
             raise self.held
         assert self.kinds(request_id) == [], "one ACCEPTED a record"
         self.journal.append(("ACCEPTED", request_id, list(job_digests)))
+        self.accepted.append(fields)
         return Accepted(tuple(b"ticket of " + digest for digest in job_digests), "dev.test/log", deadline_ms)
 
     async def _refuse(

@@ -6,7 +6,7 @@ import pytest
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.failures import Unavailable, Unimplemented
-from services.gateway.queue_client import QueueClient, _common_adapters, _step, _Steps
+from services.gateway.queue_client import QueueClient, _common_adapters, _engines, _step, _Steps
 from services.gateway.requests.question import NO_ADAPTER, Caller, Profile, Sampling
 from services.gateway.requests.sampling import Able, check_sampling
 
@@ -37,6 +37,17 @@ def test_an_adapter_counts_only_where_every_worker_of_the_model_has_the_very_sam
     ):  # fmt: skip
         worker.adapters.add(name=name, digest=digest)
     assert _common_adapters([one, two, other]) == {"m": {"both": b"1"}, "other": {"single": b"1"}}
+
+
+def test_workers_of_a_model_on_different_engines_are_both_named():
+    """Fails if the last worker's engine stands for all: any of them may claim the job."""
+    workers = [
+        pb.Worker(model="m", engine="torch"),
+        pb.Worker(model="m", engine="openvino", engine_version="2026.4.1.0"),
+        pb.Worker(model="m", engine="torch"),
+        pb.Worker(model="other", engine="echo"),
+    ]
+    assert _engines(workers) == {"m": "openvino 2026.4.1.0 or torch", "other": "echo"}
 
 
 class Announced:

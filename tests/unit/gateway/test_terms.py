@@ -127,6 +127,15 @@ def test_an_adapter_is_unimplemented_where_a_worker_of_the_model_has_no_engine_f
     assert _adapter("", "tiny", served) == Adapter()
 
 
+async def test_the_engine_stands_in_the_record_with_its_version(bench):
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(lambda _: None), "", Profile())
+    served = replace(bench.queue.models()["tiny"], engines="openvino 2026.4.1.0")
+    bench.queue.models = lambda: {"tiny": served}
+    await bench.events(conductor.start(bench.question, bench.caller, "", 5))
+    [kept] = bench.audit.accepted
+    assert json.loads(kept["parameters"])["engine"] == "openvino 2026.4.1.0"
+
+
 async def test_an_adapter_is_settled_with_its_digest_and_stands_in_the_record(bench):
     conductor = Conductor(bench.neighbours, Admission(1), Rejections(lambda _: None), "", Profile())
     with pytest.raises(NotFound, match="loaded: tone") as unknown:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from services.inference.engine.torch_attention import choose_attention
-from services.inference.models.device import Device, available_cores, available_memory, choose_device, choose_dtype
+from services.inference.models.container import available_cores, available_memory
+from services.inference.models.device import Device, choose_device, choose_dtype
 
 
 def test_cores_are_bounded_by_the_quota(tmp_path: Path) -> None:

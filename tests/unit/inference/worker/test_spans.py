@@ -44,7 +44,7 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(spans: Callable[[], list
             timing=timing,
         )
     )
-    record_generation(run)
+    record_generation(run, "torch")
     found = {span.name: span for span in spans()}
     assert list(found) == ["queue wait", "prefill", "decode"]
     assert {trace.format_trace_id(span.context.trace_id) for span in found.values()} == {TRACE}
@@ -52,4 +52,5 @@ def test_a_request_leaves_queue_wait_prefill_and_decode(spans: Callable[[], list
     assert found["prefill"].end_time - found["prefill"].start_time == 20
     assert found["decode"].attributes["gen_ai.usage.output_tokens"] == 1
     assert found["decode"].attributes["gen_ai.response.finish_reasons"] == "stop"
+    assert found["prefill"].attributes["strongroom.engine"] == "torch"
     assert "canary" not in "".join(span.to_json() for span in found.values())
