@@ -11,8 +11,8 @@ from services.guard.policy.document import Problems, Section, UniqueKeyLoader
 from services.guard.policy.folding import GAP, fold_word, spaced_script, squeeze
 from services.guard.policy.scan import TopicScan
 from services.guard.policy.terms import index_terms
+from services.guard.redaction.classes import BY_NAME
 from services.guard.redaction.masking import MODES, Masking
-from services.guard.redaction.redactor import ENTITIES
 
 FORMAT = 1
 MOST_BYTES = 1_000_000
@@ -126,8 +126,12 @@ def _need_topics(root: Section, topics: tuple[Topic, ...]) -> None:
 
 
 def _maskings(section: Section) -> dict[str, Masking]:
+    """Every class is masked, also one that the file does not name: then by its own label and level."""
     maskings = {}
-    for entity in ENTITIES:
+    for entity, known in BY_NAME.items():
+        if not section.has(entity):
+            maskings[entity] = Masking(entity, MODES[0], known.label, known.level)
+            continue
         one = section.section(entity)
         mode = one.choice("mode", (*MODES, "token"))
         if mode == "token":

@@ -1,12 +1,9 @@
-"""Bank cards: 13 to 19 digits with a Luhn check digit and the first digits of an issuer."""
+"""Bank and credit cards: 13 to 19 digits with a Luhn check digit and the first digits of an issuer."""
 
 import re
-from datetime import date
 
-from services.guard.redaction.digits import Reading
-
-ENTITY = "BANK_CARD"
-LENGTHS = (19, 18, 17, 16, 15, 14, 13)
+from services.guard.redaction.context import CARD
+from services.guard.redaction.number import Reading
 
 # Issuer ranges (ISO/IEC 7812) with the lengths they use; 9 and 81 are Chinese debit and UnionPay.
 _ISSUED = re.compile(
@@ -17,61 +14,48 @@ _ISSUED = re.compile(
 _GROUPINGS = frozenset(
     {(4, 6, 5), (4, 6, 4), (6, 13), (6, 10), (8, 8), (6, 6, 7), (4, 4, 5), (4, 4, 4, 7), (6, 4, 4, 5)}
 )
-_DOUBLED = tuple(sum(divmod(2 * digit, 10)) for digit in range(10))
-_WEAK = re.compile("[n,]")
-_RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_NAMED = re.compile(r"(?:卡号?|(?<![a-z])(?:card|cc)(?: ?(?:no|number|num|#))?)[^0-9]{0,6}$")
 
 
-def fitting(number: str) -> list[int]:
-    """Of LENGTHS those whose first digits may be a card number, however they are written. One pass for all of them:
-    Luhn doubles every other digit, counted from the check digit, which must not be doubled."""
-    found: list[int] = []
-    even, odd = 0, 0  # sums in which the digits at even places are doubled, and those at odd ones
-    for length, digit in enumerate(map(int, number[: LENGTHS[0]]), 1):
-        if length % 2:
-            even, odd = even + _DOUBLED[digit], odd + digit
-            total = odd
-        else:
-            even, odd = even + digit, odd + _DOUBLED[digit]
-            total = even
-        if length >= LENGTHS[-1] and total % 10 == 0:
-            found.insert(0, length)
-    return [length for length in found if len(set(number[:length])) > 1 and not _resident_id(number[:length])]
+def luhn(number: str) -> bool:
+    total, digits = 0, [ord(c) - 48 for c in reversed(number)]
+    total = sum(digits[::2]) + sum(_DOUBLED[digit] for digit in digits[1::2])
+    return total % 10 == 0
 
 
-def plain_number(reading: Reading, *, named: bool, alone: bool) -> str | None:
-    """The digits, which fit, if they are written as a card number is. `named`: a word nearby says card. `alone`: no
-    digits beside it."""
-    number = reading.number
-    issued = _ISSUED.fullmatch(number) is not None
-    sizes = reading.groups()
-    fours = all(size == 4 for size in sizes[:-1]) and sizes[-1] <= 4
-    if not issued:  # no issuer we know of: only where a word says so, and in no unusual grouping
-        return number if named and len(number) >= 15 and not _time(number) and (len(sizes) == 1 or fours) else None
-    if named or len(sizes) == 1:
-        return number
-    if any(_WEAK.search(gap) for gap in reading.gaps):
-        return None
-    if fours or sizes in _GROUPINGS:
-        return number
-    even = all(size == sizes[0] for size in sizes[:-1]) and sizes[-1] <= sizes[0]
-    if even and (sizes[0] > 4 or (alone and len(set(reading.gaps)) == 1)):
-        return number
-    return None
+class BankCard:
+    entity, rule, lengths, opens = "BANK_CARD", "luhn-issuer", (19, 18, 17, 16, 15, 14, 13, 12), False
+
+    def accepts(self, reading: Reading) -> str | None:
+        number = reading.number
+        if not luhn(number) or len(set(number)) == 1:
+            return None
+        named = CARD.search(reading.before[-24:]) is not None
+        if not self._written_as_card(reading, named=named):
+            return None
+        if not named and (reading.in_a_code or reading.in_a_fraction):
+            return None
+        return None if reading.counts_something else number
+
+    @staticmethod
+    def _written_as_card(reading: Reading, *, named: bool) -> bool:
+        number, sizes = reading.number, reading.sizes
+        fours = all(size == 4 for size in sizes[:-1]) and sizes[-1] <= 4
+        if not _ISSUED.fullmatch(number):  # no issuer we know of: only where a word says so, and in no unusual grouping
+            if not named or _time(number) or not (len(sizes) == 1 or fours):
+                return False
+            return len(number) >= 15 or _NAMED.search(reading.before[-20:]) is not None
+        if named or len(sizes) == 1:
+            return True
+        if reading.broken:
+            return False
+        if fours or sizes in _GROUPINGS:
+            return True
+        even = all(size == sizes[0] for size in sizes[:-1]) and sizes[-1] <= sizes[0]
+        return even and (sizes[0] > 4 or (reading.alone and len(set(reading.gaps)) == 1))
 
 
 def _time(number: str) -> bool:
     """Starts like a date: 20250111349598366."""
     return number[:2] in ("19", "20") and "01" <= number[4:6] <= "12"
-
-
-def _resident_id(number: str) -> bool:
-    """An 18-digit resident identity number (GB 11643): its own class of data, and no card."""
-    if len(number) != 18:
-        return False
-    try:
-        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
-    except ValueError:
-        return False
-    total = sum(weight * int(digit) for weight, digit in zip(_RESIDENT_WEIGHTS, number, strict=False))
-    return "10X98765432"[total % 11] == number[17]

@@ -1,7 +1,9 @@
-"""What a detector hands on: a finding for the record, and a span for the text."""
+"""What is found: a match by a recognizer, a span for the text, a finding for the record."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from services.guard.redaction.window import Window
 
 
 @dataclass(frozen=True)
@@ -17,32 +19,24 @@ class Finding:
 
 @dataclass(frozen=True)
 class Span:
-    """Characters [start, end) that `mask` replaces. A match longer than its bound comes as several spans, of which
-    only the last is `complete`; `origin` is where the match began."""
+    """Characters [start, end) of a class. A detector gives them by positions in the window's plain text, the redactor
+    places them in the original. `origin` is where the match began, in characters of the original from the start.
+    `value` is the plain form that masks are made of; None for a part of a match whose rest is not known, of which
+    nothing may be shown. Only the last part is `complete`."""
 
     entity: str
     start: int
     end: int
-    mask: str
+    value: str | None
     rule: str
     origin: int
     complete: bool = True
 
 
-@dataclass(frozen=True)
-class Window:
-    """The part of a text that is in memory: the characters, their classes, and whether the text ends here."""
-
-    text: str
-    kinds: str
-    ended: bool
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-
 class Detector(Protocol):
-    """Reads a window from where it stopped. `settled` is the position before which nothing can change any more."""
+    """Reads a window from where it stopped. `settled` is the position before which nothing can change any more: what is
+    decided about a place may depend on what follows only as far as the text itself says, never on where the window
+    happens to end. Looks back at most LOOK_BACK characters."""
 
     settled: int
 
@@ -51,3 +45,18 @@ class Detector(Protocol):
     def shift(self, count: int) -> None:
         """The window's first `count` characters are gone."""
         ...
+
+
+LOOK_BACK = 64  # characters of plain text that stay in the window behind what is settled
+
+
+class Match(NamedTuple):
+    """What a recognizer found in a stretch. `goes_on`: the match reaches the stretch's end, where the text goes on;
+    its class of characters says how far."""
+
+    entity: str
+    start: int
+    end: int
+    value: str
+    rule: str
+    goes_on: str = ""

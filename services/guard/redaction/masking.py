@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from services.guard.redaction.classes import BY_NAME, DataClass
+
 MODES = ("redact", "label", "partial")
 REDACTED = "[REDACTED]"
-
-# Visible characters at the head and at the tail of a number, JR/T 0171-2020 annex A.
-_SHOWN = {"MOBILE_NUMBER": (3, 4), "BANK_CARD": (6, 4)}
+_LEAST_HIDDEN = 4
 _SHOWN_OF_MAILBOX = 3
+_WITHOUT_PARTS = DataClass("", "C2", "")
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,28 @@ class Masking:
     label: str
     level: str
 
-    def mask(self, value: str) -> str:
-        """`value` is in its plain form: digits only, or an address in ASCII punctuation."""
+    def mask(self, value: str | None) -> str:
+        """`value` is in its plain form: digits only, or an address in ASCII punctuation. None: its end is not known
+        yet, so that nothing of it may be shown."""
         if self.mode == "label":
             return self.label
-        if self.mode == "partial":
-            return _partial_address(value) if "@" in value else _partial_number(value, *_SHOWN[self.entity])
+        if self.mode == "partial" and value is not None:
+            return _partial(self.entity, value)
         return REDACTED
 
-    def mask_of_open_match(self) -> str:
-        """For a match whose end is not known yet, of which therefore nothing is shown."""
-        return self.label if self.mode == "label" else REDACTED
 
-
-def _partial_number(digits: str, head: int, tail: int) -> str:
-    hidden = max(len(digits) - head - tail, 4)
-    return f"{digits[:head]}{'*' * hidden}{digits[-tail:]}"
-
-
-def _partial_address(address: str) -> str:
-    mailbox, _, domain = address.rpartition("@")
-    shown = mailbox[:_SHOWN_OF_MAILBOX] if len(mailbox) > _SHOWN_OF_MAILBOX else mailbox[:1]
-    return f"{shown}***@{domain}"
+def _partial(entity: str, value: str) -> str:
+    if entity == "EMAIL_ADDRESS":
+        mailbox, _, domain = value.rpartition("@")
+        shown = mailbox[:_SHOWN_OF_MAILBOX] if len(mailbox) > _SHOWN_OF_MAILBOX else mailbox[:1]
+        return f"{shown}***@{domain}"
+    if entity == "IP_ADDRESS" and value.count(".") == 3:
+        return value.rpartition(".")[0].rpartition(".")[0] + ".*.*"
+    known = BY_NAME.get(entity, _WITHOUT_PARTS)
+    head, tail = known.head, known.tail
+    if entity == "PERSON_NAME":
+        return value[:1] + "*" * max(1, len(value) - 1)
+    if len(value) - head - tail < _LEAST_HIDDEN:  # too short to show both ends
+        head, tail = 0, max(0, min(tail, len(value) - _LEAST_HIDDEN))
+    hidden = max(len(value) - head - tail, _LEAST_HIDDEN)
+    return f"{value[:head]}{'*' * hidden}{value[len(value) - tail :] if tail else ''}"

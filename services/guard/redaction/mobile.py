@@ -2,10 +2,8 @@
 
 import re
 
-from services.guard.redaction.digits import Reading
-
-ENTITY = "MOBILE_NUMBER"
-SHORTEST = 11
+from services.guard.redaction.context import HOTLINE, TELEPHONE
+from services.guard.redaction.number import Reading
 
 _NUMBER = re.compile(r"(0086|86|0)?(1[3-9][0-9]{9})", re.ASCII)
 
@@ -14,57 +12,110 @@ _GROUPINGS = frozenset(
     {(11,), (3, 4, 4), (3, 8), (7, 4), (3, 3, 5), (3, 5, 3), (4, 4, 3), (4, 3, 4), (5, 6), (6, 5), (5, 3, 3), (5, 4, 2)}
     | {(3, 2, 3, 3), (3, 2, 2, 2, 2), (3, 4, 2, 2), (3, 3, 3, 2), (5, 2, 2, 2)}
 )
-_WEAK = re.compile("[n,]")
+_USUAL = frozenset({(11,), (3, 4, 4)})
 _NORTH_AMERICAN = (1, 3, 3, 4)
 
 
-def might_start(digits: str) -> bool:
-    """Whether a mobile number may start with these first digits of a run (up to four)."""
-    return re.match(r"(?:0086|86|0)?(?:1(?:[3-9]|$)|$)", digits) is not None or "0086".startswith(digits)
+class Mobile:
+    entity, rule, lengths, opens = "MOBILE_NUMBER", "mainland-mobile", (11, 12, 13, 15), True
+
+    def accepts(self, reading: Reading) -> str | None:
+        match = _NUMBER.fullmatch(reading.number)
+        if match is None:
+            return None
+        named = TELEPHONE.search(reading.before[-24:]) is not None
+        prefix = match[1] or ""
+        if prefix == "0" and not named:
+            return None
+        if not _written_as_telephone(reading, prefix, named=named):
+            return None
+        if not named and not reading.plus and (reading.in_a_code or reading.in_a_fraction):
+            return None
+        return None if reading.counts_something else match[2]
 
 
-def fitting(number: str) -> list[int]:
-    """How many of the first digits may be a mobile number, however they are written; at most one way."""
-    match = _NUMBER.match(number)
-    return [match.end()] if match else []
-
-
-def plain_number(reading: Reading, *, plus: bool, named: bool, alone: bool) -> str | None:
-    """The eleven digits, if the reading is written as a mobile number is.
-
-    `plus`: a plus sign stands before it. `named`: a word nearby says telephone. `alone`: no digits before or after."""
-    match = _NUMBER.fullmatch(reading.number)
-    if match is None:
-        return None
-    prefix = match[1] or ""
-    if prefix == "0" and not named:
-        return None
-    sizes = reading.groups(len(prefix))
-    if not _written_as_telephone(reading, prefix, sizes, plus=plus, named=named, alone=alone):
-        return None
-    return match[2]
-
-
-def _written_as_telephone(
-    reading: Reading, prefix: str, sizes: tuple[int, ...], *, plus: bool, named: bool, alone: bool
-) -> bool:
-    if not prefix and (sizes == _NORTH_AMERICAN or (plus and sizes[0] == 1 and len(sizes) < 11)):
+def _written_as_telephone(reading: Reading, prefix: str, *, named: bool) -> bool:
+    sizes = _without(reading.sizes, len(prefix))
+    if not prefix and (sizes == _NORTH_AMERICAN or (reading.plus and sizes[0] == 1 and len(sizes) < 11)):
         return False
-    if not named and any(_WEAK.search(gap) for gap in reading.gaps):
+    if not named and reading.broken:
         return sizes == (3, 4, 4)
     if _date(reading) or _address(reading):
         return False
-    if sizes in _GROUPINGS or named or prefix == "0086" or (plus and prefix):
+    if sizes in _USUAL or named or prefix == "0086" or (reading.plus and prefix):
         return True
-    return alone and max(sizes) <= 2 and len(set(reading.gaps)) == 1
+    if sizes in _GROUPINGS:
+        return reading.alone
+    return reading.alone and max(sizes) <= 2 and len(set(reading.gaps)) == 1
+
+
+def _without(sizes: tuple[int, ...], prefix: int) -> tuple[int, ...]:
+    """The sizes of the groups behind the first `prefix` digits."""
+    left = list(sizes)
+    while prefix:
+        taken = min(prefix, left[0])
+        left[0] -= taken
+        prefix -= taken
+        if not left[0]:
+            del left[0]
+    return tuple(left)
 
 
 def _date(reading: Reading) -> bool:
     """1990-01-01 100 and its like."""
-    number, sizes = reading.number, reading.groups()
+    number, sizes = reading.number, reading.sizes
     return sizes[:3] == (4, 2, 2) and number[:2] in ("19", "20") and number[4:6] <= "12" and number[6:8] <= "31"
 
 
 def _address(reading: Reading) -> bool:
     """192.168.10.123: an IPv4 address."""
-    return len(reading.groups()) == 4 and max(reading.groups()) <= 3 and set(reading.gaps) == {"."}
+    return len(reading.sizes) == 4 and max(reading.sizes) <= 3 and set(reading.gaps) == {"."}
+
+
+# Area codes by the numbering plan of 2017, without the leading 0.
+AREAS = (
+    r"10|2[0-57-9]|3(?:1\d|35|49|5\d|7[0-79]|9[1-68])|4(?:1[1-9]|2[179]|3[3-9]|5[1-9]|6[4-9]|7\d|8[23])"
+    r"|5(?:1\d|2[37]|3\d|4[36]|5\d|6[1-6]|7\d|8[0-9]|9\d)|6(?:3[1-5]|6[0238]|9[12])|7(?:01|1\d|2[248]|3\d|4[3-6]|5\d"
+    r"|6[0236-9]|7\d|9\d)|8(?:1[23678]|2[5-7]|3\d|5\d|7\d|8[3678]|9\d)|9(?:0[1-36-9]|1[0-79]|3\d|4[13]|5[1-5]|7[0-7]|9\d)"
+)
+_LANDLINE = re.compile(rf"(?:(0086|86)?0?|0)({AREAS})([2-8]\d{{6,7}})", re.ASCII)
+_WITH_AREA = frozenset({(3, 8), (4, 8), (4, 7), (3, 4, 4), (4, 4, 4), (4, 3, 4), (4, 4, 3), (3, 8, 0)})
+
+
+class Landline:
+    """An area code and seven or eight digits; without an area code, or in one piece, only where a word says so."""
+
+    entity, rule, lengths, opens = "LANDLINE_NUMBER", "mainland-landline", (7, 8, 10, 11, 12, 13, 14), True
+
+    def accepts(self, reading: Reading) -> str | None:
+        named = _names_a_telephone(reading.before)
+        if len(reading.number) < 9:
+            return self._local(reading) if named else None
+        match = _LANDLINE.fullmatch(reading.number)
+        if match is None or reading.in_a_fraction:
+            return None
+        if not (reading.number.startswith("0") or reading.plus):
+            return None
+        split = reading.sizes in _WITH_AREA and not reading.broken and reading.alone
+        if not (split or named or (reading.plus and match[1])) or (reading.in_a_code and not named):
+            return None
+        return None if reading.counts_something else reading.number
+
+    @staticmethod
+    def _local(reading: Reading) -> str | None:
+        number = reading.number
+        fits = reading.sizes in ((7,), (8,), (3, 4), (4, 4)) and number[0] in "2345678" and reading.alone
+        if not fits or reading.in_a_code or reading.in_a_fraction or reading.counts_something:
+            return None
+        return number
+
+
+_NAMED = re.compile(
+    r"(?:电话|電話|座机|传真|来电|致电|拨打|联系方式|(?<![a-z])(?:tel|telephone|phone|fax|call|dial|ring|reach|mobile"
+    r"|answering at|receiving messages to|contact))[^0-9]{0,14}$"
+)
+
+
+def _names_a_telephone(before: str) -> bool:
+    """Directly before the number, and not a public hotline."""
+    return _NAMED.search(before[-26:]) is not None and HOTLINE.search(before[-16:]) is None

@@ -2,34 +2,48 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
-from services.guard.redaction.finding import Span, Window
-from services.guard.redaction.masking import Masking
+from services.guard.redaction.finding import Match, Span
+from services.guard.redaction.secret import PEM_END
+from services.guard.redaction.window import Window
 
 PIECE = 128  # characters swallowed at a time, so that memory stays bounded however long the match is
-RULE = "open-at-bound"
+_MARGIN = 64  # more than the mark at the end of a private key has
+
+
+@cache
+def _continuing(characters: str) -> re.Pattern[str]:
+    if "|" in characters:
+        body, _, _ = characters.rpartition(f"|{PEM_END}")
+        return re.compile(f"(?:{body})*+(?:{PEM_END})?")
+    return re.compile(f"(?:{characters})*+")
 
 
 @dataclass
 class Overlong:
-    """`origin`: where the match began. `seen`: up to here it is known to be one match."""
+    """`seen`: up to here it is known to be one match."""
 
-    origin: int
+    match: Match
+    origin: int  # of the match, in the original text
     seen: int
-    masking: Masking
-    continuing: re.Pattern[str]  # matches what still belongs to it
 
     def shift(self, count: int) -> None:
-        self.origin -= count
+        self.match = self.match._replace(start=self.match.start - count, end=self.match.end - count)
         self.seen -= count
 
-    def next_piece(self, window: Window, start: int) -> Span | None:
-        """The piece from `start` on; the last one is `complete` and never empty. None: more text is needed."""
-        first = start == self.origin
-        cut = self.seen if first else start + PIECE
-        belonging = self.continuing.match(window.kinds, self.seen if first else start, cut + 1)
-        end = belonging.end() if belonging else cut
-        if end <= cut and end == len(window) and not window.ended:
+    def next_piece(self, window: Window) -> Span | None:
+        """The next one; the last one is `complete`. None: more text is needed. Pieces fall at places that the match's
+        beginning gives, as what is masked must not depend on when the text came."""
+        start, limit = self.seen, self.seen + PIECE + _MARGIN
+        first = start == self.match.end
+        belonging = _continuing(self.match.goes_on).match(window.plain, start, limit)
+        end = belonging.end() if belonging else start
+        if end == len(window.plain) < limit and not window.ended:
             return None
-        mask = self.masking.mask_of_open_match() if first else ""
-        return Span(self.masking.entity, start, min(end, cut), mask, RULE, self.origin, complete=end <= cut)
+        complete = end < limit
+        if not complete:
+            end = start + PIECE
+        self.seen = end
+        begin = self.match.start if first else start
+        return Span(self.match.entity, begin, end, None, self.match.rule, self.origin, complete)

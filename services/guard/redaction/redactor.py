@@ -3,17 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from services.guard.redaction import card, email, mobile
-from services.guard.redaction.characters import IGNORED, classify, unfinished
-from services.guard.redaction.digits import LONG_RUN
-from services.guard.redaction.email import EmailDetector
-from services.guard.redaction.finding import Detector, Finding, Span, Window
+from services.guard.redaction.classes import ENTITIES
+from services.guard.redaction.finding import LOOK_BACK, Detector, Finding, Span
 from services.guard.redaction.masking import Masking
-from services.guard.redaction.numbers import NumberDetector
+from services.guard.redaction.recognizers import RECOGNIZERS
+from services.guard.redaction.stretches import Stretches
+from services.guard.redaction.window import Window
 
-ENTITIES = (mobile.ENTITY, card.ENTITY, email.ENTITY)
-
-MEMORY = 64  # characters kept behind the cursor: what detectors may look back at
+__all__ = ["ENTITIES", "Redaction", "Redactor", "redact"]
 
 
 class Redaction(NamedTuple):
@@ -28,25 +25,25 @@ class Redaction(NamedTuple):
 class Redactor:
     """Every decision falls at a position that the text gives: detectors only decide what no further text can change.
 
-    So any way of cutting a text into pieces gives the same output. Memory holds MEMORY characters and what is still
+    So any way of cutting a text into pieces gives the same output. Memory holds LOOK_BACK characters and what is still
     undecided, which the detectors' bounds limit."""
 
     def __init__(self, maskings: Mapping[str, Masking]) -> None:
         self._maskings = maskings
-        self._detectors: Sequence[Detector] = (
-            NumberDetector(maskings[mobile.ENTITY], maskings[card.ENTITY]),
-            EmailDetector(maskings[email.ENTITY]),
-        )
-        self._offset = 0  # position in the whole text of the window's first character
-        self._text = self._kinds = ""
-        self._unclassified = ""
-        self._cursor = 0  # in the window: everything before has been emitted
+        self._detectors: Sequence[Detector] = (Stretches(RECOGNIZERS),)
+        self._window = Window()
+        self._cursor = 0  # in the whole text: everything before has been emitted
         self._spans: list[Span] = []  # in positions of the whole text, in order, not yet emitted
         self._done_to = 0  # end of the last span emitted
 
     @property
     def received(self) -> int:
-        return self._offset + len(self._text) + len(self._unclassified)
+        return self._window.received
+
+    @property
+    def size(self) -> int:
+        """Characters and spans in memory."""
+        return self._window.size + len(self._spans)
 
     @property
     def _settled(self) -> int:
@@ -54,28 +51,25 @@ class Redactor:
 
     def push(self, text: str) -> None:
         """Takes more text. An escape that is not complete waits for its rest."""
-        text = self._unclassified + text
-        waiting = unfinished(text)
-        self._unclassified = text[len(text) - waiting :]
-        self._take(text[: len(text) - waiting], ended=False)
+        self._window.take(text)
+        self._advance()
 
     def end(self) -> None:
         """There is no more text: everything becomes decidable."""
-        waiting, self._unclassified = self._unclassified, ""
-        self._take(waiting, ended=True)
+        self._window.end()
+        self._advance()
 
-    def _take(self, text: str, *, ended: bool) -> None:
-        self._text += text
-        self._kinds += classify(text)
-        window = Window(self._text, self._kinds, ended)
+    def _advance(self) -> None:
+        window = self._window
         found = [span for detector in self._detectors for span in detector.advance(window)]
         if found:
-            self._spans += (_moved(span, self._offset) for span in found)
+            self._spans += (_placed(span, window) for span in found)
             self._spans.sort(key=lambda span: (span.start, -span.end))
 
     def emit(self, limit: int) -> Redaction:
         """What is decided and starts before position `limit` of the whole text, masked; a match never comes in part."""
-        limit = min(limit, self._offset + self._settled)
+        settled = self._window.received if self._window.ended else self._window.raw_end(self._settled)
+        limit = min(limit, settled)
         if not self._spans:  # most pieces
             plain = self._raw_to(limit)
             self._trim()
@@ -89,12 +83,13 @@ class Redactor:
                 break
             del self._spans[: len(cluster)]
             for span in _without_overlap(cluster, self._done_to):
-                released += (self._raw_to(span.start), span.mask)
-                self._cursor = max(self._cursor, span.end - self._offset)
+                first = span.origin == span.start
+                masking = self._maskings[span.entity]
+                released += (self._raw_to(span.start), masking.mask(span.value) if first else "")
+                self._cursor = max(self._cursor, span.end)
                 self._done_to = span.end
                 if span.complete:
-                    level = self._maskings[span.entity].level
-                    findings.append(Finding(span.entity, span.origin, span.end, level, span.rule))
+                    findings.append(Finding(span.entity, span.origin, span.end, masking.level, span.rule))
                     mask_ends.append(sum(map(len, released)))
         released.append(self._raw_to(limit))
         self._trim()
@@ -118,28 +113,28 @@ class Redactor:
         return clusters
 
     def _raw_to(self, position: int) -> str:
-        start, self._cursor = self._cursor, max(self._cursor, position - self._offset)
-        return self._text[start : self._cursor]
+        start, self._cursor = self._cursor, max(self._cursor, position)
+        return self._window.raw(start, self._cursor)
 
     def _trim(self) -> None:
-        excess = min(self._cursor, self._settled) - MEMORY
-        if excess <= MEMORY:  # seldom enough that copying costs nothing
+        """Seldom enough that copying costs nothing."""
+        window = self._window
+        excess = self._settled - LOOK_BACK
+        while excess > LOOK_BACK and window.raw_start(excess) > self._cursor:
+            excess -= LOOK_BACK
+        if excess <= LOOK_BACK:
             return
-        self._text, self._kinds = self._text[excess:], self._kinds[excess:]
-        self._offset += excess
-        self._cursor -= excess
+        window.forget(excess)
         for detector in self._detectors:
             detector.shift(excess)
 
 
-def _possible(kinds: str) -> bool:
-    """Whether a whole text may have personal data in it; False is certain: no @, no run of digits that is long enough,
-    and nothing invisible, which would count against its own bound."""
-    return "@" in kinds or IGNORED in kinds or LONG_RUN.search(kinds) is not None
-
-
-def _moved(span: Span, by: int) -> Span:
-    return Span(span.entity, span.start + by, span.end + by, span.mask, span.rule, span.origin + by, span.complete)
+def _placed(span: Span, window: Window) -> Span:
+    """In positions of the original. A later part of a match begins where the part before it ended."""
+    start = window.raw_start(span.start)
+    if start != span.origin:
+        start = window.raw_end(span.start)
+    return Span(span.entity, start, window.raw_end(span.end), span.value, span.rule, span.origin, span.complete)
 
 
 def _without_overlap(cluster: Sequence[Span], after: int) -> list[Span]:
@@ -149,15 +144,13 @@ def _without_overlap(cluster: Sequence[Span], after: int) -> list[Span]:
         start = max(span.start, after)
         if span.end > start:
             origin = span.origin if span.origin < span.start else start
-            kept.append(Span(span.entity, start, span.end, span.mask, span.rule, origin, span.complete))
+            kept.append(Span(span.entity, start, span.end, span.value, span.rule, origin, span.complete))
             after = max(after, span.end)
     return kept
 
 
 def redact(maskings: Mapping[str, Masking], text: str) -> Redaction:
     """By definition the stream fed in one piece."""
-    if not _possible(classify(text)):
-        return Redaction(text, (), ())
     redactor = Redactor(maskings)
     redactor.push(text)
     redactor.end()

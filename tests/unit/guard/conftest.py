@@ -64,6 +64,6 @@ def size_of() -> Callable[[OutputFilter], int]:
 
     def size(output_filter: OutputFilter) -> int:
         redactor, topics = output_filter._redactor, output_filter._topics
-        return len(redactor._text) + len(redactor._unclassified) + len(topics._text) + len(redactor._spans)
+        return redactor.size + len(topics._text)
 
     return size

@@ -1,0 +1,67 @@
+"""The words beside a candidate that say what it is: a telephone, a card, an order, an amount."""
+
+import re
+
+from services.guard.redaction.stretch import Words
+
+_IS = r"[号號码碼]?(?:[\s_.\-]*(?:no|nos|number|num|id|code|#))?[\s:#=为是為\"'.(（]{0,4}"
+
+TELEPHONE = re.compile(
+    r"电话|電話|手机|手機|联系|聯繫|聯絡|致电|拨打|热线|号码|短信|微信|座机|传真|来电|呼叫"
+    r"|(?<![a-z])(?:tel|phone|mobile|cell(?:phone)?(?![a-z])|call(?![a-z])|contact|whatsapp|wechat|sms|mob(?![a-z])|fax"
+    r"|ring(?![a-z])|dial|reach (?:me|him|her|us)|answering at|receiving messages|text me|hotline)"
+)
+CARD = re.compile(
+    r"卡|账号|帐号|賬號|(?<![a-z])(?:card|acct|account (?:no|number)|unionpay|debit|credit|cc(?![a-z])|pan(?![a-z])"
+    r"|visa|mastercard|amex)"
+)
+IDENTITY = re.compile(
+    r"身份证|身分證|身份證|证件|公民身份|居民身份|(?<![a-z])(?:resident id|id (?:card|no|number)|identity)"
+)
+PASSPORT = re.compile(r"护照|護照|证件|證件|出境|出入境|签证|(?<![a-z])(?:passport|travel doc)")
+PERMIT = re.compile(
+    r"通行证|通行證|回乡证|回鄉證|台胞证|台胞證|往来港澳|(?<![a-z])(?:permit|travel document|home return)"
+)
+SSN = re.compile(r"社安号|社会安全|(?<![a-z])(?:ssn|social security|itin|tax ?id)")
+BIRTH = re.compile(
+    r"(?:出生(?:日期|年月日?|时间)?|生日|生于|生於|诞辰|(?<![a-z])(?:dob|d\.o\.b\.?|date of birth|birth ?date|birthday"
+    r"|born))[^0-9〇零一二三四五六七八九]{0,12}$"
+)
+ACCOUNT = re.compile(
+    r"(?:账号|帐号|賬號|账户|帐户|賬戶|户头|(?<![a-z])(?:account|acct|a/c|routing|sort code|iban))" + _IS + "$"
+)
+PAYEE = re.compile(r"收款|汇款|匯款|账号|账户|户名|(?<![a-z])(?:iban|account|acct|beneficiary|wire|payee)")
+SWIFT = re.compile(
+    r"(?<![a-z])(?:swift|bic)(?:[\s/\-]*(?:bic|code|代码|号码|码|号))?[\s:=为是]{0,4}$|(?:银行国际代码|国际银行代码)[\s:为是]{0,4}$"
+)
+ADDRESS_OF_A_MACHINE = re.compile(
+    r"地址|网关|登录|主机|服务器|访问|(?<![a-z])(?:ip|ipv4|ipv6|host|server|gateway|dns|addr|login|ssh|ping|client)"
+)
+VERSION = re.compile(
+    r"(?:版本号?|固件|升级[到至]?|(?<![a-z])(?:v|ver|version|release|build|firmware|upgraded? to|python"
+    r"|sdk))[\s.:=]{0,2}$"
+)
+HOTLINE = re.compile(r"客服|服务热线|热线|hotline|toll[- ]free|customer service|helpline")
+
+SERIAL = re.compile(
+    r"(?:订单|訂單|单号|單號|编号|編號|流水|发票|發票|合同|交易号|交易参考|凭证|参考号|序列号|时间戳|快递|运单|包裹|请求|批次|版本|保单"
+    r"|工单|货号|批号|条码|票号|案号|文号|备案|许可证|基金代码|证券代码|股票代码|债券代码|产品代码|校验值|哈希"
+    r"|\b(?:order|invoice|tracking|ref|reference|transaction|txn|serial|timestamp|request|contract|ticket|parcel|batch"
+    r"|shipment|po|sku|isbn|isin|cusip|lei|case|claim|receipt|voucher|trade|confirmation|waybill|purchase order|epoch"
+    r"|checksum|hash|commit|session|trace|job|build))" + _IS + "$"
+)
+AMOUNT_BEFORE = re.compile(
+    r"(?:[¥$€£￥]|\b(?:rmb|cny|usd|hkd|eur|gbp|jpy)|人民币|美元|港元|(?:金额|营收|营业收入|收入|营业额|总额|余额|市值|规模"
+    r"|销售额|成交额|成交量|利润|资产|负债|注册资本|资本|股本|总股本|人口|数量|存款|贷款额|净值|估值|revenue"
+    r"|amount(?:s|ed)?(?: to)?|totals?|totall?ed|balance|sales|profit|income|turnover|volume|assets|population"
+    r"|worth|valued at|paid|price|cost|cap|quantity|shares outstanding)"
+    r"(?:\s*(?:was|were|is|are|of|reached|at|约|为|是|达到?|共|合计|高达))?)[\s:=\"']{0,3}$"
+)
+AMOUNT_AFTER = Words(
+    re.compile(
+        r"[\s]{0,2}(?:元(?![旦宵月])|圆(?!满)|块钱?|[百千]?万(?![一分])|亿|美元|美金|欧元|英镑|日元|港元|港币|人民币|股(?![票东])"
+        r"|吨|份(?!证)|手(?![机續续])|人次|[%‰]"
+        r"|(?:yuan|rmb|cny|usd|eur|gbp|hkd|jpy|dollars?|euros?|million|billion|shares?|units?)(?![a-z]))"
+    ),
+    " \n元圆块百千万亿美欧英日港人股吨份手%‰yrcueghjdmbsYRCUEGHJDMBS",
+)

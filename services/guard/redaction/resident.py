@@ -1,0 +1,73 @@
+"""Resident identity numbers (GB 11643): region, date of birth, sequence, check digit; and those of 15 digits."""
+
+import re
+from datetime import date
+
+from services.guard.redaction.context import IDENTITY
+from services.guard.redaction.number import Reading
+
+PROVINCES = frozenset(re.findall("..", "111213141521222331323334353637414243444546505152535461626364657181828391"))
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_CHECKS = "10X98765432"
+_LETTER = re.compile(r"[ \-._]{0,2}[Xx](?![A-Za-z0-9])")
+
+
+def valid(number: str) -> bool:
+    """18 characters, the last of which may be X."""
+    if number[:2] not in PROVINCES or not _day(number[6:10], number[10:12], number[12:14]):
+        return False
+    total = sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, number))
+    return _CHECKS[total % 11] == number[17]
+
+
+def _day(year: str, month: str, day: str) -> bool:
+    try:
+        return date(int(year), int(month), int(day)).year >= 1850
+    except ValueError:
+        return False
+
+
+class ResidentId:
+    entity, rule, lengths, opens = "RESIDENT_ID", "gb-11643", (15, 18), False
+
+    def accepts(self, reading: Reading) -> str | None:
+        number = reading.number
+        if not _written_as_one(reading):
+            return None
+        if len(number) == 18:
+            return number if valid(number) and not _in_longer(reading) else None
+        if IDENTITY.search(reading.before[-24:]) is None or not reading.alone:
+            return None
+        return number if number[:2] in PROVINCES and _day(f"19{number[6:8]}", number[8:10], number[10:12]) else None
+
+
+class ResidentIdWithX:
+    """Seventeen digits and the check character X."""
+
+    entity, rule, lengths, opens = "RESIDENT_ID", "gb-11643", (17,), False
+
+    def accepts(self, reading: Reading) -> str | None:
+        if reading.number[:2] not in PROVINCES or not _written_as_one(reading):
+            return None
+        letter = _LETTER.match(reading.stretch.text, reading.end, reading.stretch.end)
+        if letter is None or not valid(reading.number + "X"):
+            return None
+        reading.end = letter.end()
+        return reading.number + "X"
+
+
+def _written_as_one(reading: Reading) -> bool:
+    """In one piece or few, or in equal ones: not a row of a table."""
+    sizes = reading.sizes
+    return len(sizes) <= 4 or (reading.alone and (len(sizes) <= 6 or max(sizes[:-1]) == min(sizes[:-1])))
+
+
+def _in_longer(reading: Reading) -> bool:
+    """Part of a hexadecimal string."""
+    return reading.in_a_code and len(reading.sizes) == 1 and _hexadecimal(reading)
+
+
+def _hexadecimal(reading: Reading) -> bool:
+    text, stretch = reading.stretch.text, reading.stretch
+    around = text[max(0, reading.start - 4) : reading.start] + text[reading.end : min(stretch.end, reading.end + 4)]
+    return re.search("[a-f0-9]", around) is not None

@@ -1,0 +1,53 @@
+"""A class of data that a pattern describes, with what the pattern cannot say checked by a function."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from services.guard.redaction.finding import Match
+from services.guard.redaction.stretch import Stretch
+
+Accepts = Callable[[re.Match[str], Stretch], str | None]
+MOST_TRIES = 64  # candidates of one class in one stretch
+
+
+class Shape(NamedTuple):
+    """A recognizer: `accepts` gives the plain form of a candidate, or None. `needs` (one of these characters),
+    `letters` (an ASCII letter) and `digits` (so many) rule out most stretches at once. `goes_on`: what a match is made
+    of that reaches the end of a stretch which is not whole."""
+
+    entity: str
+    rule: str
+    pattern: re.Pattern[str]
+    accepts: Accepts
+    digits: int = 0
+    needs: str = ""
+    letters: bool = False
+    goes_on: str = ""
+
+    def find(self, stretch: Stretch) -> list[Match]:
+        content = stretch.content
+        if self.needs and not any(character in content for character in self.needs):
+            return []
+        if stretch.digits < self.digits or (self.letters and not stretch.has_letters):
+            return []
+        found: list[Match] = []
+        at = stretch.start
+        for _ in range(MOST_TRIES):
+            match = self.pattern.search(stretch.text, at, stretch.end)
+            if match is None:
+                break
+            value = self.accepts(match, stretch)
+            if value is None:
+                at = match.start() + 1
+                continue
+            start, end = match.span()
+            reaches = end == stretch.end and not stretch.whole
+            found.append(Match(self.entity, start, end, value, self.rule, self.goes_on if reaches else ""))
+            at = max(end, match.start() + 1)
+        return found
+
+
+def value_of(match: re.Match[str]) -> str:
+    """Without what separates, in capitals."""
+    return re.sub(r"[ \-·.]", "", match.group()).upper()

@@ -1,0 +1,158 @@
+"""Cuts a text into the stretches that recognizers look at, at places that the text itself gives."""
+
+import re
+from collections.abc import Sequence
+
+from services.guard.redaction.characters import BREAK, CHINESE_DIGITS
+from services.guard.redaction.email import CHINESE_TOPS
+from services.guard.redaction.finding import Match, Span
+from services.guard.redaction.overlong import Overlong
+from services.guard.redaction.plate import PROVINCES
+from services.guard.redaction.stretch import Recognizer, Stretch, Undecided
+from services.guard.redaction.window import Window
+
+FRAME = 224  # characters of a stretch that are looked at together
+STRIDE = 112  # of a longer one, what begins within so many is decided; no match but an open one is longer than the rest
+EDGE = 12  # a stretch that comes so near to FRAME may go on: more than any look-ahead of the pattern below
+WORD = 96  # characters that a stretch may begin before what makes it worth looking at: a mailbox
+
+_D = CHINESE_DIGITS
+_SIGNS = "@._%+-'()/:·|*=&?#$!~^"
+_TIGHT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _SIGNS + _D
+
+# What makes a stretch worth looking at: nothing is found where none of these is.
+_TRIGGERS = (
+    re.compile("[0-9@]"),
+    re.compile(f"[{_D}]{{3}}"),
+    re.compile(r"(?<![A-Za-z0-9])[A-Z]{8}(?:[A-Z]{3})?(?![A-Za-z0-9])"),
+    re.compile("-----BEGIN"),
+)
+
+_WIDE_DOMAIN = rf"@(?: ?(?:[^\W_][\w\-]{{0,23}}+[.。]){{1,4}}(?:{CHINESE_TOPS}|[A-Za-z]{{2,24}}+))"
+_STRETCH = re.compile(
+    rf"(?:[{PROVINCES}] ?)?(?:{_WIDE_DOMAIN}|[A-Za-z0-9{re.escape(_SIGNS.replace('@', ''))}]++|@"
+    rf"|[{_D}]{{2,}}+|(?<=[0-9])[{_D}]|[{_D}](?=[0-9])"
+    rf"|[ ,\n\\]{{1,4}}+(?=[0-9]|[(+\-./·|*]{{1,2}} ?[0-9]|[{_D}]{{3}})"  # before digits
+    rf"|(?<=[0-9])[ ,\n]{{1,4}}+(?=[A-Za-z])|(?<=[A-Z]) (?=[A-Z])| (?=@)"
+    rf"|(?<=[0-9{BREAK}]){BREAK}"
+    rf"|(?<=-----)\n{{1,2}}(?=[A-Za-z0-9+/])"
+    rf"|(?<=[0-9{_D}十])[年月日]|[{_D}十]{{1,3}}(?=[月日])|(?<=[0-9A-Z])[挂学警港澳领])*+"
+)
+# Behind the end of such a stretch, more text could still make it longer.
+_MAY_GO_ON = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
+_MAY_BE_DOMAIN = re.compile(r" ?(?:[\w\-]{1,24}[.。]){0,4}[\w\-]{0,24}\Z")
+_PLATE_HEAD = re.compile(rf"[{PROVINCES}] ?(?:[A-Z] )?\Z")
+_LONGEST_DOMAIN = 4 * 25 + 26
+
+
+class Stretches:
+    """A detector that has every stretch worth it looked at by the recognizers, from left to right."""
+
+    def __init__(self, recognizers: Sequence[Recognizer]) -> None:
+        self.settled = 0
+        self._recognizers = recognizers
+        self._overlong: Overlong | None = None
+
+    def shift(self, count: int) -> None:
+        self.settled -= count
+        if self._overlong:
+            self._overlong.shift(count)
+
+    def advance(self, window: Window) -> list[Span]:
+        spans: list[Span] = []
+        text = window.plain
+        while True:
+            if self._overlong:
+                piece = self._overlong.next_piece(window)
+                if piece is None:
+                    return spans
+                spans.append(piece)
+                self.settled = piece.end
+                if piece.complete:
+                    self._overlong = None
+                continue
+            at = next_trigger(text, self.settled)
+            if at is None:
+                self.settled = len(text) if window.ended else self._beginning(text, len(text))
+                return spans
+            start = self._beginning(text, at)
+            stretch = cut(text, start, ended=window.ended)
+            if stretch is None or not self._decide(window, stretch, spans):
+                self.settled = start
+                return spans
+
+    def _decide(self, window: Window, stretch: Stretch, spans: list[Span]) -> bool:
+        """Moves `settled` past a stretch; False where what follows it is needed and not there yet."""
+        try:
+            matches = find(self._recognizers, stretch)
+        except Undecided:
+            return False
+        end = stretch.end if stretch.whole else stretch.until
+        for match in matches:
+            origin = window.raw_start(match.start)
+            if match.goes_on:
+                self._overlong = Overlong(match, origin, match.end)
+                self.settled = match.start
+                return True
+            spans.append(Span(match.entity, match.start, match.end, match.value, match.rule, origin))
+            end = max(end, match.end)
+        self.settled = end
+        return True
+
+    def _beginning(self, text: str, at: int) -> int:
+        """Where a stretch begins that has a trigger at `at`: with the word before it, or a plate's province."""
+        low = max(self.settled, at - WORD)
+        spaced = at - 1 if at > low and text[at - 1] == " " else at
+        begins = low + len(text[low:spaced].rstrip(_TIGHT))
+        if begins == spaced:
+            begins = at
+        plate = _PLATE_HEAD.search(text, max(low, begins - 4), begins)
+        return plate.start() if plate else begins
+
+
+def next_trigger(text: str, start: int) -> int | None:
+    found = [match.start() for trigger in _TRIGGERS if (match := trigger.search(text, start))]
+    return min(found, default=None)
+
+
+def cut(text: str, start: int, *, ended: bool) -> Stretch | None:
+    """The stretch that begins at `start`; None where the window ends before it is known."""
+    limit = start + FRAME
+    match = _STRETCH.match(text, start, limit)
+    end = max(match.end() if match else start, start + 1)
+    whole = end < limit - EDGE
+    if whole and not ended and len(text) < limit and _may_go_on(text, start, end):
+        return None
+    if not whole and len(text) < limit and not ended:
+        return None
+    return Stretch(text, start, end, end if whole else start + STRIDE, whole=whole, ended=ended)
+
+
+def _may_go_on(text: str, start: int, end: int) -> bool:
+    if len(text) - end <= EDGE and _MAY_GO_ON.match(text, end):
+        return True
+    at = text.rfind("@", start, end)
+    return at >= 0 and len(text) - at <= _LONGEST_DOMAIN and _MAY_BE_DOMAIN.match(text, at + 1) is not None
+
+
+def find(recognizers: Sequence[Recognizer], stretch: Stretch) -> list[Match]:
+    """What the recognizers find, in order and without overlap; of two that begin together the longer one, and of two
+    alike the one whose recognizer comes first. An open match ends the list."""
+    matches = [match for recognizer in recognizers for match in recognizer.find(stretch)]
+    if not matches:
+        return matches
+    if not stretch.whole:
+        matches = [match for match in matches if match.start < stretch.until]
+    matches.sort(key=lambda match: (match.start, -match.end))
+    kept: list[Match] = []
+    reach = -1
+    for match in matches:
+        if match.end <= reach:
+            continue
+        if match.start < reach:  # the rest of one that another covers in part
+            match = match._replace(start=reach)
+        kept.append(match)
+        reach = match.end
+        if match.goes_on:
+            break
+    return kept
