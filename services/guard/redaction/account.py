@@ -2,7 +2,6 @@
 
 import re
 
-from services.guard.redaction.context import ACCOUNT, SSN
 from services.guard.redaction.number import Reading
 
 _SSN = re.compile(r"(?!000|666)\d{3}(?!00)\d\d(?!0000)\d{4}", re.ASCII)
@@ -12,9 +11,11 @@ class Account:
     """6 to 20 digits directly behind a word for an account."""
 
     entity, rule, lengths, opens = "ACCOUNT_NUMBER", "account-word", tuple(range(6, 21)), False
+    beginnings = None
+    alone = True
 
     def accepts(self, reading: Reading) -> str | None:
-        if ACCOUNT.search(reading.before[-30:]) is None or not reading.alone or reading.in_a_fraction:
+        if not reading.lead.names_account or not reading.alone or reading.in_a_fraction:
             return None
         if reading.broken or reading.in_a_code or reading.counts_something:
             return None
@@ -25,11 +26,13 @@ class SocialSecurity:
     """US social security numbers: three, two and four digits; joined or spaced only where a word says so."""
 
     entity, rule, lengths, opens = "US_SSN", "ssn", (9,), False
+    beginnings = "012345678"
+    alone = True
 
     def accepts(self, reading: Reading) -> str | None:
         if not _SSN.fullmatch(reading.number) or not reading.alone or reading.in_a_fraction:
             return None
-        named = SSN.search(reading.before[-32:]) is not None
+        named = reading.lead.says_ssn
         dashed = reading.sizes == (3, 2, 4) and reading.gaps == ("-", "-")
         spaced = reading.sizes in ((3, 2, 4), (9,)) and not reading.broken
         if not (dashed or (named and spaced)) or (reading.in_a_code and not named):

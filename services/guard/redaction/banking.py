@@ -18,6 +18,7 @@ _REGISTRY = (
 _LENGTHS = {item[:2]: int(item[2:]) for item in _REGISTRY.split()}
 _IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[ \-]?\d\d(?:[ \-.]{0,2}[0-9A-Za-z]){11,30}", re.ASCII)
 _SEPARATED = re.compile(r"[ \-.]")
+_SAID = re.compile("swift|bic|国际")
 _BIC = re.compile(r"(?<![0-9A-Za-z])[A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?(?![0-9A-Za-z])", re.ASCII)
 
 
@@ -31,7 +32,7 @@ class _Iban:
     entity = "IBAN"
 
     def find(self, stretch: Stretch) -> list[Match]:
-        if stretch.digits < 8 or not stretch.has_letters:
+        if stretch.end - stretch.start < 15 or stretch.digits < 8 or not stretch.has_letters:
             return []
         found: list[Match] = []
         at = stretch.start
@@ -65,4 +66,4 @@ def _bic(match: re.Match[str], stretch: Stretch) -> str | None:
     return match.group() if named and PAYEE.search(before[:-8]) else None
 
 
-BANKING = (_Iban(), Shape("SWIFT_CODE", "iso-9362", _BIC, _bic, letters=True))
+BANKING = (_Iban(), Shape("SWIFT_CODE", "iso-9362", _BIC, _bic, letters=True, least=8, said=_SAID))

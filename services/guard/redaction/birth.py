@@ -18,6 +18,7 @@ _DATE = re.compile(
     rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? (?:19|20)\d\d)",
     re.IGNORECASE,
 )
+_SAID = re.compile("出|生|诞|born|birth|dob|d\\.o\\.b")
 _AFTER = re.compile(r"[ ,]{0,2}(?:出生|生(?![产效成意活])|born)")
 
 
@@ -27,4 +28,4 @@ def _accepts(match: re.Match[str], stretch: Stretch) -> str | None:
     return match.group()
 
 
-BIRTH_DATE = Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, digits=0)
+BIRTH_DATE = Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, least=4, said=_SAID)

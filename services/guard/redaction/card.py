@@ -2,7 +2,6 @@
 
 import re
 
-from services.guard.redaction.context import CARD
 from services.guard.redaction.number import Reading
 
 # Issuer ranges (ISO/IEC 7812) with the lengths they use; 9 and 81 are Chinese debit and UnionPay.
@@ -26,12 +25,16 @@ def luhn(number: str) -> bool:
 
 class BankCard:
     entity, rule, lengths, opens = "BANK_CARD", "luhn-issuer", (19, 18, 17, 16, 15, 14, 13, 12), False
+    beginnings = None
+    alone = False
 
     def accepts(self, reading: Reading) -> str | None:
         number = reading.number
+        if not _ISSUED.fullmatch(number) and not reading.lead.says_card:
+            return None
         if not luhn(number) or len(set(number)) == 1:
             return None
-        named = CARD.search(reading.before[-24:]) is not None
+        named = reading.lead.says_card
         if not self._written_as_card(reading, named=named):
             return None
         if not named and (reading.in_a_code or reading.in_a_fraction):
@@ -45,7 +48,7 @@ class BankCard:
         if not _ISSUED.fullmatch(number):  # no issuer we know of: only where a word says so, and in no unusual grouping
             if not named or _time(number) or not (len(sizes) == 1 or fours):
                 return False
-            return len(number) >= 15 or _NAMED.search(reading.before[-20:]) is not None
+            return len(number) >= 15 or _NAMED.search(reading.lead.words[-20:]) is not None
         if named or len(sizes) == 1:
             return True
         if reading.broken:

@@ -37,4 +37,4 @@ def _organisation_checks(code: str) -> bool:
     return "0123456789X0"[-total % 11] == code[16]
 
 
-COMPANY = Shape("USCC", "gb-32100", _CODE, _accepts, digits=8)
+COMPANY = Shape("USCC", "gb-32100", _CODE, _accepts, digits=8, least=18)

@@ -11,6 +11,11 @@ TELEPHONE = re.compile(
     r"|(?<![a-z])(?:tel|phone|mobile|cell(?:phone)?(?![a-z])|call(?![a-z])|contact|whatsapp|wechat|sms|mob(?![a-z])|fax"
     r"|ring(?![a-z])|dial|reach (?:me|him|her|us)|answering at|receiving messages|text me|hotline)"
 )
+NAMED_TELEPHONE = re.compile(
+    r"(?:电话|電話|手机|座机|传真|来电|致电|拨打|联系方式"
+    r"|(?<![a-z])(?:tel|telephone|phone|mobile|cell|fax|call(?: me| us)?|dial|ring|reach|answering|messages|contact"
+    r"|whatsapp|sms|office|home|work))(?: ?(?:no|number|num))?[^0-9]{0,16}$"
+)
 CARD = re.compile(
     r"卡|账号|帐号|賬號|(?<![a-z])(?:card|acct|account (?:no|number)|unionpay|debit|credit|cc(?![a-z])|pan(?![a-z])"
     r"|visa|mastercard|amex)"

@@ -2,7 +2,6 @@
 
 import re
 
-from services.guard.redaction.context import HOTLINE, TELEPHONE
 from services.guard.redaction.number import Reading
 
 _NUMBER = re.compile(r"(0086|86|0)?(1[3-9][0-9]{9})", re.ASCII)
@@ -18,12 +17,14 @@ _NORTH_AMERICAN = (1, 3, 3, 4)
 
 class Mobile:
     entity, rule, lengths, opens = "MOBILE_NUMBER", "mainland-mobile", (11, 12, 13, 15), True
+    beginnings = "108"
+    alone = False
 
     def accepts(self, reading: Reading) -> str | None:
         match = _NUMBER.fullmatch(reading.number)
         if match is None:
             return None
-        named = TELEPHONE.search(reading.before[-24:]) is not None
+        named = reading.lead.says_telephone
         prefix = match[1] or ""
         if prefix == "0" and not named:
             return None
@@ -86,16 +87,18 @@ class Landline:
     """An area code and seven or eight digits; without an area code, or in one piece, only where a word says so."""
 
     entity, rule, lengths, opens = "LANDLINE_NUMBER", "mainland-landline", (7, 8, 10, 11, 12, 13, 14), True
+    beginnings = "02345678"
+    alone = True
 
     def accepts(self, reading: Reading) -> str | None:
-        named = _names_a_telephone(reading.before)
         if len(reading.number) < 9:
-            return self._local(reading) if named else None
+            return self._local(reading) if reading.lead.names_telephone else None
         match = _LANDLINE.fullmatch(reading.number)
         if match is None or reading.in_a_fraction:
             return None
         if not (reading.number.startswith("0") or reading.plus):
             return None
+        named = reading.lead.names_telephone
         split = reading.sizes in _WITH_AREA and not reading.broken and reading.alone
         if not (split or named or (reading.plus and match[1])) or (reading.in_a_code and not named):
             return None
@@ -108,14 +111,3 @@ class Landline:
         if not fits or reading.in_a_code or reading.in_a_fraction or reading.counts_something:
             return None
         return number
-
-
-_NAMED = re.compile(
-    r"(?:电话|電話|座机|传真|来电|致电|拨打|联系方式|(?<![a-z])(?:tel|telephone|phone|fax|call|dial|ring|reach|mobile"
-    r"|answering at|receiving messages to|contact))[^0-9]{0,14}$"
-)
-
-
-def _names_a_telephone(before: str) -> bool:
-    """Directly before the number, and not a public hotline."""
-    return _NAMED.search(before[-26:]) is not None and HOTLINE.search(before[-16:]) is None

@@ -58,8 +58,8 @@ def _mac(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 NETWORK = (
-    Shape("IP_ADDRESS", "ipv4", _IPV4, _ipv4, digits=4, needs="."),
-    Shape("IP_ADDRESS", "ipv4", _IPV4_GLUED, _ipv4_glued, digits=4, needs=".", letters=True),
-    Shape("IP_ADDRESS", "ipv6", _IPV6, _ipv6, digits=1, needs=":"),
-    Shape("MAC_ADDRESS", "mac", _MAC, _mac, digits=1, needs=":-."),
+    Shape("IP_ADDRESS", "ipv4", _IPV4, _ipv4, digits=4, least=7, needs="."),
+    Shape("IP_ADDRESS", "ipv4", _IPV4_GLUED, _ipv4_glued, digits=4, least=7, needs=".", letters=True),
+    Shape("IP_ADDRESS", "ipv6", _IPV6, _ipv6, digits=1, least=3, needs=":"),
+    Shape("MAC_ADDRESS", "mac", _MAC, _mac, digits=1, least=14, needs=":-."),
 )

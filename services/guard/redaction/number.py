@@ -1,12 +1,23 @@
 """Digits and what stands between them, read as one number, in every way that the groups allow."""
 
 import re
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from services.guard.redaction.characters import CHINESE_DIGITS
-from services.guard.redaction.context import AMOUNT_AFTER, AMOUNT_BEFORE, SERIAL
+from services.guard.redaction.context import (
+    ACCOUNT,
+    AMOUNT_AFTER,
+    AMOUNT_BEFORE,
+    CARD,
+    HOTLINE,
+    IDENTITY,
+    NAMED_TELEPHONE,
+    SERIAL,
+    SSN,
+    TELEPHONE,
+)
+from services.guard.redaction.lazily import lazily
 from services.guard.redaction.stretch import Stretch
 
 MOST_DIGITS = 20
@@ -26,20 +37,85 @@ class Group(NamedTuple):
     gap: str
 
 
+def joined(group: Group) -> bool:
+    """To the digits before it, as the groups of one number are."""
+    return group.linked and _LOOSE.isdisjoint(group.gap)
+
+
+class Lead:
+    """What stands before a number, whatever its length: looked at once for all readings that begin there."""
+
+    def __init__(self, stretch: Stretch, start: int) -> None:
+        self._stretch, self._start = stretch, start
+
+    @lazily
+    def opening(self) -> int:
+        """Where a bracket or a plus sign before the first digit begins."""
+        text, start = self._stretch.text, self._start
+        if text[start - 1 : start] not in ("(", "+", " "):
+            return start
+        match = _OPENING.search(text, max(self._stretch.start, start - 3), start)
+        return match.start() if match else start
+
+    @lazily
+    def words(self) -> str:
+        return self._stretch.before(self.opening)
+
+    @lazily
+    def says_telephone(self) -> bool:
+        return TELEPHONE.search(self.words[-24:]) is not None
+
+    @lazily
+    def names_telephone(self) -> bool:
+        """Directly, and no public hotline."""
+        return NAMED_TELEPHONE.search(self.words[-30:]) is not None and not self.hotline
+
+    @lazily
+    def hotline(self) -> bool:
+        return HOTLINE.search(self.words[-16:]) is not None
+
+    @lazily
+    def says_card(self) -> bool:
+        return CARD.search(self.words[-24:]) is not None
+
+    @lazily
+    def says_ssn(self) -> bool:
+        return SSN.search(self.words[-32:]) is not None
+
+    @lazily
+    def says_identity(self) -> bool:
+        return IDENTITY.search(self.words[-24:]) is not None
+
+    @lazily
+    def names_account(self) -> bool:
+        return ACCOUNT.search(self.words[-30:]) is not None
+
+    @lazily
+    def counts(self) -> bool:
+        """An amount, an order, a time stamp: said directly before."""
+        return SERIAL.search(self.words) is not None or AMOUNT_BEFORE.search(self.words) is not None
+
+    @lazily
+    def code(self) -> bool:
+        """Letters that are no word are glued to the first digit."""
+        glued = _GLUED_BEFORE.search(self._stretch.text, max(0, self._start - 32), self._start)
+        return glued is not None and glued.group() != "" and _HEX_OR_CODE.fullmatch(glued.group()) is not None
+
+
 class Reading:
     """Some groups of a chain as one number. `number`: its digits."""
 
-    def __init__(self, stretch: Stretch, groups: list[Group], first: int, last: int, number: str) -> None:
-        self.stretch, self.number = stretch, number
+    def __init__(self, stretch: Stretch, groups: list[Group], first: int, last: int, number: str, lead: Lead) -> None:
+        self.stretch, self.number, self.lead = stretch, number, lead
         self._groups, self._first, self._last = groups, first, last
         self.start, self.end = groups[first].start, groups[last].end
 
-    @cached_property
+    @lazily
     def gaps(self) -> tuple[str, ...]:
         """What stands between its groups, where something does."""
         return tuple(group.gap for group in self._groups[self._first + 1 : self._last + 1] if group.gap)
 
-    @cached_property
+    @lazily
     def sizes(self) -> tuple[int, ...]:
         """Of the groups that separators make."""
         sizes: list[int] = []
@@ -50,52 +126,39 @@ class Reading:
                 sizes.append(group.end - group.start)
         return tuple(sizes)
 
-    @cached_property
+    @lazily
     def opening(self) -> int:
         """Where it begins with the bracket or plus sign before its first digit."""
-        text = self.stretch.text
-        match = _OPENING.search(text, max(self.stretch.start, self.start - 3), self.start)
-        if match is None:
-            return self.start
-        closed = "(" not in match.group() or ")" in text[self.start : self.end]
-        return match.start() if closed else self.start - ("+" in match.group()[-2:])
+        opening, text = self.lead.opening, self.stretch.text
+        if "(" in text[opening : self.start] and ")" not in text[self.start : self.end]:
+            return self.start - (text[self.start - 1] == "+")
+        return opening
 
     @property
     def plus(self) -> bool:
         return "+" in self.stretch.text[self.opening : self.start]
 
-    @cached_property
-    def before(self) -> str:
-        return self.stretch.before(self.opening)
-
-    @cached_property
+    @lazily
     def alone(self) -> bool:
         """No other digits go before or after it, joined as its own groups are."""
         follows = self._groups[self._last + 1] if self._last + 1 < len(self._groups) else None
-        return not (self._joined(self._groups[self._first]) or (follows is not None and self._joined(follows)))
+        return not (joined(self._groups[self._first]) or (follows is not None and joined(follows)))
 
-    @staticmethod
-    def _joined(group: Group) -> bool:
-        return group.linked and _LOOSE.isdisjoint(group.gap)
-
-    @cached_property
+    @lazily
     def broken(self) -> bool:
         """A comma or a line's end stands inside it."""
         return any(not _LOOSE.isdisjoint(gap) for gap in self.gaps)
 
-    @cached_property
+    @lazily
     def in_a_code(self) -> bool:
         """Glued to letters that are no word: a hash, a serial number such as SF1380…, a hexadecimal string."""
-        text, stretch = self.stretch.text, self.stretch
-        glued = _GLUED_BEFORE.search(text, max(0, self.start - 32), self.start)
-        letters = glued.group() if glued else ""
-        if letters and _HEX_OR_CODE.fullmatch(letters):
+        if self.lead.code:
             return True
-        after = _GLUED_AFTER.match(text, self.end, stretch.end)
+        after = _GLUED_AFTER.match(self.stretch.text, self.end, self.stretch.end)
         word = after.group() if after else ""
         return bool(word) and _HEX_OR_CODE.fullmatch(word) is not None
 
-    @cached_property
+    @lazily
     def in_a_fraction(self) -> bool:
         """3.14159265358 or 13800138000.50."""
         text, start = self.stretch.text, self.start
@@ -104,12 +167,10 @@ class Reading:
         tail = re.match(r"\.[0-9]{1,2}(?![0-9])", text[self.end : self.end + 4])
         return tail is not None
 
-    @cached_property
+    @lazily
     def counts_something(self) -> bool:
         """An amount, an order, a time stamp: said directly before it or after it."""
-        if SERIAL.search(self.before) or AMOUNT_BEFORE.search(self.before):
-            return True
-        return self.stretch.follows(AMOUNT_AFTER, self.end)
+        return self.lead.counts or self.stretch.follows(AMOUNT_AFTER, self.end)
 
 
 class NumberShape(Protocol):
@@ -125,6 +186,16 @@ class NumberShape(Protocol):
     def lengths(self) -> tuple[int, ...]: ...
 
     @property
+    def beginnings(self) -> str | None:
+        """The digits that one may begin with; None: any."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """It never stands among other digits that are joined to it."""
+        ...
+
+    @property
     def opens(self) -> bool:
         """A bracket or plus sign before the first digit belongs to it."""
         ...
@@ -135,15 +206,14 @@ class NumberShape(Protocol):
 def groups_of(stretch: Stretch) -> list[Group]:
     """In order. Where digits change their script a group ends; so do the first and the last Chinese one of a group,
     because 一 and 二 also begin words."""
-    text = stretch.numerals if stretch.has_chinese_digits else stretch.text
-    found: list[Group] = []
-    for match in _GROUP.finditer(text, stretch.start, stretch.end):
-        start, end = match.span()
-        if start == stretch.start and start and text[start - 1].isdigit():
+    base, text, found = stretch.start, stretch.numerals, list[Group]()
+    for match in _GROUP.finditer(text):
+        start, end = match.start() + base, match.end() + base
+        if start == base and start and stretch.text[start - 1].isdigit():
             continue  # the rest of a number that began before
         if end == stretch.end and not stretch.whole:
             break  # the beginning of one that goes on
-        gap = text[found[-1].end : start] if found else "?"
+        gap = stretch.text[found[-1].end : start] if found else "?"
         linked = _GAP.fullmatch(gap) is not None
         if stretch.has_chinese_digits:
             found += _split(stretch.text, start, end, Group(start, end, linked, gap))

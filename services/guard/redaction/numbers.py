@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.guard.redaction.finding import Match
-from services.guard.redaction.number import MOST_DIGITS, Group, NumberShape, Reading, groups_of
+from services.guard.redaction.number import MOST_DIGITS, Group, Lead, NumberShape, Reading, groups_of, joined
 from services.guard.redaction.stretch import Stretch
 
 
@@ -18,34 +18,38 @@ class Numbers:
         self._least = min(self._by_length)
 
     def find(self, stretch: Stretch) -> list[Match]:
-        if len(stretch.content) < self._least:
+        if stretch.digits < self._least and not stretch.has_chinese_digits:
             return []
         groups = groups_of(stretch)
-        text = stretch.numerals if stretch.has_chinese_digits else stretch.text
         found: list[Match] = []
         done = 0  # a longer number of the same kind is not looked for inside one
         for first, group in enumerate(groups):
             if group.start >= done:
-                matches = self._from(stretch, groups, first, text)
-                found += matches
-                done = max([done, *(match.end for match in matches)])
+                match = self._from(stretch, groups, first)
+                if match:
+                    found.append(match)
+                    done = match.end
         return found
 
-    def _from(self, stretch: Stretch, groups: list[Group], first: int, text: str) -> list[Match]:
+    def _from(self, stretch: Stretch, groups: list[Group], first: int) -> Match | None:
         number, last = "", first
-        found: list[Match] = []
+        among = joined(groups[first])
+        lead = Lead(stretch, groups[first].start)
+        best: Match | None = None
         while True:
             group = groups[last]
-            number += text[group.start : group.end]
+            number += stretch.numerals[group.start - stretch.start : group.end - stretch.start]
             if len(number) > MOST_DIGITS:
                 break
             for shape in self._by_length.get(len(number), ()):
-                reading = Reading(stretch, groups, first, last, number)
+                if (among and shape.alone) or (shape.beginnings is not None and number[0] not in shape.beginnings):
+                    continue
+                reading = Reading(stretch, groups, first, last, number, lead)
                 value = shape.accepts(reading)
-                if value is not None:
+                if value is not None and (best is None or reading.end > best.end):
                     start = reading.opening if shape.opens else reading.start
-                    found.append(Match(shape.entity, start, reading.end, value, shape.rule))
+                    best = Match(shape.entity, start, reading.end, value, shape.rule)
             last += 1
             if last == len(groups) or not groups[last].linked:
-                break
-        return [max(found, key=lambda match: match.end)] if found else []
+                return best
+        return best

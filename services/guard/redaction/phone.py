@@ -2,7 +2,6 @@
 
 import re
 
-from services.guard.redaction.context import HOTLINE
 from services.guard.redaction.number import Reading
 from services.guard.redaction.stretch import Words
 
@@ -15,10 +14,6 @@ _INTERNATIONAL = re.compile(rf"(?:00)?(?:{_CODES})[0-9]{{6,12}}", re.ASCII)
 _AREA = r"(?!800|833|844|855|866|877|888|900|[2-9]00|[2-9]11)[2-9]\d\d"  # no toll-free, no service code
 _NORTH_AMERICAN = re.compile(rf"1?({_AREA})[2-9]\d{{6}}", re.ASCII)
 _NATIONAL = re.compile(r"0[1-9][0-9]{7,10}", re.ASCII)
-_NAMED_BEFORE = re.compile(
-    r"(?:电话|電話|手机|座机|传真|致电|联系方式|(?<![a-z])(?:tel|telephone|phone|mobile|cell|fax|call(?: me| us)?"
-    r"|dial|ring|reach|answering|messages|whatsapp|sms|office|home|work))(?: ?(?:no|number|num))?[^0-9]{0,16}$"
-)
 _NAMED_AFTER = Words(
     re.compile(r"[\s\-(]{0,3}(?:office|fax|mobile|cell|home|work|phone|tel)(?![a-z])"), " \n-(ofmchwptOFMCHWPT"
 )
@@ -26,11 +21,13 @@ _NAMED_AFTER = Words(
 
 class Phone:
     entity, rule, lengths, opens = "PHONE_NUMBER", "telephone", tuple(range(7, 16)), True
+    beginnings = None
+    alone = True
 
     def accepts(self, reading: Reading) -> str | None:
         if reading.broken and not reading.plus:
             return None
-        if not self._fits(reading) or reading.counts_something or HOTLINE.search(reading.before[-16:]):
+        if not self._fits(reading) or reading.counts_something or reading.lead.hotline:
             return None
         return ("+" if reading.plus else "") + reading.number
 
@@ -52,7 +49,13 @@ class Phone:
     def _named_number(reading: Reading) -> bool:
         """In whatever groups: a word directly before it or after it says telephone."""
         number = reading.number
-        if not reading.alone or number[:3] in ("400", "800") or number[:4] == "1800" or max(reading.sizes) == 1:
+        if (
+            not reading.alone
+            or len(reading.sizes) > 6
+            or number[:3] in ("400", "800")
+            or number[:4] == "1800"
+            or max(reading.sizes) == 1
+        ):
             return False
         if _date(reading):
             return False
@@ -68,8 +71,7 @@ def _north_american(reading: Reading) -> bool:
 
 
 def _named(reading: Reading) -> bool:
-    before = reading.before[-30:]
-    return _NAMED_BEFORE.search(before) is not None or reading.stretch.follows(_NAMED_AFTER, reading.end)
+    return reading.lead.names_telephone or reading.stretch.follows(_NAMED_AFTER, reading.end)
 
 
 def _glued(reading: Reading) -> bool:

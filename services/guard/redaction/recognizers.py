@@ -16,6 +16,7 @@ from services.guard.redaction.plate import PLATE
 from services.guard.redaction.resident import ResidentId, ResidentIdWithX
 from services.guard.redaction.secret import SECRETS
 from services.guard.redaction.stretch import Recognizer
+from services.guard.redaction.table import Table
 from services.guard.redaction.travel import TRAVEL
 from services.guard.redaction.wallet import WALLETS
 
@@ -43,3 +44,4 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
     Numbers(NUMBERS),
     *SECRETS[4:],
 )
+TABLE = Table(RECOGNIZERS)

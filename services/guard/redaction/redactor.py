@@ -6,7 +6,7 @@ from typing import NamedTuple
 from services.guard.redaction.classes import ENTITIES
 from services.guard.redaction.finding import LOOK_BACK, Detector, Finding, Span
 from services.guard.redaction.masking import Masking
-from services.guard.redaction.recognizers import RECOGNIZERS
+from services.guard.redaction.recognizers import TABLE
 from services.guard.redaction.stretches import Stretches
 from services.guard.redaction.window import Window
 
@@ -30,7 +30,7 @@ class Redactor:
 
     def __init__(self, maskings: Mapping[str, Masking]) -> None:
         self._maskings = maskings
-        self._detectors: Sequence[Detector] = (Stretches(RECOGNIZERS),)
+        self._detectors: Sequence[Detector] = (Stretches(TABLE),)
         self._window = Window()
         self._cursor = 0  # in the whole text: everything before has been emitted
         self._spans: list[Span] = []  # in positions of the whole text, in order, not yet emitted
@@ -75,22 +75,27 @@ class Redactor:
             self._trim()
             return Redaction(plain, (), ())
         released: list[str] = []
+        written = 0  # characters in `released`
+        taken = 0  # spans that are done with
         findings: list[Finding] = []
         mask_ends: list[int] = []
         for cluster in self._clusters(limit):
             if cluster[-1].end > limit:
                 limit = min(limit, cluster[0].start)
                 break
-            del self._spans[: len(cluster)]
+            taken += len(cluster)
             for span in _without_overlap(cluster, self._done_to):
                 first = span.origin == span.start
                 masking = self._maskings[span.entity]
-                released += (self._raw_to(span.start), masking.mask(span.value) if first else "")
+                plain, mask = self._raw_to(span.start), masking.mask(span.value) if first else ""
+                released += (plain, mask)
+                written += len(plain) + len(mask)
                 self._cursor = max(self._cursor, span.end)
                 self._done_to = span.end
                 if span.complete:
                     findings.append(Finding(span.entity, span.origin, span.end, masking.level, span.rule))
-                    mask_ends.append(sum(map(len, released)))
+                    mask_ends.append(written)
+        del self._spans[:taken]
         released.append(self._raw_to(limit))
         self._trim()
         return Redaction("".join(released), tuple(findings), tuple(mask_ends))

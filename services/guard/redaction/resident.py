@@ -3,7 +3,6 @@
 import re
 from datetime import date
 
-from services.guard.redaction.context import IDENTITY
 from services.guard.redaction.number import Reading
 
 PROVINCES = frozenset(re.findall("..", "111213141521222331323334353637414243444546505152535461626364657181828391"))
@@ -29,14 +28,16 @@ def _day(year: str, month: str, day: str) -> bool:
 
 class ResidentId:
     entity, rule, lengths, opens = "RESIDENT_ID", "gb-11643", (15, 18), False
+    beginnings = "12345689"
+    alone = False
 
     def accepts(self, reading: Reading) -> str | None:
         number = reading.number
-        if not _written_as_one(reading):
+        if number[:2] not in PROVINCES or not _written_as_one(reading):
             return None
         if len(number) == 18:
             return number if valid(number) and not _in_longer(reading) else None
-        if IDENTITY.search(reading.before[-24:]) is None or not reading.alone:
+        if not reading.lead.says_identity or not reading.alone:
             return None
         return number if number[:2] in PROVINCES and _day(f"19{number[6:8]}", number[8:10], number[10:12]) else None
 
@@ -45,6 +46,8 @@ class ResidentIdWithX:
     """Seventeen digits and the check character X."""
 
     entity, rule, lengths, opens = "RESIDENT_ID", "gb-11643", (17,), False
+    beginnings = "12345689"
+    alone = False
 
     def accepts(self, reading: Reading) -> str | None:
         if reading.number[:2] not in PROVINCES or not _written_as_one(reading):

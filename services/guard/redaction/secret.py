@@ -26,6 +26,8 @@ _NAMED = re.compile(
 )
 _VALUE = re.compile(r"(?<![A-Za-z0-9_\-+/=.@#$!~^*&%])[A-Za-z0-9@#$!~^*&%_\-+/.]{5,250}={0,2}")
 _VALUE_BEHIND_SIGN = re.compile(r"(?<=[=:])[A-Za-z0-9@#$!~^*%_\-+/.]{5,250}={0,2}")
+_SAID = re.compile("密|口令|令牌|私钥|授权码|key|token|secret|pass|pwd|bearer|credential")
+FRAMED = 96  # of a stretch that is not whole
 _PEM_BODY = r"(?:(?!-----END)[A-Za-z0-9+/=\s:,.\-])"
 PEM_END = r"-----END [A-Z0-9 ]{2,40}-----"
 
@@ -53,13 +55,12 @@ def _named(match: re.Match[str], stretch: Stretch) -> str | None:
     return text if len(text) >= 6 and kinds >= 2 and re.search("[0-9@#$!~^*&%]", text) else None
 
 
+_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, least=6, letters=True, said=_SAID, goes_on=_TOKEN_CHARACTERS)
 SECRETS = (
-    Shape("SECRET", "private-key", _PEM, _any, needs="-", goes_on=f"{_PEM_BODY}|{PEM_END}", letters=True),
-    Shape("SECRET", "jwt", _JWT, _any, needs="e", letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
-    Shape("SECRET", "jwt", _JWT_OPEN, _open, needs="e", letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
-    Shape(
-        "SECRET", "issuer-prefix", _PREFIXED, _prefixed, needs="-_AIasyTEGd.", letters=True, goes_on=_TOKEN_CHARACTERS
-    ),
-    Shape("SECRET", "named", _VALUE, _named, letters=True, goes_on=_TOKEN_CHARACTERS),
-    Shape("SECRET", "named", _VALUE_BEHIND_SIGN, _named, letters=True, goes_on=_TOKEN_CHARACTERS, needs="=:"),
+    Shape("SECRET", "private-key", _PEM, _any, needs="-", least=40, goes_on=f"{_PEM_BODY}|{PEM_END}", letters=True),
+    Shape("SECRET", "jwt", _JWT, _any, needs=".", least=24, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
+    Shape("SECRET", "jwt", _JWT_OPEN, _open, needs="y", least=FRAMED, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
+    Shape("SECRET", "issuer-prefix", _PREFIXED, _prefixed, least=16, letters=True, goes_on=_TOKEN_CHARACTERS),
+    _NAMED_VALUE,
+    _NAMED_VALUE._replace(pattern=_VALUE_BEHIND_SIGN, needs="=:"),
 )

@@ -8,13 +8,14 @@ from services.guard.redaction.finding import Match
 from services.guard.redaction.stretch import Stretch
 
 Accepts = Callable[[re.Match[str], Stretch], str | None]
+_NONE: list[Match] = []
 MOST_TRIES = 64  # candidates of one class in one stretch
 
 
 class Shape(NamedTuple):
-    """A recognizer: `accepts` gives the plain form of a candidate, or None. `needs` (one of these characters),
-    `letters` (an ASCII letter) and `digits` (so many) rule out most stretches at once. `goes_on`: what a match is made
-    of that reaches the end of a stretch which is not whole."""
+    """A recognizer: `accepts` gives the plain form of a candidate, or None. What rules out most stretches at once:
+    `least` characters, `digits`, an ASCII letter (`letters`), one of the characters in `needs`, a word of `said` in
+    it or before it. `goes_on`: what a match is made of that reaches the end of a stretch which is not whole."""
 
     entity: str
     rule: str
@@ -23,14 +24,17 @@ class Shape(NamedTuple):
     digits: int = 0
     needs: str = ""
     letters: bool = False
+    least: int = 1
+    said: re.Pattern[str] | None = None
     goes_on: str = ""
 
     def find(self, stretch: Stretch) -> list[Match]:
-        content = stretch.content
-        if self.needs and not any(character in content for character in self.needs):
-            return []
-        if stretch.digits < self.digits or (self.letters and not stretch.has_letters):
-            return []
+        if stretch.end - stretch.start < self.least or (self.letters and not stretch.has_letters):
+            return _NONE
+        if stretch.digits < self.digits or (self.needs and not stretch.has_any(self.needs)):
+            return _NONE
+        if self.said is not None and self.said.search(stretch.said) is None:
+            return _NONE
         found: list[Match] = []
         at = stretch.start
         for _ in range(MOST_TRIES):

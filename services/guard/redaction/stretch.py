@@ -1,11 +1,11 @@
 """A stretch of text without a break that personal data of a structured class could not cross."""
 
 import re
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from services.guard.redaction.characters import AS_DIGITS, CHINESE_DIGITS
 from services.guard.redaction.finding import Match
+from services.guard.redaction.lazily import lazily
 
 BEHIND = 48  # characters before a candidate whose words may say what it is
 AHEAD = 14  # characters after it
@@ -27,26 +27,34 @@ class Stretch:
         self.whole = whole
         self._ended = ended
 
-    @cached_property
+    @lazily
     def content(self) -> str:
         return self.text[self.start : self.end]
 
-    @cached_property
+    @lazily
     def digits(self) -> int:
         """How many ASCII ones."""
         return len(_DIGIT.findall(self.content))
 
-    @cached_property
+    def has_any(self, signs: str) -> bool:
+        content = self.content
+        return signs in content if len(signs) == 1 else any(sign in content for sign in signs)
+
+    @lazily
+    def said(self) -> str:
+        """It and the words before it, in lower case."""
+        return self.before(self.start) + self.content.lower()
+
+    @lazily
     def has_letters(self) -> bool:
         return _LETTER.search(self.content) is not None
 
-    @cached_property
+    @lazily
     def numerals(self) -> str:
-        """The whole window's text up to the end, with Chinese digits read."""
-        text = self.text[: self.end]
-        return text if text.isascii() else text.translate(AS_DIGITS)
+        """Its content, with Chinese digits read."""
+        return self.content.translate(AS_DIGITS) if self.has_chinese_digits else self.content
 
-    @cached_property
+    @lazily
     def has_chinese_digits(self) -> bool:
         return not self.content.isascii() and _CHINESE_DIGIT.search(self.content) is not None
 

@@ -1,14 +1,14 @@
 """Cuts a text into the stretches that recognizers look at, at places that the text itself gives."""
 
 import re
-from collections.abc import Sequence
 
 from services.guard.redaction.characters import BREAK, CHINESE_DIGITS
 from services.guard.redaction.email import CHINESE_TOPS
 from services.guard.redaction.finding import Match, Span
 from services.guard.redaction.overlong import Overlong
 from services.guard.redaction.plate import PROVINCES
-from services.guard.redaction.stretch import Recognizer, Stretch, Undecided
+from services.guard.redaction.stretch import Stretch, Undecided
+from services.guard.redaction.table import Table
 from services.guard.redaction.window import Window
 
 FRAME = 224  # characters of a stretch that are looked at together
@@ -42,15 +42,16 @@ _STRETCH = re.compile(
 _MAY_GO_ON = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
 _MAY_BE_DOMAIN = re.compile(r" ?(?:[\w\-]{1,24}[.。]){0,4}[\w\-]{0,24}\Z")
 _PLATE_HEAD = re.compile(rf"[{PROVINCES}] ?(?:[A-Z] )?\Z")
+_FEW = 4  # fewer characters are nothing that any recognizer finds
 _LONGEST_DOMAIN = 4 * 25 + 26
 
 
 class Stretches:
     """A detector that has every stretch worth it looked at by the recognizers, from left to right."""
 
-    def __init__(self, recognizers: Sequence[Recognizer]) -> None:
+    def __init__(self, table: Table) -> None:
         self.settled = 0
-        self._recognizers = recognizers
+        self._table = table
         self._overlong: Overlong | None = None
 
     def shift(self, count: int) -> None:
@@ -84,7 +85,7 @@ class Stretches:
     def _decide(self, window: Window, stretch: Stretch, spans: list[Span]) -> bool:
         """Moves `settled` past a stretch; False where what follows it is needed and not there yet."""
         try:
-            matches = find(self._recognizers, stretch)
+            matches = find(self._table, stretch)
         except Undecided:
             return False
         end = stretch.end if stretch.whole else stretch.until
@@ -111,8 +112,15 @@ class Stretches:
 
 
 def next_trigger(text: str, start: int) -> int | None:
-    found = [match.start() for trigger in _TRIGGERS if (match := trigger.search(text, start))]
-    return min(found, default=None)
+    """The rarer ones are looked for up to the next digit: no text must be searched to its end again and again."""
+    digit, *rarer = _TRIGGERS
+    first = digit.search(text, start)
+    at = first.start() if first else None
+    for trigger in rarer:
+        match = trigger.search(text, start) if at is None else trigger.search(text, start, at)
+        if match:
+            at = match.start()
+    return at
 
 
 def cut(text: str, start: int, *, ended: bool) -> Stretch | None:
@@ -135,10 +143,16 @@ def _may_go_on(text: str, start: int, end: int) -> bool:
     return at >= 0 and len(text) - at <= _LONGEST_DOMAIN and _MAY_BE_DOMAIN.match(text, at + 1) is not None
 
 
-def find(recognizers: Sequence[Recognizer], stretch: Stretch) -> list[Match]:
+def find(table: Table, stretch: Stretch) -> list[Match]:
     """What the recognizers find, in order and without overlap; of two that begin together the longer one, and of two
     alike the one whose recognizer comes first. An open match ends the list."""
-    matches = [match for recognizer in recognizers for match in recognizer.find(stretch)]
+    matches: list[Match] = []
+    if len(stretch.content) < _FEW:
+        return matches
+    for recognizer in table.fitting(stretch):
+        found = recognizer.find(stretch)
+        if found:
+            matches += found
     if not matches:
         return matches
     if not stretch.whole:

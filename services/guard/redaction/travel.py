@@ -18,6 +18,8 @@ _PERMIT = re.compile(
     r"|\d{8}(?:\d{2})?)(?![0-9A-Za-z])",
     re.ASCII,
 )
+_SAID_PERMIT = re.compile("通行|回乡|回鄉|台胞|港澳|permit|travel|home return")
+_SAID_PASSPORT = re.compile("护照|護照|证件|證件|出境|出入境|签证|passport|travel")
 _PASSPORT_WORD_NEAR = re.compile(
     r"(?:护照|護照|(?<![a-z])passport)[^0-9]{0,20}$|(?:护照|passport)(?: ?(?:no|number))?.{0,12}$"
 )
@@ -29,17 +31,14 @@ def _passport(match: re.Match[str], stretch: Stretch) -> str | None:
     digits_only = match.group()[0].isdigit()
     if digits_only or match.group()[0] not in "EGegDSPdsp":
         return value_of(match) if _PASSPORT_WORD_NEAR.search(before) and not _date(match.group()) else None
-    named = PASSPORT.search(before) or PASSPORT.search(stretch.after(match.end()))
-    return value_of(match) if named else None
+    return value_of(match) if PASSPORT.search(before) else None
 
 
 def _permit(match: re.Match[str], stretch: Stretch) -> str | None:
     before = stretch.before(match.start(), _NEAR)
-    if PERMIT.search(before):
-        return None if _date(match.group()) and "证" not in before[-8:] else value_of(match)
-    if match.group()[0].isdigit():
+    if PERMIT.search(before) is None or (_date(match.group()) and "证" not in before[-8:]):
         return None
-    return value_of(match) if PERMIT.search(stretch.after(match.end())) else None
+    return value_of(match)
 
 
 def _date(digits: str) -> bool:
@@ -48,7 +47,7 @@ def _date(digits: str) -> bool:
 
 
 TRAVEL = (
-    Shape("TRAVEL_PERMIT", "permit", _PERMIT, _permit, digits=7),
-    Shape("PASSPORT_NUMBER", "passport", _PASSPORT, _passport, digits=6),
-    Shape("PASSPORT_NUMBER", "passport", _GROUPED, _passport, digits=7, letters=True),
+    Shape("TRAVEL_PERMIT", "permit", _PERMIT, _permit, digits=7, least=8, said=_SAID_PERMIT),
+    Shape("PASSPORT_NUMBER", "passport", _PASSPORT, _passport, digits=6, least=7, said=_SAID_PASSPORT),
+    Shape("PASSPORT_NUMBER", "passport", _GROUPED, _passport, digits=7, letters=True, least=9, said=_SAID_PASSPORT),
 )
