@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.guard_redaction import measure, shown
 from benchmarks.guard_stream import TOKEN, Asking, answering_at_once
 from benchmarks.guard_texts import CHINESE, ENGLISH, LENGTH, texts
 from benchmarks.local_service import local_service
@@ -131,14 +132,16 @@ def main() -> None:
     parser = arguments("guard")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each round")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of which the cheapest is shown")
-    parser.add_argument("--only", choices=("texts", "service"), help="one half alone")
+    parser.add_argument("--only", choices=("texts", "redaction", "service"), help="one part alone")
     options = parser.parse_args()
     result: dict[str, Any] = {}
-    if options.only != "service":
-        bundle = load_bundle(SHIPPED_POLICY)
+    bundle = load_bundle(SHIPPED_POLICY)
+    if options.only in (None, "redaction"):
+        result["redaction"] = measure(bundle)
+    if options.only in (None, "texts"):
         result["texts"] = measure_texts(bundle, options.seconds)
         result["pieces"] = measure_pieces(bundle, options.seconds)
-    if options.only != "texts":
+    if options.only in (None, "service"):
         result["service"] = asyncio.run(measure_services(options.rounds, options.seconds))
     show(result)
     write(options.json, result)
@@ -146,6 +149,8 @@ def main() -> None:
 
 def show(result: dict[str, Any]) -> None:
     print(" · ".join(f"{name} {value}" for name, value in machine().items()))
+    if "redaction" in result:
+        print("\n" + shown(result["redaction"]))
     if "texts" in result:
         rows = [[kind, *figures.values()] for kind, figures in result["texts"].items()]
         print("\n" + table([f"{LENGTH:,} characters", "judge µs", "redact µs", "screen µs", "NFKC µs"], rows))

@@ -46,9 +46,9 @@ def main() -> None:
     spent = 0.0
     for line in sys.stdin:
         text = json.loads(line)["text"]
-        began = time.perf_counter()
+        began = time.process_time()
         hits = [hit for one in known for hit in one.analyze(text, one.supported_entities, None) or ()]
-        spent += time.perf_counter() - began
+        spent += time.process_time() - began
         places = [(NAMES.get(h.entity_type, h.entity_type), h.start, h.end) for h in hits if h.score >= LEAST_SCORE]
         print(json.dumps(places))
     print(f"{spent:.6f}", file=sys.stderr)

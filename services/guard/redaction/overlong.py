@@ -9,15 +9,16 @@ from services.guard.redaction.secret import PEM_END
 from services.guard.redaction.window import Window
 
 PIECE = 128  # characters swallowed at a time, so that memory stays bounded however long the match is
-_MARGIN = 64  # more than the mark at the end of a private key has
+_MARGIN = 64  # more than the line at the end of a private key has
+_MARK = "-----END"
 
 
 @cache
 def _continuing(characters: str) -> re.Pattern[str]:
     if "|" in characters:
         body, _, _ = characters.rpartition(f"|{PEM_END}")
-        return re.compile(f"(?:{body})*+(?:{PEM_END})?")
-    return re.compile(f"(?:{characters})*+")
+        return re.compile(f"((?:{body})*+)(?:{PEM_END})?")
+    return re.compile(f"((?:{characters})*+)")
 
 
 @dataclass
@@ -38,10 +39,11 @@ class Overlong:
         start, limit = self.seen, self.seen + PIECE + _MARGIN
         first = start == self.match.end
         belonging = _continuing(self.match.goes_on).match(window.plain, start, limit)
-        end = belonging.end() if belonging else start
-        if end == len(window.plain) < limit and not window.ended:
+        end, body = (belonging.end(), belonging.end(1)) if belonging else (start, start)
+        marked = end == body and window.plain.startswith(_MARK, body)  # the line that ends a key may be there in part
+        if len(window.plain) < limit and not window.ended and (end == len(window.plain) or marked):
             return None
-        complete = end < limit
+        complete = body < start + PIECE
         if not complete:
             end = start + PIECE
         self.seen = end

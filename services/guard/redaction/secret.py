@@ -57,7 +57,7 @@ def _named(match: re.Match[str], stretch: Stretch) -> str | None:
 
 _NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, least=6, letters=True, said=_SAID, goes_on=_TOKEN_CHARACTERS)
 SECRETS = (
-    Shape("SECRET", "private-key", _PEM, _any, needs="-", least=40, goes_on=f"{_PEM_BODY}|{PEM_END}", letters=True),
+    Shape("SECRET", "private-key", _PEM, _any, needs="-", least=40, goes_on=f"{_PEM_BODY}|{PEM_END}", endless=True),
     Shape("SECRET", "jwt", _JWT, _any, needs=".", least=24, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
     Shape("SECRET", "jwt", _JWT_OPEN, _open, needs="y", least=FRAMED, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
     Shape("SECRET", "issuer-prefix", _PREFIXED, _prefixed, least=16, letters=True, goes_on=_TOKEN_CHARACTERS),

@@ -27,6 +27,7 @@ class Shape(NamedTuple):
     least: int = 1
     said: re.Pattern[str] | None = None
     goes_on: str = ""
+    endless: bool = False  # it goes on behind any stretch
 
     def find(self, stretch: Stretch) -> list[Match]:
         if stretch.end - stretch.start < self.least or (self.letters and not stretch.has_letters):
@@ -46,7 +47,7 @@ class Shape(NamedTuple):
                 at = match.start() + 1
                 continue
             start, end = match.span()
-            reaches = end == stretch.end and not stretch.whole
+            reaches = self.endless or (end == stretch.end and not stretch.whole)
             found.append(Match(self.entity, start, end, value, self.rule, self.goes_on if reaches else ""))
             at = max(end, match.start() + 1)
         return found
