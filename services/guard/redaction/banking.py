@@ -18,7 +18,7 @@ _REGISTRY = (
 _LENGTHS = {item[:2]: int(item[2:]) for item in _REGISTRY.split()}
 _IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[ \-]?\d\d(?:[ \-.]{0,2}[0-9A-Za-z]){11,30}", re.ASCII)
 _SEPARATED = re.compile(r"[ \-.]")
-_SAID = re.compile("swift|bic|国际")
+_SAID = ("swift", "bic", "国际")
 _BIC = re.compile(r"(?<![0-9A-Za-z])[A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?(?![0-9A-Za-z])", re.ASCII)
 
 

@@ -18,7 +18,7 @@ _DATE = re.compile(
     rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? (?:19|20)\d\d)",
     re.IGNORECASE,
 )
-_SAID = re.compile("出|生|诞|born|birth|dob|d\\.o\\.b")
+_SAID = ("出", "生", "诞", "born", "birth", "dob", "d.o.b")
 _AFTER = re.compile(r"[ ,]{0,2}(?:出生|生(?![产效成意活])|born)")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 _HYPHENS = "‐‑‒–—―−﹣－~～〜"
 _MARKS = "•・∙⋅‧"
@@ -32,6 +33,24 @@ def invisible(character: str) -> bool:
     if character in "\n\r\t\v\f\x85":
         return False
     return character in _FILLERS or unicodedata.category(character) in ("Cf", "Mn", "Me", "Cc")
+
+
+class _Marks(dict[int, str]):
+    """Where something is that is not simply one visible character: invisible or the beginning of an escape."""
+
+    def __missing__(self, point: int) -> str:
+        mark = self[point] = "z" if invisible(chr(point)) else "x"
+        return mark
+
+
+_SPECIAL_PLACES = _Marks({ord(sign): "e" for sign in "\\%"})
+_MARK = re.compile("[ze]")
+
+
+def marked(text: str) -> Iterator[int]:
+    """The places of what is invisible or may begin an escape."""
+    for match in _MARK.finditer(text.translate(_SPECIAL_PLACES)):
+        yield match.start()
 
 
 # Written without spaces between words: Han, kana, Hangul. For use inside the brackets of a pattern.

@@ -1,10 +1,37 @@
 """The words beside a candidate that say what it is: a telephone, a card, an order, an amount."""
 
 import re
+from collections.abc import Sequence
 
 from services.guard.redaction.stretch import Words
 
-_IS = r"[号號码碼]?(?:[\s_.\-]*(?:no|nos|number|num|id|code|#))?[\s:#=为是為\"'.(（]{0,4}"
+_SUFFIXES = ("号码", "號碼", "号", "號", "码", "碼", "numbers", "number", "num", "nos", "no", "ids", "id", "code", "#")
+
+
+class Endings:
+    """Words that may stand directly before a number, with 号, no, id and a colon or the like between. Looked for from
+    the end: an alternation of so many words would be tried at every character."""
+
+    def __init__(self, chinese: Sequence[str], english: Sequence[str]) -> None:
+        self._chinese, self._english = tuple(chinese), tuple(english)
+
+    def search(self, before: str) -> bool:
+        """`before`: in lower case, up to the number."""
+        text = before.rstrip(" \n:#=为是為\"'.(_-")
+        for _ in range(2):
+            if text.endswith(self._chinese) or self._word(text):
+                return True
+            shorter = next((text[: -len(suffix)] for suffix in _SUFFIXES if text.endswith(suffix)), None)
+            if shorter is None:
+                return False
+            text = shorter.rstrip(" \n_.-")
+        return False
+
+    def _word(self, text: str) -> bool:
+        if not text.endswith(self._english):
+            return False
+        return any(text.endswith(word) and not text[-len(word) - 1 : -len(word)].isalnum() for word in self._english)
+
 
 TELEPHONE = re.compile(
     r"电话|電話|手机|手機|联系|聯繫|聯絡|致电|拨打|热线|号码|短信|微信|座机|传真|来电|呼叫"
@@ -32,8 +59,9 @@ BIRTH = re.compile(
     r"(?:出生(?:日期|年月日?|时间)?|生日|生于|生於|诞辰|(?<![a-z])(?:dob|d\.o\.b\.?|date of birth|birth ?date|birthday"
     r"|born))[^0-9〇零一二三四五六七八九]{0,12}$"
 )
-ACCOUNT = re.compile(
-    r"(?:账号|帐号|賬號|账户|帐户|賬戶|户头|(?<![a-z])(?:account|acct|a/c|routing|sort code|iban))" + _IS + "$"
+ACCOUNT = Endings(
+    ("账号", "帐号", "賬號", "账户", "帐户", "賬戶", "户头"),
+    ("account", "acct", "a/c", "routing", "sort code", "iban"),
 )
 PAYEE = re.compile(r"收款|汇款|匯款|账号|账户|户名|(?<![a-z])(?:iban|account|acct|beneficiary|wire|payee)")
 SWIFT = re.compile(
@@ -48,12 +76,87 @@ VERSION = re.compile(
 )
 HOTLINE = re.compile(r"客服|服务热线|热线|hotline|toll[- ]free|customer service|helpline")
 
-SERIAL = re.compile(
-    r"(?:订单|訂單|单号|單號|编号|編號|流水|发票|發票|合同|交易号|交易参考|凭证|参考号|序列号|时间戳|快递|运单|包裹|请求|批次|版本|保单"
-    r"|工单|货号|批号|条码|票号|案号|文号|备案|许可证|基金代码|证券代码|股票代码|债券代码|产品代码|校验值|哈希"
-    r"|\b(?:order|invoice|tracking|ref|reference|transaction|txn|serial|timestamp|request|contract|ticket|parcel|batch"
-    r"|shipment|po|sku|isbn|isin|cusip|lei|case|claim|receipt|voucher|trade|confirmation|waybill|purchase order|epoch"
-    r"|checksum|hash|commit|session|trace|job|build))" + _IS + "$"
+SERIAL = Endings(
+    [
+        "订单",
+        "訂單",
+        "单号",
+        "單號",
+        "编号",
+        "編號",
+        "流水",
+        "发票",
+        "發票",
+        "合同",
+        "交易号",
+        "交易参考",
+        "凭证",
+        "参考号",
+        "序列号",
+        "时间戳",
+        "快递",
+        "运单",
+        "包裹",
+        "请求",
+        "批次",
+        "版本",
+        "保单",
+        "工单",
+        "货号",
+        "批号",
+        "条码",
+        "票号",
+        "案号",
+        "文号",
+        "备案",
+        "许可证",
+        "基金代码",
+        "证券代码",
+        "股票代码",
+        "债券代码",
+        "产品代码",
+        "校验值",
+        "哈希",
+    ],
+    [
+        "order",
+        "invoice",
+        "tracking",
+        "ref",
+        "reference",
+        "transaction",
+        "txn",
+        "serial",
+        "timestamp",
+        "request",
+        "contract",
+        "ticket",
+        "parcel",
+        "batch",
+        "shipment",
+        "po",
+        "sku",
+        "isbn",
+        "isin",
+        "cusip",
+        "lei",
+        "case",
+        "claim",
+        "receipt",
+        "voucher",
+        "trade",
+        "confirmation",
+        "waybill",
+        "purchase order",
+        "epoch",
+        "checksum",
+        "hash",
+        "commit",
+        "session",
+        "trace",
+        "job",
+        "build",
+    ],
 )
 AMOUNT_BEFORE = re.compile(
     r"(?:[¥$€£￥]|\b(?:rmb|cny|usd|hkd|eur|gbp|jpy)|人民币|美元|港元|(?:金额|营收|营业收入|收入|营业额|总额|余额|市值|规模"

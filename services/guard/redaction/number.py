@@ -88,12 +88,12 @@ class Lead:
 
     @lazily
     def names_account(self) -> bool:
-        return ACCOUNT.search(self.words[-30:]) is not None
+        return ACCOUNT.search(self.words)
 
     @lazily
     def counts(self) -> bool:
         """An amount, an order, a time stamp: said directly before."""
-        return SERIAL.search(self.words) is not None or AMOUNT_BEFORE.search(self.words) is not None
+        return SERIAL.search(self.words) or AMOUNT_BEFORE.search(self.words[-26:]) is not None
 
     @lazily
     def code(self) -> bool:

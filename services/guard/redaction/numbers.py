@@ -6,6 +6,8 @@ from services.guard.redaction.finding import Match
 from services.guard.redaction.number import MOST_DIGITS, Group, Lead, NumberShape, Reading, groups_of, joined
 from services.guard.redaction.stretch import Stretch
 
+FEW_GROUPS = 5  # of more than so many none is longer than the one before: what is spelled out, and no row of a table
+
 
 class Numbers:
     """Tries each run of groups whose digits are as many as a class has; the classes in their order."""
@@ -24,7 +26,8 @@ class Numbers:
         found: list[Match] = []
         done = 0  # a longer number of the same kind is not looked for inside one
         for first, group in enumerate(groups):
-            if group.start >= done:
+            goes_on = first + 1 < len(groups) and groups[first + 1].linked
+            if group.start >= done and (goes_on or group.end - group.start >= self._least):
                 match = self._from(stretch, groups, first)
                 if match:
                     found.append(match)
@@ -38,6 +41,8 @@ class Numbers:
         best: Match | None = None
         while True:
             group = groups[last]
+            if last - first > FEW_GROUPS and group.end - group.start > groups[last - 1].end - groups[last - 1].start:
+                break
             number += stretch.numerals[group.start - stretch.start : group.end - stretch.start]
             if len(number) > MOST_DIGITS:
                 break

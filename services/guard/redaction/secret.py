@@ -26,7 +26,7 @@ _NAMED = re.compile(
 )
 _VALUE = re.compile(r"(?<![A-Za-z0-9_\-+/=.@#$!~^*&%])[A-Za-z0-9@#$!~^*&%_\-+/.]{5,250}={0,2}")
 _VALUE_BEHIND_SIGN = re.compile(r"(?<=[=:])[A-Za-z0-9@#$!~^*%_\-+/.]{5,250}={0,2}")
-_SAID = re.compile("密|口令|令牌|私钥|授权码|key|token|secret|pass|pwd|bearer|credential")
+_SAID = ("密", "口令", "令牌", "私钥", "授权码", "key", "token", "secret", "pass", "pwd", "bearer", "credential")
 FRAMED = 96  # of a stretch that is not whole
 _PEM_BODY = r"(?:(?!-----END)[A-Za-z0-9+/=\s:,.\-])"
 PEM_END = r"-----END [A-Z0-9 ]{2,40}-----"

@@ -14,8 +14,8 @@ MOST_TRIES = 64  # candidates of one class in one stretch
 
 class Shape(NamedTuple):
     """A recognizer: `accepts` gives the plain form of a candidate, or None. What rules out most stretches at once:
-    `least` characters, `digits`, an ASCII letter (`letters`), one of the characters in `needs`, a word of `said` in
-    it or before it. `goes_on`: what a match is made of that reaches the end of a stretch which is not whole."""
+    `least` characters, `digits`, an ASCII letter (`letters`), one of the characters in `needs`, one of the words in
+    `said`, in it or before it. `goes_on`: what a match is made of that reaches the end of a stretch which goes on."""
 
     entity: str
     rule: str
@@ -25,7 +25,7 @@ class Shape(NamedTuple):
     needs: str = ""
     letters: bool = False
     least: int = 1
-    said: re.Pattern[str] | None = None
+    said: tuple[str, ...] = ()
     goes_on: str = ""
     endless: bool = False  # it goes on behind any stretch
 
@@ -34,7 +34,7 @@ class Shape(NamedTuple):
             return _NONE
         if stretch.digits < self.digits or (self.needs and not stretch.has_any(self.needs)):
             return _NONE
-        if self.said is not None and self.said.search(stretch.said) is None:
+        if self.said and not stretch.says(self.said):
             return _NONE
         found: list[Match] = []
         at = stretch.start

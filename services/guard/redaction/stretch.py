@@ -45,6 +45,10 @@ class Stretch:
         """It and the words before it, in lower case."""
         return self.before(self.start) + self.content.lower()
 
+    def says(self, words: tuple[str, ...]) -> bool:
+        said = self.said
+        return any(word in said for word in words)
+
     @lazily
     def has_letters(self) -> bool:
         return _LETTER.search(self.content) is not None

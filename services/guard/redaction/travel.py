@@ -18,8 +18,8 @@ _PERMIT = re.compile(
     r"|\d{8}(?:\d{2})?)(?![0-9A-Za-z])",
     re.ASCII,
 )
-_SAID_PERMIT = re.compile("通行|回乡|回鄉|台胞|港澳|permit|travel|home return")
-_SAID_PASSPORT = re.compile("护照|護照|证件|證件|出境|出入境|签证|passport|travel")
+_SAID_PERMIT = ("通行", "回乡", "回鄉", "台胞", "港澳", "permit", "travel", "home return")
+_SAID_PASSPORT = ("护照", "護照", "证件", "證件", "出境", "出入境", "签证", "passport", "travel")
 _PASSPORT_WORD_NEAR = re.compile(
     r"(?:护照|護照|(?<![a-z])passport)[^0-9]{0,20}$|(?:护照|passport)(?: ?(?:no|number))?.{0,12}$"
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from services.guard.redaction.characters import BREAK, folded, invisible, read_escape
+from services.guard.redaction.characters import BREAK, folded, invisible, marked, read_escape
 
 HIDDEN_MOST = 16  # invisible characters in a row; each further so many are a BREAK, which bounds what a stretch covers
 _ESCAPES = "\\%"
@@ -88,22 +88,35 @@ class Window:
         """Where something is invisible or escaped."""
         if self._places is None:
             self._places = (list(range(len(self._raw))), list(range(1, len(self._raw) + 1)))
-        starts, ends = self._places
         pieces: list[str] = []
-        base, at = len(self._raw), 0
-        while at < len(text):
-            match = _ESCAPE.match(text, at) if text[at] in _ESCAPES else None
-            character, width = (read_escape(match.group()), len(match.group())) if match else (text[at], 1)
-            hidden = invisible(character)
-            self._hidden = self._hidden + 1 if hidden else 0
-            if not hidden or self._hidden > HIDDEN_MOST:
-                pieces.append(BREAK if hidden else folded(character))
-                starts.append(base + at)
-                ends.append(base + at + width)
-                self._hidden = 0
-            at += width
+        at = 0
+        for start in marked(text):
+            if start < at:  # inside an escape
+                continue
+            match = _ESCAPE.match(text, start)
+            character, end = (read_escape(match.group()), match.end()) if match else (text[start], start + 1)
+            self._note(pieces, text[at:start], at)
+            if not invisible(character):
+                self._note(pieces, character, start, end - start)
+            else:
+                self._hidden += 1
+                if self._hidden > HIDDEN_MOST:
+                    self._note(pieces, BREAK, start, end - start)
+            at = end
+        self._note(pieces, text[at:], at)
         self.plain += "".join(pieces)
         self._raw += text
+
+    def _note(self, pieces: list[str], text: str, at: int, width: int = 1) -> None:
+        """Visible characters, the first of which begins at `at` behind `_raw`; one alone may be `width` wide."""
+        if not text:
+            return
+        assert self._places is not None, "only where places differ"
+        first = len(self._raw) + at
+        pieces.append(folded(text))
+        self._places[0].extend(range(first, first + len(text)))
+        self._places[1].extend(range(first + width, first + width + len(text)))
+        self._hidden = 0
 
 
 def unfinished(text: str) -> int:
