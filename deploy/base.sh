@@ -3,11 +3,11 @@
 # Debian's mirror and suites are the ones of this machine's apt: updates and security come from there too.
 set -euo pipefail
 
-image=${1:?usage: deploy/base.sh IMAGE}
+image=${1:?usage: deploy/base.sh IMAGE [PACKAGE…]}
 # All times in the image, so that the same packages give the same bytes: 2026-01-01.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1767225600}
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
-packages=(python3 redis-server)
+packages=(python3 redis-server "${@:2}")
 
 die() { echo "base image: $1" >&2; exit 1; }
 

@@ -12,7 +12,7 @@ from stack.options import Stack
 from stack.plan import drain_seconds
 from stack.reporting import Say
 
-STOP_SECONDS = 60.0  # every group's grace together, without what the gateway may wait for
+STOP_SECONDS = 90.0  # every group's grace together, without what the gateway may wait for
 LEFT_OVER_SECONDS = 10.0
 PAUSE_SECONDS = 0.05
 

@@ -17,8 +17,8 @@ CONVERT = "services.inference.models.convert"
 
 
 def is_needed(stack: Stack) -> bool:
-    """A model that was named is the worker's own affair, and the echo engine has none."""
-    return stack.engine == "torch" and not stack.environment.get("STRONGROOM_MODEL")
+    """A model that was named is the worker's own affair, openvino has its converter, and the echo engine has none."""
+    return stack.engine in ("torch", "vllm") and not stack.environment.get("STRONGROOM_MODEL")
 
 
 async def prepare_model(stack: Stack, say: Say) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from chassis.settings import HTTP_OFFSET, PORT_OFFSETS, load
 from services.gateway.settings import GatewaySettings
+from stack.interpreter import grace_seconds, worker_python
 from stack.options import Stack
 from stack.probes import redis_probe, service_probe
 from stack.process import GRACE_SECONDS, Plan
@@ -23,7 +24,7 @@ STOP_ORDER = (("gateway",), ("inference",), ("guard", "monitor"), ("audit",), (R
 
 
 def plans(stack: Stack) -> list[Plan]:
-    """Everything, the most needed first."""
+    """Everything, the most needed first. Raises CannotStart where a worker's Python is missing."""
     own_redis = [] if stack.options.redis_url else [_redis(stack)]
     services = [_service(stack, name) for name in ("audit", "guard", "gateway")]
     monitor = _service(stack, "monitor", {WATCHED_WORKERS: str(stack.options.workers)})
@@ -57,10 +58,12 @@ def _worker(stack: Stack, number: int) -> Plan:
 
 def _python(stack: Stack, name: str, module: str, port: int, http: int, extra: dict[str, str] | None = None) -> Plan:
     grpc_address, http_address = f"{stack.options.bind}:{port}", f"{stack.options.bind}:{http}"
-    grace = GRACE_SECONDS + (drain_seconds(stack) if name == "gateway" else 0)
+    works = service_of(name) == "inference"
+    grace = GRACE_SECONDS + (drain_seconds(stack) if name == "gateway" else grace_seconds(stack) if works else 0)
+    python = worker_python(stack) if works else sys.executable
     return Plan(
         name=name,
-        command=(sys.executable, "-m", module),
+        command=(python, "-m", module),
         environment={**stack.environment, **(extra or {})},
         log=_log(stack, name),
         probe=service_probe(grpc_address, http_address),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from chassis.start import CannotStart
 from stack import runfiles
+from stack.interpreter import start_seconds
 from stack.keys import make_development_keys
 from stack.model import is_needed, prepare_model, until_served
 from stack.options import Stack
@@ -91,7 +92,7 @@ class _Run:
         others = [plan for plan in planned if plan not in workers]
         seconds = stack.options.start_seconds
         await _all_or_first_failure(
-            self._supervisor.bring_up(others, seconds), self._bring_up_workers(workers, seconds)
+            self._supervisor.bring_up(others, seconds), self._bring_up_workers(workers, start_seconds(stack))
         )
         await until_served(stack)
         return planned

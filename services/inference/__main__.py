@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from uuid import uuid4
 
 from strongroom.audit.v1 import audit_pb2_grpc as audit_rpc
 from strongroom.inference.v1 import inference_pb2_grpc as rpc
 
 from chassis.client import connect
+from chassis.essential import EXIT_BUG
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
@@ -38,7 +40,7 @@ async def main(settings: InferenceSettings) -> None:
     try:
         queue_keys = QueueKeys(load_key(settings.keys_folder / "queue"))
         ticket_key = load_key(settings.keys_folder / "ticket")
-        engine = _engine(settings)
+        engine = _engine(settings, token)
     except (KeyUnusable, ModelUnavailable, ValueError) as problem:
         raise CannotStart(str(problem)) from None
     seat = Seat(
@@ -84,13 +86,23 @@ async def main(settings: InferenceSettings) -> None:
         )
         watching = asyncio.create_task(_watch(health, worker))
         opened.callback(watching.cancel)
-        await until_signalled()
-        await worker.drain(settings.drain_seconds)
+        await _until_over(worker)
+        await worker.drain(0 if worker.engine_died.is_set() else settings.drain_seconds)
+    if worker.engine_died.is_set():
+        raise SystemExit(EXIT_BUG)  # a supervisor starts it again, with a new engine
 
 
-def _engine(settings: InferenceSettings) -> Engine:
-    engine = open_engine(settings.engine_settings(), settings.home)
+def _engine(settings: InferenceSettings, token: str) -> Engine:
+    chosen = replace(settings.engine_settings(), traces_address=settings.traces, traces_token=token)
+    engine = open_engine(chosen, settings.home)
     return PacedEngine(engine, settings.max_steps_per_second) if settings.max_steps_per_second else engine
+
+
+async def _until_over(worker: Worker) -> None:
+    over = {asyncio.create_task(until_signalled()), asyncio.create_task(worker.engine_died.wait())}
+    _, pending = await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
 
 
 async def _watch(health: Health, worker: Worker) -> None:

@@ -19,7 +19,7 @@ class InferenceSettings(StackSettings):
 
     worker: int = 0  # which of this machine's workers: gives the ports and, with `host`, the seat
     host: str = ""  # tells the seats of several machines apart; auto: by this machine's, or container's, name
-    engine: str = "torch"  # or openvino; or echo, which answers with the question
+    engine: str = "torch"  # or openvino, vllm; or echo, which answers with the question
     revision: str = ""  # of a hub id
     dtype: str = "auto"
     quantization: str = "none"  # int8: weights in fewer bits
@@ -36,6 +36,10 @@ class InferenceSettings(StackSettings):
     threads: int = 0  # 0 = the cores that this container may use
     step_target_ms: int = 200
     prefill_tokens: int = 0  # 0 = learned
+    tensor_parallel: int = 1  # vllm: GPUs that share every layer
+    pipeline_parallel: int = 1  # vllm: such groups that take the layers in turn
+    parallel_backend: str = ""  # vllm: mp, or ray for several nodes; unset: vLLM's own choice
+    gpu_memory_utilization: float = 0.9  # vllm: of each GPU, for weights, activations and KV cache together
     environments: str = ""  # folder of engines' own environments; empty: .cache/engines beside the suite
     max_steps_per_second: float = 0.0  # 0 = as fast as it goes; paces the echo engine in load and fault tests
     tenant_buckets: int = BUCKETS  # that the tenants of a class share the model by; gateways follow
@@ -83,6 +87,10 @@ class InferenceSettings(StackSettings):
             threads=self.threads,
             step_target_ms=self.step_target_ms,
             prefill_tokens=self.prefill_tokens,
+            tensor_parallel=self.tensor_parallel,
+            pipeline_parallel=self.pipeline_parallel,
+            parallel_backend=self.parallel_backend,
+            gpu_memory_utilization=self.gpu_memory_utilization,
             environments=self.environments,
             **({"model": self.model} if self.model else {}),
         )

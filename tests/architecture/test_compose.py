@@ -29,6 +29,7 @@ MAY_HOLD = {
     "guard": {"credentials.json", "service-guard"},
     "inference": {"credentials.json", "service-inference", "ticket", "queue"},
     "inference-gpu": {"credentials.json", "service-inference", "ticket", "queue"},
+    "inference-vllm": {"credentials.json", "service-inference", "ticket", "queue"},
     "gateway": {"credentials.json", "service-gateway", "queue"},
     "monitor": {"credentials.json", "service-monitor"},
 }

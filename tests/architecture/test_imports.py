@@ -48,6 +48,12 @@ def test_flash_attention_is_imported_in_one_file_only(trees):
     assert len([name for name in importers if not name.startswith("tests/")]) <= 1
 
 
+def test_vllm_is_imported_in_one_file_only(trees):
+    """Everything else of its engine is tested without it."""
+    importers = [name for name, tree in trees.items() if any(m.partition(".")[0] == "vllm" for m in imported(tree))]
+    assert importers == ["services/inference/engine/vllm_opening.py"]
+
+
 def test_nothing_is_mocked(trees):
     mocked = [
         name for name, tree in trees.items() if any(m.startswith(("unittest.mock", "mock")) for m in imported(tree))

@@ -51,6 +51,8 @@ def made(tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tiny_home: Path)
             return EchoEngine(slots=SLOTS, context_tokens=CONTEXT_TOKENS)
         if name == "openvino":
             return openvino_engine(tiny_model("llama"), tiny_tokenizer, tiny_home)
+        if name == "vllm":
+            return vllm_engine(tiny_model("llama"), tiny_tokenizer, tiny_home)
         return torch_engine(copy.deepcopy(tiny_model("llama")), tiny_tokenizer)
 
     def get(name: str) -> Engine:
@@ -95,6 +97,15 @@ def openvino_engine(model: Any, tokenizer: Any, home: Path) -> Engine:
         export(source, target, "fp16", converter.folder / "bin" / "optimum-cli", print)
     settings = replace(SETTINGS, engine="openvino", model="tiny", dtype="float32", environments=ENVIRONMENTS)
     return open_engine(settings, home)
+
+
+def vllm_engine(model: Any, tokenizer: Any, home: Path) -> Engine:
+    from services.inference.engine.opening import open_engine
+
+    source = home / "models" / "tiny"
+    model.save_pretrained(source)
+    tokenizer.save_pretrained(source)
+    return open_engine(replace(SETTINGS, engine="vllm", model="tiny", dtype="float32", fused=False), home)
 
 
 @pytest.fixture(params=list(CANDIDATES))

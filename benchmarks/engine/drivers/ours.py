@@ -76,6 +76,9 @@ class Callers:
     def room_changed(self) -> None:
         """There is a slot for every caller."""
 
+    def died(self) -> None:
+        self._give_up("the engine died")
+
     def _ask(self, ask: Ask) -> None:
         messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in ask.messages)
         sampling = Sampling(temperature=0.0, max_tokens=ask.tokens)

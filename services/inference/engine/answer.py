@@ -89,6 +89,11 @@ class Answer:
             text += self._stops.flush()
         return text
 
+    def cut(self, finish: Finish) -> str:
+        """Ends it where it stands; the text that was still held back."""
+        self.finish = finish
+        return self._stops.flush()
+
     def replay(self, emitted: Iterable[int]) -> None:
         """Go on after tokens whose text has already been published."""
         for token_id in emitted:

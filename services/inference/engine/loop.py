@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from services.inference.engine.protocol import (
     Capacity,
     Engine,
+    EngineDied,
     EngineRefusal,
     Failure,
     Load,
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+IDLE_SECONDS = 1.0  # how often an engine without work is asked how it is
+
 
 class Outlet(Protocol):
     """Where the loop delivers. Called on the engine's thread: hand over (`call_soon_threadsafe`) and return."""
@@ -42,15 +45,19 @@ class Outlet(Protocol):
     def room_changed(self) -> None:
         """`capacity` may say more than before."""
 
+    def died(self) -> None:
+        """The engine is gone, and the thread ends: nothing that it held will get another output."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat:
-    """Alive = the thread runs and, while `busy`, `last_ns` moves. An idle loop is not a hung one."""
+    """Alive = the thread runs and, while `busy`, `last_ns` moves: the engine makes steps. An idle loop is not a hung
+    one."""
 
     alive: bool
     busy: bool
     steps: int
-    last_ns: int  # monotonic: when the thread last came round
+    last_ns: int  # monotonic: when the engine last made a step, or was idle
     last_step_ns: int  # how long the last step took
 
 
@@ -93,6 +100,7 @@ class EngineLoop:
         self._load = engine.load()
         self._live: frozenset[str] = frozenset()
         self._steps = self._last_step_ns = 0
+        self._step_began_ns = 0  # of a step under way; 0: none is
         self._last_ns = clock_ns()
         self._busy = False
 
@@ -148,20 +156,24 @@ class EngineLoop:
         try:
             while self._next_commands():
                 self._step()
+        except EngineDied:
+            log.critical("the engine died")
+            self._outlet.died()
         finally:
             self._engine.close()
 
     def _next_commands(self) -> bool:
         """Wait until there is something to do, then apply every command. False: stop."""
         with self._wake:
-            self._busy = bool(self._engine.live())
-            self._wake.wait_for(lambda: self._stopping or self._inbox or self._busy)
+            held = self._busy = bool(self._engine.live())
+            self._wake.wait_for(lambda: self._stopping or self._inbox or self._busy, IDLE_SECONDS)
             commands = list(self._inbox)
             self._inbox.clear()
-            self._busy = True
+            self._busy = held or bool(commands)
             if self._stopping:
                 return False
-        self._last_ns = self._clock_ns()
+        if not held:  # with work held, only steps are a sign of life
+            self._last_ns = self._clock_ns()
         for command in commands:
             self._apply(command)
         self._publish()
@@ -180,6 +192,8 @@ class EngineLoop:
             self._engine.admit(command.work)
         except EngineRefusal as refusal:
             self._outlet.refused(command.work.request_id, refusal)
+        except EngineDied:
+            raise
         except Exception as error:  # a request must not end the thread; its text may hold a prompt
             log.error("admission failed: %s", type(error).__name__)
             self._outlet.outputs([_broken(command.work.request_id, self._clock_ns())])
@@ -187,22 +201,30 @@ class EngineLoop:
     def _step(self) -> None:
         if not self._engine.live():
             return
-        started = self._clock_ns()
+        started = self._step_began_ns or self._clock_ns()
         try:
             outputs = self._engine.step()
+        except EngineDied:
+            raise
         except Exception as error:
             log.error("step failed: %s", type(error).__name__)
             outputs = self._drop_all()
-        self._last_ns = self._clock_ns()
-        self._last_step_ns = self._last_ns - started
-        self._steps += 1
-        waited = self._load.waiting
+        waited, steps = self._load.waiting, self._load.steps
         self._publish()
+        self._note_step(started, made=bool(outputs) or self._load.steps != steps)
         if outputs:
             self._outlet.outputs(outputs)
         if self._load.waiting != waited:
             self._outlet.room_changed()
-        self._stepped(self._last_step_ns / 1e9)
+
+    def _note_step(self, started: int, *, made: bool) -> None:
+        """An engine that computes elsewhere returns without having made a step, too: that is no sign of life."""
+        self._step_began_ns = 0 if made else started
+        if made:
+            self._last_ns = self._clock_ns()
+            self._last_step_ns = self._last_ns - started
+            self._steps += 1
+            self._stepped(self._last_step_ns / 1e9)
 
     def _drop_all(self) -> list[StepOutput]:
         """An engine that raises has broken its promise: end everything it held, and go on empty."""

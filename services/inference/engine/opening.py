@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -41,10 +41,16 @@ class EngineSettings:
     step_target_ms: int = 200  # a step stays under 250 ms: the target leaves room for what was not foreseen
     prefill_tokens: int = 0  # of a prompt in one step; 0 = as many as the target allows, learned as it runs
     environments: str = ""  # folder of engines' own environments; empty: .cache/engines beside the suite
+    tensor_parallel: int = 1  # vllm: GPUs that share every layer
+    pipeline_parallel: int = 1  # vllm: such groups that take the layers in turn
+    parallel_backend: str = ""  # vllm: mp, or ray for several nodes; empty: vLLM's own choice
+    gpu_memory_utilization: float = 0.9  # vllm: of each GPU, for weights, activations and KV cache together
+    traces_address: str = ""  # vllm: where its own spans of a request go, OTLP over gRPC; empty: nowhere
+    traces_token: str = field(default="", repr=False)  # what the receiver knows this service by
 
     def __post_init__(self) -> None:
         device_map(self.device_map)  # raises what it must be
-        for field, ok, bound in (
+        for name, ok, bound in (
             ("engine", self.engine in CANDIDATES, f"one of {', '.join(CANDIDATES)}"),
             ("slots", 1 <= self.slots <= 1024, "1 to 1024"),
             ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
@@ -52,10 +58,14 @@ class EngineSettings:
             ("guess_rows", self.guess_rows >= 0, "0 (no guesses) or more"),
             ("threads", self.threads >= 0, "0 (as many as cores) or more"),
             ("prefill_tokens", self.prefill_tokens >= 0, "0 (learned) or more"),
+            ("tensor_parallel", self.tensor_parallel >= 1, "1 or more"),
+            ("pipeline_parallel", self.pipeline_parallel >= 1, "1 or more"),
+            ("parallel_backend", self.parallel_backend in ("", "mp", "ray"), "mp, ray, or unset"),
+            ("gpu_memory_utilization", 0 < self.gpu_memory_utilization <= 0.98, "above 0, at most 0.98"),
             ("step_target_ms", 10 <= self.step_target_ms <= 10_000, "10 to 10000"),
         ):
             if not ok:
-                raise ValueError(f"{field} must be {bound}")
+                raise ValueError(f"{name} must be {bound}")
 
 
 def open_engine(settings: EngineSettings, home: Path, progress: Callable[[str], None] | None = None) -> Engine:

@@ -33,6 +33,7 @@ class Work:
     adapter: str = ""  # name of a loaded adapter; empty: the model as it is
     scope: str = ""  # within which what was computed of prompts may be shared; empty: not at all
     deadline_ns: int = 0  # monotonic; from then on no step holds it, and its holder tells of its end. 0: none
+    traceparent: str = ""  # of W3C Trace Context, for an engine that leaves spans of its own
 
     @property
     def prefix_scope(self) -> str:

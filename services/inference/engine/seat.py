@@ -39,6 +39,7 @@ class Candidate:
     beside: tuple[str, ...] = ()  # modules that its own process must, here or in an environment of its own
     environment: str = ""  # that environment's folder
     target: str = ""  # of make: installs them
+    apart: bool = False  # the whole worker runs in that environment: `strongroom up` starts it with its Python
     computes: bool = False  # in this process, by threads that outlive the one that opens it
 
     def missing(self, environments: str = "") -> tuple[str, ...]:
@@ -96,6 +97,15 @@ CANDIDATES = {
             beside=("openvino", "openvino_genai"),
             environment="openvino-genai",
             target="openvino",
+        ),
+        Candidate(
+            name="vllm",
+            runs="several GPUs, several nodes, and what vLLM alone serves",
+            opens=f"{_ENGINE}.vllm_opening:open_vllm_engine",
+            needs=("vllm", "transformers"),
+            environment="vllm",
+            target="vllm-engine",
+            apart=True,
         ),
         Candidate(name="echo", runs="wiring and load tests, without a model", opens=f"{_ENGINE}.echo:open_echo"),
     )

@@ -21,7 +21,7 @@ from services.inference.models.files import Files, find
 from services.inference.models.placement import check_names, placing
 from services.inference.models.prompt import Prompt
 from services.inference.models.soundness import check_complete, check_finite, check_vocabulary
-from services.inference.models.wheel import NAME, ModelUnavailable
+from services.inference.models.wheel import NAME, ModelUnavailable, missing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> Loa
     check_names(places.get("device_map"), dict(model.named_modules()))
     if not places:
         model.to(device.name)
-    name = _name(source.model)
+    name = model_name(source.model)
     check_vocabulary(model, tokenizer, name)
     if unseen := check_finite(model, name):
         progress(f"model: {unseen} tensors are on disk and were not checked for numbers that are not finite")
@@ -102,7 +102,7 @@ def _read(source: ModelSource, files: Files | None, options: dict[str, Any], pro
                 **options, **shared,
             )  # fmt: skip
     except OSError as error:
-        raise ModelUnavailable(_missing(source)) from error
+        raise ModelUnavailable(missing(source.model, hub=source.hub)) from error
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # files that are whole by their sizes, and still make no model
@@ -139,7 +139,8 @@ def locate(source: ModelSource, home: Path, progress: Progress = to_stderr) -> F
     return None
 
 
-def _name(model: str) -> str:
+def model_name(model: str) -> str:
+    """As it is listed, asked for and recorded."""
     path = Path(model)
     if path.suffix == ".gguf":
         return path.stem
@@ -148,8 +149,3 @@ def _name(model: str) -> str:
 
 def _set(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _missing(source: ModelSource) -> str:
-    remedy = "check the name" if source.hub else "put it there, or allow the hub"
-    return f"model {source.model!r} is neither under HOME/models nor a folder with config.json or a GGUF: {remedy}"

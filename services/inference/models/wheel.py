@@ -14,6 +14,12 @@ class ModelUnavailable(Exception):
     """The model cannot be had here; the message says what to do."""
 
 
+def missing(model: str, *, hub: bool) -> str:
+    """Why a model that was named is not had."""
+    remedy = "check the name" if hub else "put it there, or allow the hub"
+    return f"model {model!r} is neither under HOME/models nor a folder with config.json or a GGUF: {remedy}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WheelModel:
     path: Path

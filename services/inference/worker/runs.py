@@ -55,6 +55,9 @@ class Handover:
     def room_changed(self) -> None:
         self._loop.call_soon_threadsafe(self._runs.room_changed.set)
 
+    def died(self) -> None:
+        self._loop.call_soon_threadsafe(self._runs.engine_died.set)
+
 
 class Runs:
     """Requests by id. Owned by the event loop; `open` must be called on it."""
@@ -80,6 +83,7 @@ class Runs:
         self._cadence = Cadence()
         self.changed = asyncio.Event()  # there is something to publish
         self.room_changed = asyncio.Event()
+        self.engine_died = asyncio.Event()  # what is held gets no further output: it is to go on elsewhere
         self.counters: Counter[str] = Counter()
         self.claimed_tokens: Counter[str] = Counter()  # by class, what the jobs that were started cost
         self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
@@ -344,6 +348,7 @@ def _work(run: Run, setting: str) -> Work:
         adapter=body.adapter,
         scope=prefix_scope(setting, body),
         deadline_ns=run.deadline_ns,
+        traceparent=body.traceparent,
     )
 
 

@@ -87,8 +87,15 @@ class Worker:
         return self._engine_name
 
     @property
+    def engine_died(self) -> asyncio.Event:
+        """Then drain without patience and end the process: what it held goes on elsewhere."""
+        return self.runs.engine_died
+
+    @property
     def not_ready(self) -> str:
         """Why no work is taken; empty when it is."""
+        if self.engine_died.is_set():
+            return "the engine died"
         if self._draining:
             return "draining"
         if self.stalled:

@@ -41,7 +41,7 @@ def test_every_wrong_setting_is_named_at_once() -> None:
         "LEASE_SECONDS: must be 0.5 to 600",
         "WORKER: must be 0 to 63",
         "TENANT_BUCKETS: must be 1 to 64",
-        "ENGINE: must be one of torch, openvino, echo",
+        "ENGINE: must be one of torch, openvino, vllm, echo",
     ):
         assert part in text
 
