@@ -44,7 +44,7 @@ VLLM_PINS  := deploy/environments/vllm.txt
 VLLM_READY := $(VLLM)/installed-$(shell (cat $(VLLM_PINS) pyproject.toml; pwd) | $(SUM) | cut -c1-16)
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-edge soak-engine engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-edge soak-engine soak-redaction engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,13 @@ openvino: setup ## make the environments of the engine openvino, once, and conve
 
 engine-peers: setup ## install what benchmarks.engine measures beside ours, each in an environment of its own in .cache (5 GB)
 	@$(BIN)/python -m benchmarks.engine.peers
+
+REDACTION_FUZZ := .cache/redaction-fuzz
+soak-redaction: setup ## fuzz redaction, guided by coverage, for MINUTES=10; new texts of interest go into the tests' corpus
+	@test -x $(REDACTION_FUZZ)/bin/python || $(BIN)/python -m venv $(REDACTION_FUZZ)
+	@$(REDACTION_FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@$(REDACTION_FUZZ)/bin/python -m benchmarks.redaction.fuzzing tests/unit/guard/fuzz_corpus \
+	  -max_total_time=$$(( $(or $(MINUTES),10) * 60 )) -max_len=600 -timeout=10
 
 REDACTION_PEERS := .cache/redaction-peers
 redaction-peers: setup ## install Presidio, which benchmarks.redaction judges beside ours, in an environment of its own

@@ -27,7 +27,7 @@ class LocalGuard:
         }
 
     def redact(self, text: str) -> dict[str, object]:
-        redaction = redact(self._bundle.maskings, text)
+        redaction = redact(self._bundle.maskings, text, self._bundle.table)
         findings = [
             {"type": found.entity, "start": found.start, "end": found.end, "level": found.level}
             for found in redaction.findings

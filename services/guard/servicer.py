@@ -85,8 +85,8 @@ class GuardServicer(rpc.GuardServiceServicer):
 
     async def RedactText(self, request: pb.RedactTextRequest, context: Context) -> pb.RedactTextResponse:
         _bounded(request.text)
-        maskings = self._shelf.in_force.maskings
-        redaction = await self._apart(len(request.text), lambda: redact(maskings, request.text))
+        bundle = self._shelf.in_force
+        redaction = await self._apart(len(request.text), lambda: redact(bundle.maskings, request.text, bundle.table))
         return pb.RedactTextResponse(text=redaction.text, findings=wire.findings(redaction.findings))
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:

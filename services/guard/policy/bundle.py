@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from services.guard.redaction.masking import Masking
+from services.guard.redaction.table import Table
 
 if TYPE_CHECKING:
     from services.guard.policy.terms import TermIndex
@@ -74,6 +75,7 @@ class PolicyBundle:
     caller_instructions: str  # stands between our system prompt and the caller's system message
     refusal_texts: Mapping[str, str]  # by language: zh, en
     maskings: Mapping[str, Masking]  # by class of personal data
+    table: Table = field(repr=False)  # of recognizers, the firm's own among them
     topics: tuple[Topic, ...] = field(repr=False)
     prompt_terms: "TermIndex" = field(repr=False)
     answer_terms: "TermIndex" = field(repr=False)

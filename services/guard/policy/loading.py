@@ -9,6 +9,7 @@ import yaml
 from services.guard.policy.bundle import Action, Combination, Direction, PolicyBundle, Topic, WordList
 from services.guard.policy.document import Problems, Section, UniqueKeyLoader
 from services.guard.policy.folding import GAP, fold_word, spaced_script, squeeze
+from services.guard.policy.own_recognizers import own_recognizers
 from services.guard.policy.scan import TopicScan
 from services.guard.policy.terms import index_terms
 from services.guard.redaction.classes import BY_NAME
@@ -75,6 +76,7 @@ def _bundle(tree: object, document: bytes, origin: str) -> PolicyBundle:
     refusal_texts = {language: refusal.text(language) for language in LANGUAGES}
     refusal.done()
     maskings = _maskings(root.section("redaction"))
+    table = own_recognizers(root.sections("recognizers"), maskings, LEVELS)
     vocabulary = _vocabulary(root.section("vocabulary"))
     topics = tuple(_topic(section, vocabulary) for section in root.sections("topics"))
     _need_topics(root, topics)
@@ -90,6 +92,7 @@ def _bundle(tree: object, document: bytes, origin: str) -> PolicyBundle:
         caller_instructions=caller_instructions,
         refusal_texts=refusal_texts,
         maskings=maskings,
+        table=table,
         topics=topics,
         prompt_terms=index_terms(topics, Direction.PROMPT),
         answer_terms=index_terms(topics, Direction.ANSWER),

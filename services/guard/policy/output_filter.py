@@ -34,7 +34,7 @@ class OutputFilter:
     personal data that reach over that place are left out whole."""
 
     def __init__(self, bundle: PolicyBundle) -> None:
-        self._redactor = Redactor(bundle.maskings)
+        self._redactor = Redactor(bundle.maskings, bundle.table)
         self._topics = TopicScan(bundle.answer_terms)
         self._withheld: str | None = None
         self._mask_ends: tuple[int, ...] = ()  # of the last piece's findings, in its released text
@@ -96,7 +96,7 @@ class OutputFilter:
 def check_whole(bundle: PolicyBundle, text: str) -> Filtered:
     """A whole answer in one piece, exactly as a filter would release it."""
     if not bundle.answer_terms.possible(squeeze(text)):
-        redaction = redact(bundle.maskings, text)
+        redaction = redact(bundle.maskings, text, bundle.table)
         return Filtered(redaction.text, redaction.findings)
     made = OutputFilter(bundle)
     return joined(made.feed(text), made.finish())

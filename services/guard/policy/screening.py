@@ -72,7 +72,7 @@ def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[s
     _check(messages)
     texts = [*(message.content for message in messages), *beside]
     judgement = _strongest([judge(bundle.prompt_terms, text) for text in texts])
-    redactions = [redact(bundle.maskings, message.content) for message in messages]
+    redactions = [redact(bundle.maskings, message.content, bundle.table) for message in messages]
     findings = tuple(
         MessageFinding(index, finding) for index, redaction in enumerate(redactions) for finding in redaction.findings
     )
@@ -83,7 +83,7 @@ def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[s
     unmasked = tuple(
         MessageFinding(index, finding)
         for index, text in enumerate(beside)
-        for finding in redact(bundle.maskings, text).findings
+        for finding in redact(bundle.maskings, text, bundle.table).findings
     )
     return Screening(judgement, language, "", findings, compose(bundle, redacted), unmasked)
 

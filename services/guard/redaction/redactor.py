@@ -8,6 +8,7 @@ from services.guard.redaction.finding import LOOK_BACK, Detector, Finding, Span
 from services.guard.redaction.masking import Masking
 from services.guard.redaction.recognizers import TABLE
 from services.guard.redaction.stretches import Stretches
+from services.guard.redaction.table import Table
 from services.guard.redaction.window import Window
 
 __all__ = ["ENTITIES", "Redaction", "Redactor", "redact"]
@@ -28,9 +29,9 @@ class Redactor:
     So any way of cutting a text into pieces gives the same output. Memory holds LOOK_BACK characters and what is still
     undecided, which the detectors' bounds limit."""
 
-    def __init__(self, maskings: Mapping[str, Masking]) -> None:
+    def __init__(self, maskings: Mapping[str, Masking], table: Table = TABLE) -> None:
         self._maskings = maskings
-        self._detectors: Sequence[Detector] = (Stretches(TABLE),)
+        self._detectors: Sequence[Detector] = (Stretches(table),)
         self._window = Window()
         self._cursor = 0  # in the whole text: everything before has been emitted
         self._spans: list[Span] = []  # in positions of the whole text, in order, not yet emitted
@@ -154,9 +155,9 @@ def _without_overlap(cluster: Sequence[Span], after: int) -> list[Span]:
     return kept
 
 
-def redact(maskings: Mapping[str, Masking], text: str) -> Redaction:
+def redact(maskings: Mapping[str, Masking], text: str, table: Table = TABLE) -> Redaction:
     """By definition the stream fed in one piece."""
-    redactor = Redactor(maskings)
+    redactor = Redactor(maskings, table)
     redactor.push(text)
     redactor.end()
     return redactor.emit(len(text))
