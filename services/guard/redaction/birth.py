@@ -23,9 +23,15 @@ _AFTER = re.compile(r"[ ,]{0,2}(?:出生|生(?![产效成意活])|born)")
 
 
 def _accepts(match: re.Match[str], stretch: Stretch) -> str | None:
-    if BIRTH.search(stretch.before(match.start(), 28)) is None and not _AFTER.match(stretch.after(match.end(), 6)):
-        return None
-    return match.group()
+    return match.group() if BIRTH.search(stretch.before(match.start(), 28)) else None
 
 
-BIRTH_DATE = Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, least=4, said=_SAID)
+def _born_after(match: re.Match[str], stretch: Stretch) -> str | None:
+    """1990年3月7日出生: the word comes behind it."""
+    return match.group() if _AFTER.match(stretch.after(match.end(), 6)) else None
+
+
+BIRTH_DATES = (
+    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, least=4, said=_SAID),
+    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _born_after, least=6, needs="年"),
+)

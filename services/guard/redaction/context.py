@@ -63,7 +63,9 @@ ACCOUNT = Endings(
     ("账号", "帐号", "賬號", "账户", "帐户", "賬戶", "户头"),
     ("account", "acct", "a/c", "routing", "sort code", "iban"),
 )
-PAYEE = re.compile(r"收款|汇款|匯款|账号|账户|户名|(?<![a-z])(?:iban|account|acct|beneficiary|wire|payee)")
+PAYEE = re.compile(
+    r"(?:账号|帐号|账户|帐户|(?<![a-z])(?:iban|account|acct|a/c))[^0-9a-z]{0,6}(?:[a-z]{2})?[0-9][0-9a-z \-]{5}"
+)
 SWIFT = re.compile(
     r"(?<![a-z])(?:swift|bic)(?:[\s/\-]*(?:bic|code|代码|号码|码|号))?[\s:=为是]{0,4}$|(?:银行国际代码|国际银行代码)[\s:为是]{0,4}$"
 )

@@ -2,7 +2,7 @@
 
 from services.guard.redaction.account import Account, SocialSecurity
 from services.guard.redaction.banking import BANKING
-from services.guard.redaction.birth import BIRTH_DATE
+from services.guard.redaction.birth import BIRTH_DATES
 from services.guard.redaction.card import BankCard
 from services.guard.redaction.company import COMPANY
 from services.guard.redaction.email import EMAILS
@@ -40,7 +40,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
     *NETWORK,
     *TRAVEL,
     PLATE,
-    BIRTH_DATE,
+    *BIRTH_DATES,
     Numbers(NUMBERS),
     *SECRETS[4:],
 )
