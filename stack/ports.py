@@ -13,6 +13,7 @@ from stack.process import Plan
 from stack.runfiles import RunFile
 
 A_STACKS_PORTS = 40  # up to worker 9
+_asked_for: list[socket.socket] = []  # by this process: the port behind each base's own stays bound while it lives
 BELOW_THE_KERNELS = 32_700  # from about here on Linux gives ports to connections
 
 OTHERS = "stop what is not yours, or choose other ports with --port-base"
@@ -36,11 +37,20 @@ def taken_ports(plans: Iterable[Plan], left_over: Sequence[RunFile]) -> list[str
 
 
 def free_port_base() -> int:
-    """A base from which on every port of a stack is free on loopback: for stacks that stand beside others."""
+    """A base from which on every port of a stack is free on loopback: for stacks that stand beside others. Whoever asks
+    while this process lives, here or elsewhere, is given another one: it may be long until a stack takes its ports."""
     for _ in range(200):
-        base = random.randrange(20_000, BELOW_THE_KERNELS, A_STACKS_PORTS)
+        base = random.randrange(20_000, BELOW_THE_KERNELS, A_STACKS_PORTS + 1)
+        mark = socket.socket()
+        try:
+            mark.bind(("127.0.0.1", base + A_STACKS_PORTS))
+        except OSError:
+            mark.close()
+            continue
         if all(_is_free(f"127.0.0.1:{base + offset}") for offset in range(A_STACKS_PORTS)):
+            _asked_for.append(mark)
             return base
+        mark.close()
     raise RuntimeError(f"no {A_STACKS_PORTS} free ports in a row between 20000 and {BELOW_THE_KERNELS}")
 
 

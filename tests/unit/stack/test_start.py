@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from chassis.settings import InvalidSettings
 from chassis.start import CannotStart
 from stack.options import Stack, stack_options
 from stack.plan import plans, stop_groups
-from stack.ports import taken_ports
+from stack.ports import free_port_base, taken_ports
 from stack.process import Plan
 from stack.redis_server import check_external, find_redis_server, write_config
 from stack.reporting import last_words
@@ -96,6 +97,14 @@ def test_a_port_that_an_earlier_run_holds_is_told_apart(plan_for: Callable[..., 
 def test_a_free_port_is_not_reported(plan_for: Callable[..., Plan], taken_port: int) -> None:
     plan = plan_for("audit", "", ports=(f"127.0.0.2:{taken_port}",))
     assert taken_ports([plan], []) == []
+
+
+def test_whoever_asks_for_ports_is_given_ports_of_their_own() -> None:
+    """Fails if `free_port_base` keeps no mark: two that draw the same number at once would both start a stack there."""
+    drawn = random.getstate()
+    first = free_port_base()
+    random.setstate(drawn)
+    assert free_port_base() != first
 
 
 def test_without_a_redis_on_the_path_the_packaged_one_is_used() -> None:
