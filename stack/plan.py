@@ -13,7 +13,7 @@ from stack.options import Stack
 from stack.probes import redis_probe, service_probe
 from stack.process import GRACE_SECONDS, Plan
 from stack.redis_server import NAME as REDIS
-from stack.redis_server import find_redis_server, write_config
+from stack.redis_server import find_redis_server, socket_of, url_of, write_config
 
 WORKER_PORTS = 20  # worker k ≥ 1 has base + 20 + 2k and the port above
 WATCHED_WORKERS = "STRONGROOM_MONITOR_WORKERS"
@@ -64,7 +64,7 @@ def _python(stack: Stack, name: str, module: str, port: int, http: int, extra: d
     return Plan(
         name=name,
         command=(python, "-m", module),
-        environment={**stack.environment, **(extra or {})},
+        environment={**stack.environment, **_own_redis(stack), **(extra or {})},
         log=_log(stack, name),
         probe=service_probe(grpc_address, http_address),
         grpc=grpc_address,
@@ -77,6 +77,12 @@ def _python(stack: Stack, name: str, module: str, port: int, http: int, extra: d
 def drain_seconds(stack: Stack) -> float:
     """How long the gateway may wait for what runs. It is stopped first, so then nobody else holds anything."""
     return load(GatewaySettings, "gateway", stack.environment).drain_seconds
+
+
+def _own_redis(stack: Stack) -> dict[str, str]:
+    """Where the stack's processes find its Redis, if not at its port."""
+    socket = None if stack.options.redis_url else socket_of(stack.home / REDIS)
+    return {} if socket is None else {"STRONGROOM_REDIS_URL": url_of(socket)}
 
 
 def _redis(stack: Stack) -> Plan:

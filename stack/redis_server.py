@@ -1,24 +1,28 @@
 """The stack's own Redis, where no STRONGROOM_REDIS_URL names another: durable, never evicting, on loopback only.
 
 It has no password: what lies in it is sealed item by item, jobs carry tickets, and whoever can reach the loopback
-of a laptop can at worst delete work, which then ends with a status and a record.
+of a laptop can at worst delete work, which then ends with a status and a record. The stack's own processes reach it by
+a socket in its folder, which costs them and Redis less than TCP does.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from chassis.start import CannotStart
 
 NAME = "redis"
 OLDEST = (6, 2)  # XAUTOCLAIM
 CONNECT_SECONDS = 2.0
+SOCKET = "socket"
+MOST_SOCKET_BYTES = 100  # of its path; kernels take 103 and more
 
 
 def find_redis_server(environ: Mapping[str, str]) -> Path:
@@ -36,6 +40,16 @@ def find_redis_server(environ: Mapping[str, str]) -> Path:
     )
 
 
+def socket_of(folder: Path) -> Path | None:
+    """None in a folder whose path is too long for one."""
+    path = folder / SOCKET
+    return path if len(os.fsencode(path)) <= MOST_SOCKET_BYTES else None
+
+
+def url_of(socket: Path) -> str:
+    return f"unix://{quote(str(socket))}?db=0"
+
+
 def write_config(folder: Path, address: str) -> Path:
     """Replies must survive a crash of Redis to within a second, and a queue must never be evicted."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -50,6 +64,8 @@ def write_config(folder: Path, address: str) -> Path:
         "maxmemory-policy noeviction",
         "daemonize no",
     ]
+    if socket := socket_of(folder):
+        lines += [f'unixsocket "{socket}"', "unixsocketperm 700"]
     path = folder / "redis.conf"
     path.write_text("\n".join(lines) + "\n")
     return path

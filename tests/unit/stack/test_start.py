@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
 from chassis.settings import InvalidSettings
 from chassis.start import CannotStart
@@ -21,6 +23,7 @@ from stack.process import Plan
 from stack.redis_server import check_external, find_redis_server, write_config
 from stack.reporting import last_words
 from stack.runfiles import RunFile, start_time
+from streams.connection import Connection, command_client
 
 
 def stack_in(home: Path, **environ: str) -> Stack:
@@ -132,6 +135,38 @@ def test_redis_keeps_what_it_was_told_and_listens_on_loopback_only(tmp_path: Pat
     config = write_config(tmp_path / "redis", "127.0.0.1:7409").read_text().splitlines()
     assert {"bind 127.0.0.1", "port 7409", "appendonly yes", "maxmemory-policy noeviction"} <= set(config)
     assert stat.S_IMODE((tmp_path / "redis").stat().st_mode) == 0o700
+
+
+async def test_a_stacks_processes_reach_its_redis_by_a_socket_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    """In a folder with a name that a URL has to quote. Fails if `url_of` does not."""
+    stack = stack_in(tmp_path / "ho me%20?", STRONGROOM_PORT_BASE=str(free_port_base()))
+    own = {plan.name: plan for plan in plans(stack)}
+    url = own["gateway"].environment["STRONGROOM_REDIS_URL"]
+    assert url.startswith("unix://") and url == own["inference"].environment["STRONGROOM_REDIS_URL"]
+    process = await asyncio.create_subprocess_exec(*own["redis"].command, stdout=asyncio.subprocess.DEVNULL)
+    client = command_client(url)
+    try:
+        async with asyncio.timeout(30):
+            while not await answers(client):
+                await asyncio.sleep(0.05)
+    finally:
+        await client.aclose()
+        process.kill()
+        await process.wait()
+
+
+async def answers(client: Connection) -> bool:
+    try:
+        return bool(await client.ping())
+    except RedisError:
+        return False
+
+
+def test_in_a_folder_too_deep_for_a_socket_redis_is_reached_by_its_port(tmp_path: Path) -> None:
+    stack = stack_in(tmp_path / ("deep" * 30))
+    own = {plan.name: plan for plan in plans(stack)}
+    assert "STRONGROOM_REDIS_URL" not in own["gateway"].environment
+    assert "unixsocket" not in Path(own["redis"].command[1]).read_text()
 
 
 def test_a_named_redis_that_does_not_answer_is_named_without_its_password(taken_port: int) -> None:
