@@ -12,9 +12,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD_BYTES = 16 * 1024
 IDLE_SECONDS = 30  # between two requests of one connection
-LEAVING = (
-    "strongroom.leaving"  # ASGI extension; `tell` lists what to call when a caller hangs up before its answer ends
-)
+# ASGI extension. `tell` lists what to call when a caller hangs up before its answer ends; `arrived` says whether the
+# whole body has come, so that `receive` does not wait for it.
+CONNECTION = "strongroom.connection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._silent_bytes = 0
         self._leaving = []
-        self.scope["extensions"] = {LEAVING: {"tell": self._leaving}}
+        self.scope["extensions"] = {CONNECTION: {"tell": self._leaving, "arrived": self._arrived}}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -181,6 +181,9 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._unread.stop()
+
+    def _arrived(self) -> bool:
+        return not self.cycle.more_body
 
     @property
     def _answering(self) -> bool:

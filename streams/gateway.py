@@ -128,7 +128,7 @@ class JobQueue:
     def forget(self, request_id: str) -> None:
         """Nobody waits for the reply any more. Call it however the request ended."""
         live = self._live.pop(request_id, None)
-        if live is not None:
+        if live is not None and live.reply.odd:
             self.odd.update(live.reply.odd)
 
     async def cancel(self, request_id: str) -> None:

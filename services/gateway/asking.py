@@ -54,11 +54,15 @@ async def next_event(life: Life) -> Started | Delta | Outcome:
 
 async def whole(life: Life) -> tuple[Outcome, list[Delta]]:
     """The last event, and all that came before it as one piece a choice."""
+    *before, last = await life.all_events()
+    if isinstance(last, Broken):
+        raise last.error
+    assert isinstance(last, Outcome), "a life ends with one of the two"
     pieces: defaultdict[int, list[Delta]] = defaultdict(list)
-    while not isinstance(event := await next_event(life), Outcome):
+    for event in before:
         if isinstance(event, Delta):
             pieces[event.choice].append(event)
-    return event, [_joined(index, pieces[index]) for index in range(len(event.choices))]
+    return last, [_joined(index, pieces[index]) for index in range(len(last.choices))]
 
 
 def _joined(choice: int, pieces: Sequence[Delta]) -> Delta:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from chassis.connections import LEAVING
+from chassis.connections import CONNECTION
 from chassis.failures import Cancelled, InvalidArgument
 from services.gateway.edge.failures import BODY_TOO_LARGE, BODY_TOO_SLOW
 
@@ -39,7 +39,9 @@ class HttpCall:
         self.tokens_field = "max_tokens"
         self.status = 0  # once it is sent
         self._receive, self._send, self._bounds = receive, send, bounds
-        self._leaving: list[Callable[[], None]] = scope["extensions"][LEAVING]["tell"]
+        connection = scope["extensions"][CONNECTION]
+        self._leaving: list[Callable[[], None]] = connection["tell"]
+        self._arrived: Callable[[], bool] = connection["arrived"]
         self._unread = True
 
     def header(self, name: bytes) -> str:
@@ -55,13 +57,13 @@ class HttpCall:
         declared = self.header(b"content-length")
         if declared.isdecimal() and int(declared[:20]) > self._bounds.body_bytes:
             raise self._too_large()
+        if self._unread and self._arrived():
+            return self._bounded(await self._piece())
         body = bytearray()
         try:
             async with asyncio.timeout(self._bounds.body_seconds):
                 while self._unread:
-                    body += await self._piece()
-                    if len(body) > self._bounds.body_bytes:
-                        raise self._too_large()
+                    body += self._bounded(await self._piece(), len(body))
         except TimeoutError:
             raise InvalidArgument(
                 f"the body did not arrive within {self._bounds.body_seconds:g} s: send it at once", reason=BODY_TOO_SLOW
@@ -115,6 +117,11 @@ class HttpCall:
                     await self._piece()
         except (TimeoutError, Cancelled):
             pass
+
+    def _bounded(self, piece: bytes, before: int = 0) -> bytes:
+        if before + len(piece) > self._bounds.body_bytes:
+            raise self._too_large()
+        return piece
 
     def _too_large(self) -> InvalidArgument:
         return InvalidArgument(

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_]{1,64}")
 def parse(body: bytes) -> JsonObject:
     """The object that a body holds."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        value = _decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         raise InvalidArgument(
             "the body is not valid JSON: send one object, in UTF-8, without NaN or Infinity", reason="MALFORMED_JSON"
@@ -148,3 +148,6 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant).decode

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class Life:
-    """One request. `run` drives it, `next_event` is what its caller reads, `cancel` ends it early."""
+    """One request. `run` drives it, `next_event` or `all_events` is what its caller reads, `cancel` ends it early."""
 
     def __init__(self, terms: Terms, neighbours: Neighbours) -> None:
         self.terms = terms
@@ -78,6 +78,10 @@ class Life:
     async def next_event(self) -> Event:
         """The next event, in order; the last one is an Outcome or Broken."""
         return await self._mailbox.take()
+
+    async def all_events(self) -> list[Event]:
+        """For a caller who is sent nothing before the end: every event, once the last is there."""
+        return await self._mailbox.take_all()
 
     def detach(self) -> None:
         """The last caller has left: ends the request unless it is over."""

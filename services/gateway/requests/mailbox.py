@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from services.gateway.requests.outcome import Event
+from services.gateway.requests.outcome import Broken, Event, Outcome
 
 MAX_UNREAD_EVENTS = 64  # a caller who does not read stops its own request, not ours
 
@@ -17,6 +17,7 @@ class Mailbox:
         self._events: deque[Event] = deque()
         self._changed = asyncio.Event()
         self._attached = True
+        self._read_at_the_end = False
 
     async def take(self) -> Event:
         """The next event."""
@@ -26,6 +27,15 @@ class Mailbox:
         self._changed.set()  # there is room again
         return event
 
+    async def take_all(self) -> list[Event]:
+        """All events, once the last is there. Nobody is woken for those before it, and they need no room: an answer
+        that is sent whole is bounded by its record."""
+        self._read_at_the_end = True
+        self._changed.set()
+        while not (self._events and isinstance(self._events[-1], Outcome | Broken)):
+            await self._change()
+        return list(self._events)
+
     def detach(self) -> None:
         """Nobody reads any more: nothing waits for room."""
         self._attached = False
@@ -33,14 +43,15 @@ class Mailbox:
 
     async def put(self, event: Event) -> None:
         """Adds an event once there is room."""
-        while self._attached and len(self._events) >= MAX_UNREAD_EVENTS:
+        while self._attached and not self._read_at_the_end and len(self._events) >= MAX_UNREAD_EVENTS:
             await self._change()
         self.push(event)
 
     def push(self, event: Event) -> None:
         """Adds an event without waiting: for the first and the last."""
         self._events.append(event)
-        self._changed.set()
+        if not self._read_at_the_end or isinstance(event, Outcome | Broken):
+            self._changed.set()
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -54,6 +54,12 @@ class ScriptedLife:
         self.done = isinstance(event, outcome.Outcome | outcome.Broken)
         return event
 
+    async def all_events(self) -> list[outcome.Event]:
+        told = [await self.next_event()]
+        while not self.done:
+            told.append(await self.next_event())
+        return told
+
     def detach(self) -> None:
         if not self.done:
             self.left.set()
