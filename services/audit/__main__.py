@@ -24,6 +24,7 @@ from services.audit.sealing.provider import KeyUnusable
 from services.audit.sequencer import Sequencer
 from services.audit.servicer import ALLOWED, SERVICE, AuditServicer
 from services.audit.settings import AuditSettings
+from services.audit.timekeeping import kernel_clock
 from services.audit.writer import Observer, Writer
 
 # What is wrong with a log or its keys; each says what, and the remedy.
@@ -69,7 +70,7 @@ def _open(settings: AuditSettings, observer: Observer) -> Writer:
     try:
         return Writer(
             settings.folders,
-            Clock(time.time, time.monotonic),
+            Clock(time.time, time.monotonic, kernel_clock),
             settings.writer_limits,
             observer=observer,
             newest_checkpoint=settings.newest_checkpoint,

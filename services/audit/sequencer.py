@@ -36,6 +36,7 @@ class SequencerLimits:
     group_bytes: int = 16 * 1024 * 1024
     publish_seconds: float = 1.0  # at most one checkpoint file in this time
     reap_seconds: float = 1.0
+    heartbeat_seconds: float = 60.0
 
 
 Done = Callable[[Outcome | Exception], None]
@@ -78,6 +79,7 @@ class Sequencer:
         behind = [
             asyncio.create_task(sequencer._publish_behind()),
             asyncio.create_task(sequencer._reap_lost_gateways()),
+            asyncio.create_task(sequencer._beat()),
         ]
         try:
             yield sequencer
@@ -188,6 +190,15 @@ class Sequencer:
             await asyncio.sleep(self._limits.reap_seconds)
             try:
                 await self._enqueued(Reap())
+            except Unavailable:
+                return
+
+    async def _beat(self) -> None:
+        """So that a time in which the log was not kept shows: two heartbeats are further apart than they should be."""
+        while True:
+            await asyncio.sleep(self._limits.heartbeat_seconds)
+            try:
+                await self._enqueued(self._writer.heartbeat())
             except Unavailable:
                 return
 

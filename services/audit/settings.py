@@ -25,6 +25,7 @@ class AuditSettings(StackSettings):
     max_waiting_items: int = 8_192  # 1 to 1,000,000
     clock_may_be_behind: bool = False  # the newest entry, by more than an hour: for one start, when that one was wrong
     publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
+    heartbeat_seconds: float = 60.0  # 1 to 3,600; an entry that says that audit lives, and how its clock is kept
     newest_checkpoint: Path | None = None  # a file: the newest checkpoint kept elsewhere, which the log must hold
 
     def check(self) -> list[str]:
@@ -36,6 +37,7 @@ class AuditSettings(StackSettings):
             "max_idempotency_keys": (1, 10_000_000),
             "max_waiting_items": (1, 1_000_000),
             "publish_seconds": (0.01, 60),
+            "heartbeat_seconds": (1, 3_600),
         }
         problems = [
             f"STRONGROOM_AUDIT_{name.upper()}: {getattr(self, name)} is not between {low} and {high}"
@@ -73,4 +75,8 @@ class AuditSettings(StackSettings):
 
     @property
     def sequencer_limits(self) -> SequencerLimits:
-        return SequencerLimits(waiting_items=self.max_waiting_items, publish_seconds=self.publish_seconds)
+        return SequencerLimits(
+            waiting_items=self.max_waiting_items,
+            publish_seconds=self.publish_seconds,
+            heartbeat_seconds=self.heartbeat_seconds,
+        )

@@ -7,13 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from services.audit.backup import LogCopy
 from services.audit.journal.frame import Entry, FrameInvalid
-from services.audit.journal.journal import Cut, Journal, JournalLimits, open_directory
+from services.audit.journal.journal import Cut, Journal, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import LogKeys, open_keys
 from services.audit.known_checkpoints import check_newest, check_published, no_log
@@ -25,7 +24,7 @@ from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
 from services.audit.records.open_records import Span
 from services.audit.records.outcomes import StoredOutcome, binds, fields_given
-from services.audit.records.planning import Clock, Control, Item, Plan, RecordLimits
+from services.audit.records.planning import HEARTBEAT, STOPPED, Clock, Control, Item, Plan
 from services.audit.records.recorder import Recorder
 from services.audit.records.recovery import Replay
 from services.audit.records.resends import answer_again, receipt_of_stored
@@ -34,53 +33,12 @@ from services.audit.records.stored import StoredEntries
 from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
 from services.audit.restored import check_finished, note_recorded, restored_from
 from services.audit.sealing.keytree import KeyTree
+from services.audit.surroundings import FaultPoints as FaultPoints
+from services.audit.surroundings import Folders as Folders
+from services.audit.surroundings import Observer as Observer
+from services.audit.surroundings import WriterLimits as WriterLimits
 
 _WITH_RECEIPT = frozenset({Kind.END, Kind.REFUSED})
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where a log lives: `audit` in the home folder, `keys` wherever STRONGROOM_KEYS says."""
-
-    audit: Path
-    keys: Path
-
-    @property
-    def journal(self) -> Path:
-        return self.audit / "journal"
-
-    @property
-    def tlog(self) -> Path:
-        return self.audit / "tlog"
-
-    @property
-    def wrapped_keys(self) -> Path:
-        return self.audit / "keys"
-
-
-@dataclass(frozen=True)
-class FaultPoints:
-    """Called as the commit reaches each step; the fault tests crash there."""
-
-    appending: Callable[[], None] = lambda: None
-    synced: Callable[[], None] = lambda: None
-    tiles_written: Callable[[], None] = lambda: None
-    sync: Callable[[int], None] = os.fdatasync
-
-
-@dataclass(frozen=True)
-class Observer:
-    """Told, by whoever commits, of every group with its seconds until durable, and of every group's answers."""
-
-    group_committed: Callable[[Sequence[Entry], float], None] = lambda entries, seconds: None
-    answered: Callable[[Sequence[Outcome | Exception]], None] = lambda answers: None
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriterLimits:
-    journal: JournalLimits = field(default_factory=JournalLimits)
-    records: RecordLimits = field(default_factory=RecordLimits)
-    clock_behind_seconds: float = CLOCK_BEHIND_SECONDS  # the newest entry
 
 
 class Group(NamedTuple):
@@ -118,6 +76,7 @@ class Writer:
         """Opens the log: reads the whole journal, checks it against the stored checkpoint and the newest that was kept
         elsewhere, then cuts and appends."""
         self._folders, self._faults, self._observer = folders, faults or FaultPoints(), observer or Observer()
+        self._clock = clock
         limits = limits or WriterLimits()
         check_finished(folders.audit)
         check_format(folders.audit)
@@ -170,13 +129,20 @@ class Writer:
             check_newest(newest_checkpoint, self._keys.signer.verifier, self.tree)
         behind = check_clock(clock.now_ms(), self.stored.newest_ms(), limits.clock_behind_seconds)
         mark_format(folders.audit)
-        self.journal.start()
+        clean = replay.stopped_cleanly
+        self.journal.start(anew=not clean)
         replay.finish(clock.now_ms())
         repaired = self.publisher.rebuild(self.tree.size)
-        self._commit_started(cut, repaired, behind)
+        self._commit_started(clean, cut, repaired, behind)
 
-    def _commit_started(self, cut: Cut | None, repaired: Sequence[str], behind: float) -> None:
+    def _commit_started(self, clean: bool, cut: Cut | None, repaired: Sequence[str], behind: float) -> None:
         detail: dict[str, object] = {"entries": self.tree.size, "open_records": len(self.recorder.open)}
+        if not clean:
+            # Whole, and so kept; but the stop may have come before anybody was told of them.
+            first, entries = self.journal.last_group
+            detail["perhaps_unacknowledged"] = {"first_frame": first, "entries": entries}
+        if clock := self._clock.kept():
+            detail["clock"] = clock
         if cut:
             detail["cut"] = {"segment": cut.segment, "offset": cut.offset, "reason": cut.reason}
         if repaired:
@@ -189,6 +155,12 @@ class Writer:
         self.publisher.publish(self.checkpoint)
         if backup is not None:
             note_recorded(self._folders.audit)
+
+    def heartbeat(self) -> Control:
+        """What a log in which nothing else happens says of itself."""
+        with self.lock:
+            open_records = len(self.recorder.open)
+        return Control(HEARTBEAT, {"open_records": open_records, "clock": self._clock.kept()})
 
     def commit(self, items: Sequence[Item]) -> list[Outcome | Exception]:
         """Appends the items as one group with one fdatasync, extends the tree, and answers every item.
@@ -328,7 +300,7 @@ class Writer:
 
     def stop(self) -> None:
         """A clean stop: a last entry, published, so that nothing is pending."""
-        self.commit([Control("stopped")])
+        self.commit([Control(STOPPED)])
         self.publish()
 
     def close(self) -> None:

@@ -65,6 +65,7 @@ class Journal:
         self._directory, self._origin, self._limits, self._sync = directory, origin, limits, sync
         self._segments: list[tuple[int, Path]] = []  # first frame number, path
         self._next_number = 0
+        self._last_group = 0  # number of its first frame
         self._end = 0  # offset behind the last frame of the last segment
         self._allocated = 0
         self._file, self._identity = -1, (0, 0)  # of the last segment: descriptor; inode and device
@@ -101,20 +102,37 @@ class Journal:
             self._end = segment.frames_start(view, path, self._origin, self._next_number)
             for at, frame in segment.frames_from(view, self._end, self._next_number):
                 visit(ordinal << OFFSET_BITS | at, frame)
-                self._end, self._next_number = at + frame.size, frame.number + 1
+                self._end, self._next_number, self._last_group = at + frame.size, frame.number + 1, frame.group
             return segment.tail_of(view, self._end, self._next_number, last, path)
 
-    def start(self) -> None:
-        """Opens the journal for appending behind the last whole frame, cutting off what `scan` found unfinished."""
+    @property
+    def last_group(self) -> tuple[int, int]:
+        """What `scan` found of the group that was written last: its first frame's number, and how many frames."""
+        return self._last_group, self._next_number - self._last_group
+
+    def start(self, *, anew: bool = False) -> None:
+        """Opens the journal for appending behind the last whole frame, cutting off what `scan` found unfinished.
+
+        With `anew` the last segment is first written again, into a new file. Of a disk that failed, the kernel says so
+        once; what it then shows of the file, and so what `scan` read, the disk need not have.
+        """
         for leftover in self._directory.glob("*.partial"):
             leftover.unlink()
         if not self._segments:
             self._start_segment()
             return
-        self._open(self._segments[-1][1])
+        path = self._segments[-1][1]
+        if anew:
+            self._write_anew(path)
+        self._open(path)
         os.ftruncate(self._file, self._end)
         self._fsync(self._file)
         self._allocated = self._end
+
+    def _write_anew(self, path: Path) -> None:
+        with segment.mapped(path) as view:
+            segment.put(path, bytes(view[: self._end]))
+        self.syncs += segment.SYNCS_OF_PUT
 
     def encoded(self, entries: Sequence[Entry]) -> list[bytes]:
         """The frames of the next group, for `append`: made apart, so that whoever waits for the disk only writes."""
@@ -175,7 +193,7 @@ class Journal:
     def _start_segment(self) -> None:
         path = self._directory / segment.file_name(self._next_number)
         segment.create(path, self._origin, self._next_number, self._limits.chunk_bytes)
-        self.syncs += segment.SYNCS_OF_CREATE
+        self.syncs += segment.SYNCS_OF_PUT
         self._segments.append((self._next_number, path))
         self._open(path)
         self._allocated = os.fstat(self._file).st_size

@@ -15,7 +15,7 @@ from services.audit.journal.frame import MAGIC, Frame, FrameInvalid, decode_fram
 SEGMENT_MAGIC = b"SRJOURNL"
 SEGMENT_VERSION = 1
 SUFFIX = ".journal"
-SYNCS_OF_CREATE = 2  # the file and its folder
+SYNCS_OF_PUT = 2  # the file and its folder
 
 
 class JournalCorrupt(Exception):
@@ -41,11 +41,15 @@ def encode_header(origin: str, first: int) -> bytes:
 
 
 def create(path: Path, origin: str, first: int, size: int) -> None:
+    header = encode_header(origin, first)
+    put(path, header + bytes(max(size - len(header), 0)))
+
+
+def put(path: Path, content: bytes) -> None:
     """A segment appears under its name complete and durable, or not at all."""
     partial = path.with_suffix(".partial")
-    header = encode_header(origin, first)
     with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(header + bytes(max(size - len(header), 0)))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.rename(partial, path)

@@ -32,6 +32,8 @@ class Control:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
+STOPPED, HEARTBEAT = "stopped", "heartbeat"  # events: a clean stop; now and again, that audit lives
+
 Item = RequestItem | Act | Reap | Presence | Control
 Answer = Callable[[SignedCheckpoint], Outcome]
 
@@ -56,10 +58,12 @@ class RecordLimits:
 
 @dataclass(frozen=True)
 class Clock:
-    """wall: Unix seconds, for what is written down. monotonic: for how long a gateway has been away."""
+    """wall: Unix seconds, for what is written down. monotonic: for how long a gateway has been away. kept: what keeps
+    the former in step, and how far off it may be; nothing where nobody is asked."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]
+    kept: Callable[[], Mapping[str, object]] = dict
 
     def now_ms(self) -> int:
         return int(self.wall() * 1000)

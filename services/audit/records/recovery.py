@@ -14,6 +14,7 @@ from services.audit.records.entries import BINDING_ENDS
 from services.audit.records.fields import Salts, leaves_of
 from services.audit.records.idempotency import WINDOW_MS, Claim
 from services.audit.records.open_records import OpenRecord, chained
+from services.audit.records.planning import STOPPED
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
 from services.audit.sealing.payload import RecordCipher
@@ -35,9 +36,11 @@ class Replay:
         self._recorder, self._stored, self._tree = recorder, stored, tree
         self._open: dict[str, _Opened] = {}
         self._acts: deque[int] = deque(maxlen=REMEMBERED_ACTS)  # leaf indexes
+        self._last: Kind | None = None  # of the last frame
 
     def visit(self, location: int, frame: Frame) -> None:
         entry = frame.entry
+        self._last = entry.kind
         clear = decode_clear(entry.clear)
         if clear.boot:
             self._recorder.boots.advance(clear.boot, clear.sequence)
@@ -56,6 +59,13 @@ class Replay:
         elif clear.record_id in self._open:
             opened = self._open[clear.record_id]
             opened.releases, opened.head = clear.n + 1, chained(opened.head, entry.sealed_hash)
+
+    @property
+    def stopped_cleanly(self) -> bool:
+        """The last entry is that of a stop, or there is none."""
+        if self._last is not Kind.CONTROL:
+            return self._last is None
+        return self._stored.leaf(self._tree.size - 1).header["event"] == STOPPED
 
     def finish(self, now_ms: int) -> None:
         self._recorder.scribe.next_leaf = self._tree.size

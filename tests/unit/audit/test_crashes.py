@@ -268,6 +268,49 @@ def test_a_failed_fdatasync_is_never_retried(audit_log, gateway) -> None:
     assert len(calls) == 1
 
 
+def started(writer) -> dict[str, object]:
+    """What the entry of the newest start says."""
+    header = writer.stored.leaf(writer.tree.size - 1).header
+    assert header["event"] == "started"
+    return header
+
+
+def test_after_an_unclean_stop_the_last_segment_is_written_anew_and_the_last_group_is_marked(
+    audit_log, gateway
+) -> None:
+    """Fails if `start` goes on in the file as it is: after an fdatasync that failed, its pages tell what the disk need
+    not have. The same bytes stand in the new one."""
+
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    armed = Armed(FaultPoints(sync=failing))
+    writer = audit_log.open(armed.faults)
+    acknowledged = writer.commit([gateway.accept("r1")])
+    armed.armed = True
+    with pytest.raises(OSError, match="Input/output"):
+        writer.commit([gateway.release("r1", 0), gateway.end("r1")])
+    path = audit_log.segments()[-1]
+    before, content = path.stat().st_ino, path.read_bytes().rstrip(b"\0")
+    writer = audit_log.open()
+    assert path.stat().st_ino != before and path.read_bytes().startswith(content)
+    assert started(writer)["perhaps_unacknowledged"] == {"first_frame": 2, "entries": 2}
+    assert writer.commit([gateway_copy(gateway, 0)]) == acknowledged
+    writer.stop()
+    assert verify_home(audit_log.home).exit_code == VERIFIES
+
+
+def test_after_a_clean_stop_nothing_is_written_anew_or_marked(audit_log, gateway) -> None:
+    writer = audit_log.open()
+    writer.commit([gateway.refuse("r1")])
+    writer.stop()
+    path = audit_log.segments()[-1]
+    before = path.stat().st_ino
+    writer = audit_log.open()
+    assert path.stat().st_ino == before
+    assert "perhaps_unacknowledged" not in started(writer)
+
+
 def test_a_journal_that_was_replaced_under_the_writer_is_not_acknowledged(audit_log, gateway) -> None:
     writer = audit_log.open()
     path = audit_log.segments()[-1]
