@@ -16,6 +16,7 @@ from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.known_checkpoints import LogDiverged
+from services.audit.log_over_http import log_routes
 from services.audit.metrics import AuditMetrics
 from services.audit.opening import ClockBehind, FormatUnknown
 from services.audit.records.planning import Clock
@@ -43,7 +44,11 @@ async def main(settings: AuditSettings) -> None:
     async with AsyncExitStack() as opened:
         opened.callback(export_spans("audit", settings.traces, token))
         await opened.enter_async_context(
-            serving_http(settings.http_address("audit"), lambda: health.reason, [metrics.route()])
+            serving_http(
+                settings.http_address("audit"),
+                lambda: health.reason,
+                [metrics.route(), *log_routes(settings.folders.tlog)],
+            )
         )
         observer = Observer(metrics.group_committed, metrics.answered)
         writer = opened.enter_context(closing(await asyncio.to_thread(_open, settings, observer)))
