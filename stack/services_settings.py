@@ -11,6 +11,7 @@ from services.gateway.settings import GatewaySettings
 from services.guard.settings import GuardSettings
 from services.inference.settings import InferenceSettings
 from services.monitor.settings import MonitorSettings
+from services.witness.settings import WitnessSettings
 
 KINDS: dict[str, type[StackSettings]] = {
     "gateway": GatewaySettings,
@@ -18,6 +19,7 @@ KINDS: dict[str, type[StackSettings]] = {
     "inference": InferenceSettings,
     "audit": AuditSettings,
     "monitor": MonitorSettings,
+    "witness": WitnessSettings,  # of no stack, but its variables may stand in the same environment
 }
 # Read by the command line and by the tests.
 OTHERS = frozenset({"STRONGROOM_ADDRESS", "STRONGROOM_API_KEY", "STRONGROOM_TEST_MODELS"})

@@ -14,6 +14,7 @@ from strongroom.answer import Answer, Event, Model, Reading
 from strongroom.calls import DEFAULT_TIMEOUT_SECONDS, STREAM_GENERATE, Call, Door, Method, Received, Result, Sent
 from strongroom.failures import CallFailed, from_rpc_error
 from strongroom.gateway.v1 import gateway_pb2 as pb
+from strongroom.known import KnownCheckpoints
 from strongroom.location import Location
 from strongroom.question import Question
 from strongroom.retry import Attempts, Retry
@@ -30,11 +31,13 @@ class AsyncClient:
         address: str = "",
         api_key: str = "",
         retry: Retry | None = None,
+        known: KnownCheckpoints | None = None,
     ) -> None:
-        """Unnamed, address and key come from STRONGROOM_ADDRESS and STRONGROOM_API_KEY, else from a local stack."""
+        """Unnamed, address and key come from STRONGROOM_ADDRESS and STRONGROOM_API_KEY, else from a local stack. With
+        `known`, every receipt that is asked for has to continue the newest checkpoint that was seen."""
         door = Door.of(location, address, api_key)
         self._seconds, self._retry, self._metadata = timeout_seconds, retry or Retry(), door.metadata
-        self._address = door.address
+        self._address, self._known = door.address, known
         self._opened: grpc.aio.Channel | None = None
 
     def stream(self, question: Question, timeout_seconds: float | None = None) -> AsyncStream:
@@ -42,11 +45,13 @@ class AsyncClient:
         request, attempts = calls.stream_request(question), Attempts(self._retry, self._given(timeout_seconds))
         method = STREAM_GENERATE
         send = self._channel().unary_stream(method.path, method.serialize, method.deserialize)
-        return AsyncStream(lambda left: send(request, timeout=left, metadata=self._metadata), attempts)
+        return AsyncStream(lambda left: send(request, timeout=left, metadata=self._metadata), attempts, self._saw)
 
     async def ask(self, question: Question, timeout_seconds: float | None = None) -> Answer:
         """The answer in one piece."""
-        return await self._carry_out(calls.ask(question, self._given(timeout_seconds)))
+        answer = await self._carry_out(calls.ask(question, self._given(timeout_seconds)))
+        self._saw(answer)
+        return answer
 
     async def models(self) -> list[Model]:
         """What live workers serve now."""
@@ -57,8 +62,15 @@ class AsyncClient:
         return await self._carry_out(calls.cancel(request_id, self._seconds))
 
     async def receipt(self, request_id: str) -> dict[str, Any]:
-        """The receipt of a finished request, against the newest checkpoint."""
-        return await self._carry_out(calls.receipt(request_id, self._seconds))
+        """The receipt of a finished request, against the newest checkpoint that witnesses cosigned, else the newest.
+        Raises LogRewritten."""
+        receipt = await self._carry_out(calls.receipt(request_id, self._seconds))
+        if self._known:
+            for link in self._known.links(receipt):
+                with link.asked():
+                    link.check(await self._carry_out(calls.consistency(link, self._seconds)))
+            self._known.keep(receipt)
+        return receipt
 
     async def close(self) -> None:
         """Ends every call that still runs."""
@@ -78,6 +90,10 @@ class AsyncClient:
             self._opened = grpc.aio.insecure_channel(self._address, options=calls.OPTIONS)
         return self._opened
 
+    def _saw(self, answer: Answer) -> None:
+        if self._known:
+            self._known.saw(answer.receipt)
+
     def _given(self, timeout_seconds: float | None) -> float:
         return self._seconds if timeout_seconds is None else timeout_seconds
 
@@ -96,8 +112,10 @@ class AsyncClient:
 class AsyncStream:
     """The events of one answer, for one task. Leaving it early, by `close`, `async with` or dropping it, cancels."""
 
-    def __init__(self, send: Callable[[float], Any], attempts: Attempts) -> None:
-        self._closed = asyncio.Event()
+    def __init__(
+        self, send: Callable[[float], Any], attempts: Attempts, saw: Callable[[Answer], None] = lambda answer: None
+    ) -> None:
+        self._closed, self._saw = asyncio.Event(), saw
         self._loop = asyncio.get_running_loop()
         self._reading, self._attempts, self._send = Reading(), attempts, send
         self._call = send(attempts.left())
@@ -134,6 +152,7 @@ class AsyncStream:
             event = self._reading.event(response)
             if isinstance(event, Answer):
                 await self._finish()
+                self._saw(event)
             if event is not None:
                 return event
         raise StopAsyncIteration

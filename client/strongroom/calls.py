@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from strongroom.answer import Answer, Model, models_of, receipt_of, whole_answer_of
 from strongroom.failures import CallFailed
 from strongroom.gateway.v1 import gateway_pb2 as pb
+from strongroom.known import Link
 from strongroom.location import Location, locate
 from strongroom.question import Question, prompt_of
 from strongroom.retry import nothing_goes_on
@@ -56,8 +57,9 @@ GENERATE = Method("Generate", pb.GenerateRequest, pb.GenerateResponse)
 STREAM_GENERATE = Method("StreamGenerate", pb.StreamGenerateRequest, pb.StreamGenerateResponse)
 CANCEL = Method("Cancel", pb.CancelRequest, pb.CancelResponse)
 GET_RECEIPT = Method("GetReceipt", pb.GetReceiptRequest, pb.GetReceiptResponse)
+GET_CONSISTENCY_PROOF = Method("GetConsistencyProof", pb.GetConsistencyProofRequest, pb.GetConsistencyProofResponse)
 LIST_MODELS = Method("ListModels", pb.ListModelsRequest, pb.ListModelsResponse)
-UNARY: tuple[Method[Any, Any], ...] = (GENERATE, CANCEL, GET_RECEIPT, LIST_MODELS)
+UNARY: tuple[Method[Any, Any], ...] = (GENERATE, CANCEL, GET_RECEIPT, GET_CONSISTENCY_PROOF, LIST_MODELS)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,13 @@ def cancel(request_id: str, seconds: float) -> Call[pb.CancelRequest, pb.CancelR
 def receipt(request_id: str, seconds: float) -> Call[pb.GetReceiptRequest, pb.GetReceiptResponse, dict[str, Any]]:
     request = pb.GetReceiptRequest(request_id=request_id)
     return Call(GET_RECEIPT, request, min(seconds, CALL_SECONDS), lambda reply: receipt_of(reply.receipt), _always)
+
+
+def consistency(
+    link: Link, seconds: float
+) -> Call[pb.GetConsistencyProofRequest, pb.GetConsistencyProofResponse, Sequence[bytes]]:
+    request = pb.GetConsistencyProofRequest(old_size=link.old.size, size=link.new.size)
+    return Call(GET_CONSISTENCY_PROOF, request, min(seconds, CALL_SECONDS), lambda reply: list(reply.hashes), _always)
 
 
 def models(seconds: float) -> Call[pb.ListModelsRequest, pb.ListModelsResponse, list[Model]]:

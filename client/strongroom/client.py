@@ -39,6 +39,7 @@ from strongroom.failures import (
 )
 from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.interrupts import InterruptsHeld
+from strongroom.known import KnownCheckpoints, LogRewritten
 from strongroom.location import Location, NotConfigured
 from strongroom.question import Message, Question
 from strongroom.retry import OFF, Attempts, Retry
@@ -60,7 +61,9 @@ __all__ = [
     "Exhausted",
     "InternalFailure",
     "InvalidRequest",
+    "KnownCheckpoints",
     "Location",
+    "LogRewritten",
     "Message",
     "Model",
     "NotConfigured",
@@ -91,10 +94,13 @@ class Client:
         address: str = "",
         api_key: str = "",
         retry: Retry | None = None,
+        known: KnownCheckpoints | None = None,
     ) -> None:
-        """Unnamed, address and key come from STRONGROOM_ADDRESS and STRONGROOM_API_KEY, else from a local stack."""
+        """Unnamed, address and key come from STRONGROOM_ADDRESS and STRONGROOM_API_KEY, else from a local stack. With
+        `known`, every receipt that is asked for has to continue the newest checkpoint that was seen."""
         door = Door.of(location, address, api_key)
         self._seconds, self._retry, self._metadata = timeout_seconds, retry or Retry(), door.metadata
+        self._known = known
         self._channel = open_channel(door.address)
         self._unary = {
             method.name: self._channel.unary_unary(method.path, method.serialize, method.deserialize)
@@ -107,11 +113,13 @@ class Client:
     def stream(self, question: Question, timeout_seconds: float | None = None) -> Stream:
         """The question is sent at once. Started, pieces, and the Answer with all pieces together."""
         request, attempts = calls.stream_request(question), Attempts(self._retry, self._given(timeout_seconds))
-        return Stream(lambda left: self._stream(request, timeout=left, metadata=self._metadata), attempts)
+        return Stream(lambda left: self._stream(request, timeout=left, metadata=self._metadata), attempts, self._saw)
 
     def ask(self, question: Question, timeout_seconds: float | None = None) -> Answer:
         """The answer in one piece."""
-        return self._carry_out(calls.ask(question, self._given(timeout_seconds)))
+        answer = self._carry_out(calls.ask(question, self._given(timeout_seconds)))
+        self._saw(answer)
+        return answer
 
     def models(self) -> list[Model]:
         """What live workers serve now."""
@@ -122,8 +130,15 @@ class Client:
         return self._carry_out(calls.cancel(request_id, self._seconds))
 
     def receipt(self, request_id: str) -> dict[str, Any]:
-        """The receipt of a finished request, against the newest checkpoint."""
-        return self._carry_out(calls.receipt(request_id, self._seconds))
+        """The receipt of a finished request, against the newest checkpoint that witnesses cosigned, else the newest.
+        Raises LogRewritten."""
+        receipt = self._carry_out(calls.receipt(request_id, self._seconds))
+        if self._known:
+            for link in self._known.links(receipt):
+                with link.asked():
+                    link.check(self._carry_out(calls.consistency(link, self._seconds)))
+            self._known.keep(receipt)
+        return receipt
 
     def close(self) -> None:
         """Ends every call that still runs."""
@@ -137,6 +152,10 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _saw(self, answer: Answer) -> None:
+        if self._known:
+            self._known.saw(answer.receipt)
 
     def _given(self, timeout_seconds: float | None) -> float:
         return self._seconds if timeout_seconds is None else timeout_seconds
@@ -160,8 +179,10 @@ class Client:
 class Stream:
     """The events of one answer, for one reader. Leaving it early by `close`, `with`, dropping it or Ctrl-C cancels."""
 
-    def __init__(self, send: Callable[[float], Any], attempts: Attempts) -> None:
-        self._closed = False
+    def __init__(
+        self, send: Callable[[float], Any], attempts: Attempts, saw: Callable[[Answer], None] = lambda answer: None
+    ) -> None:
+        self._closed, self._saw = False, saw
         self._closing = SimpleQueue[None]()  # from any thread; an Event's lock could be left taken by an interrupt
         self._reading, self._attempts, self._send = Reading(), attempts, send
         with InterruptsHeld():
@@ -194,6 +215,7 @@ class Stream:
             event = self._reading.event(response)
             if isinstance(event, Answer):
                 self._finish()
+                self._saw(event)
             if event is not None:
                 return event
         raise StopIteration

@@ -1,6 +1,6 @@
 """Checks a Strongroom audit log or one receipt, offline, with the standard library alone (docs/audit-format.md).
 
-It shares no code with the services: whoever reads these lines has read all that has to be trusted.
+It shares no code with the service that writes the log: whoever reads these lines has read all that has to be trusted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import os
 import re
 import struct
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-VERIFIES, NOT_A_LOG, ALTERED = 0, 2, 3  # exit codes
+VERIFIES, NOT_A_LOG, ALTERED, ABSENT = 0, 2, 3, 4  # exit codes
 
 
 class Malformed(Exception):
@@ -153,44 +155,69 @@ def unb64(text: str, length: int | None = None) -> bytes:
 
 @dataclass(frozen=True)
 class LogKey:
-    """A vkey: NAME+HASH+KEY, Ed25519."""
+    """A vkey: NAME+HASH+KEY, Ed25519; a log's, or that of a witness."""
 
     name: str
     key_id: bytes
     public: bytes
 
 
-def parse_vkey(vkey: str) -> LogKey:
+SIGNS, COSIGNS = 1, 4  # types of keys: what they do with Ed25519
+
+
+def parse_vkey(vkey: str, kind: int = SIGNS) -> LogKey:
     parts = vkey.split("+", 2)
     if len(parts) != 3 or not parts[0] or any(c.isspace() for c in parts[0]):
         raise Malformed("a verifier key is NAME+HASH+KEY")
     typed = unb64(parts[2], 33)
-    if typed[0] != 1:
-        raise Malformed("the verifier key is not an Ed25519 key")
+    if typed[0] != kind:
+        raise Malformed(f"the verifier key is not {'an Ed25519 key' if kind == SIGNS else 'that of a witness'}")
     key_id = hashlib.sha256(parts[0].encode() + b"\n" + typed).digest()[:4]
     if key_id.hex() != parts[1]:
         raise Malformed("the verifier key's hash does not belong to its name and key")
     return LogKey(parts[0], key_id, typed[1:])
 
 
-def open_note(note: str, key: LogKey) -> str:
-    """The text of a C2SP signed note that `key` has signed."""
+Signatures = Sequence[tuple[str, bytes, bytes]]  # of a note: each one's name, key id and the rest
+
+
+def parts_of(note: str) -> tuple[str, Signatures]:
+    """The text of a C2SP signed note, and its signatures, none of which is checked here."""
     text, separator, block = note.rpartition("\n\n")
     if not separator or not block.endswith("\n") or re.search("[\x00-\x09\x0b-\x1f]", note):
         raise Malformed("not a signed note")
-    signed = False
+    signatures = []
     for line in block[:-1].split("\n"):
         words = line.split(" ")
         if len(words) != 3 or words[0] != "—" or not words[1]:
             raise Malformed("a signature line is malformed")
         blob = unb64(words[2])
-        if words[1] == key.name and blob[:4] == key.key_id:
-            if not ed25519_verifies(key.public, (text + "\n").encode(), blob[4:]):
-                raise Malformed("the signature fails")
-            signed = True
-    if not signed:
+        signatures.append((words[1], blob[:4], blob[4:]))
+    return text + "\n", signatures
+
+
+def open_note(note: str, key: LogKey) -> str:
+    """The text of a note that `key` has signed."""
+    text, signatures = parts_of(note)
+    own = [signature for name, key_id, signature in signatures if (name, key_id) == (key.name, key.key_id)]
+    if not all(ed25519_verifies(key.public, text.encode(), signature) for signature in own):
+        raise Malformed("the signature fails")
+    if not own:
         raise Malformed("no signature by the log's key")
-    return text + "\n"
+    return text
+
+
+def cosigned_at(note: str, witness: LogKey) -> int | None:
+    """When the witness cosigned the note (c2sp.org/tlog-cosignature), in Unix seconds; None if it did not."""
+    text, signatures = parts_of(note)
+    times = []
+    for name, key_id, stamped in signatures:
+        if (name, key_id) == (witness.name, witness.key_id):
+            times.append(int.from_bytes(stamped[:8], "big"))
+            message = f"cosignature/v1\ntime {times[-1]}\n{text}".encode()
+            if not ed25519_verifies(witness.public, message, stamped[8:]):
+                raise Malformed(f"the cosignature of {witness.name} fails")
+    return max(times, default=None)
 
 
 @dataclass(frozen=True)
@@ -213,6 +240,77 @@ def _decimal(text: str) -> int:
     if not re.fullmatch("0|[1-9][0-9]{0,18}", text):
         raise Malformed("not a canonical number")
     return int(text)
+
+
+# --- witness policies (c2sp.org/tlog-policy) --------------------------------------------------------------------------
+
+
+@dataclass
+class Policy:
+    """By whom a checkpoint has to be signed and cosigned. Names are the file's own."""
+
+    logs: list[LogKey] = field(default_factory=list)
+    witnesses: dict[str, LogKey] = field(default_factory=dict)
+    groups: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # how many of whom
+    quorum: str = ""
+
+    def met_by(self, cosigned: Iterable[str], name: str | None = None) -> bool:
+        """Whether these witnesses are enough: for the quorum, or for a group."""
+        name, cosigned = self.quorum if name is None else name, set(cosigned)
+        if name in self.groups:
+            needed, members = self.groups[name]
+            return sum(self.met_by(cosigned, member) for member in members) >= needed
+        return name == "none" or name in cosigned
+
+    def times(self, note: str) -> dict[str, int]:
+        """Which of its witnesses cosigned the note, and when. Raises Malformed where a cosignature fails."""
+        found = {name: cosigned_at(note, key) for name, key in self.witnesses.items()}
+        return {name: time for name, time in found.items() if time is not None}
+
+
+def parse_policy(text: str) -> Policy:
+    policy, members = Policy(), set[str]()
+    if re.search("[\x00-\x08\x0b-\x1f\x7f]", text):
+        raise Malformed("a policy has no control characters")
+    for number, line in enumerate(text.split("\n"), 1):
+        words = re.split("[ \t]+", line.strip(" \t"))
+        if words == [""] or words[0].startswith("#"):
+            continue
+        try:
+            _policy_line(policy, members, words)
+        except Malformed as malformed:
+            raise Malformed(f"line {number}: {malformed}") from None
+    if not policy.quorum:
+        raise Malformed("a policy has a quorum line")
+    return policy
+
+
+def _policy_line(policy: Policy, members: set[str], words: Sequence[str]) -> None:
+    defined = {"none", *policy.witnesses, *policy.groups}
+    match words:
+        case ["log", vkey] | ["log", vkey, _]:
+            policy.logs.append(_unlike(parse_vkey(vkey), policy.logs))
+        case ["witness", name, vkey] | ["witness", name, vkey, _] if name not in defined:
+            policy.witnesses[name] = _unlike(parse_vkey(vkey, COSIGNS), policy.witnesses.values())
+        case ["group", name, needed, first, *rest] if name not in defined:
+            named = [first, *rest]
+            count = {"any": 1, "all": len(named)}.get(needed) or _decimal(needed)
+            if not 1 <= count <= len(named):
+                raise Malformed("a group asks for at least one member, and for no more than it has")
+            if members.intersection(named) or len(set(named)) < len(named) or not set(named) <= defined - {"none"}:
+                raise Malformed("a member is defined above, and is in one group, once")
+            members.update(named)
+            policy.groups[name] = count, named
+        case ["quorum", name] if not policy.quorum and name in defined:
+            policy.quorum = name
+        case _:
+            raise Malformed("not a line of a policy, or a name that is not defined above, or is defined twice")
+
+
+def _unlike(key: LogKey, others: Iterable[LogKey]) -> LogKey:
+    if any(key.public == other.public for other in others):
+        raise Malformed("the key is there twice")
+    return key
 
 
 # --- canonical bytes (RFC 8785) of requests and answers ---------------------------------------------------------------
@@ -331,21 +429,22 @@ class Verification:
         return self.ok
 
 
-def verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str) -> Verification:
+def verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str, policy: str | None = None) -> Verification:
     """Checks offline that the log of `log_key` holds exactly this request and this answer.
 
     `receipt` is the object or its JSON text. With `answer` None only the request is checked (a call that was
-    cancelled or failed before anything was released has no answer).
+    cancelled or failed before anything was released has no answer). `policy` is the text of a witness policy, which
+    the receipt's checkpoint must meet.
     """
     try:
-        return _verify_receipt(request, answer, receipt, log_key)
+        return _verify_receipt(request, answer, receipt, log_key, policy)
     except Malformed as problem:
         return Verification(False, str(problem))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         return Verification(False, f"malformed input: {type(error).__name__}")
 
 
-def _verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str) -> Verification:
+def _verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str, policy: str | None) -> Verification:
     if isinstance(receipt, str | bytes):
         receipt = json.loads(receipt)
     if receipt["version"] != 1:
@@ -354,6 +453,8 @@ def _verify_receipt(request: Any, answer: Any, receipt: Any, log_key: str) -> Ve
     if leaf[0] != 1 or _KINDS.get(leaf[1]) not in ("END", "REFUSED"):
         raise Malformed("the leaf is not that of a finished request")
     index, checkpoint = _check_proof(receipt["tlog_proof"], leaf, parse_vkey(log_key))
+    if policy is not None and not (asked := parse_policy(policy)).met_by(asked.times(note_in(json.dumps(receipt)))):
+        raise Malformed("the checkpoint is not cosigned as the policy asks")
     development = checkpoint.origin.startswith("dev.")
     if receipt["environment"] != ("DEVELOPMENT" if development else "PRODUCTION"):
         raise Malformed("the receipt's environment is not that of its log")
@@ -522,12 +623,15 @@ class Report:
     bundles: int = 0
     entries: Counter[str] = field(default_factory=Counter)
     pending: list[str] = field(default_factory=list)
+    cosigned: int = 0  # entries that the newest cosigned checkpoint covers
+    witnesses: dict[str, int] = field(default_factory=dict)  # who cosigned it, and when, in Unix seconds
     not_covered: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        return ALTERED if self.problems else VERIFIES
+        return ALTERED if self.problems else ABSENT if self.absent else VERIFIES
 
 
 class _Journal:
@@ -759,7 +863,7 @@ class _Tiles:
         self._report.problems.append(Problem(what, f"audit/tlog/{name}"))
 
     def _check_file(self, name: str) -> None:
-        if name in ("checkpoint", "log.vkey"):
+        if name in ("checkpoint", "log.vkey", COSIGNED, POLICY):
             return
         match = _TILE.fullmatch(name)
         if not match or name.endswith(".partial"):
@@ -813,14 +917,18 @@ def _required(size: int) -> Iterator[str]:
 
 
 KEPT = "the checkpoint that you kept"
+COSIGNED, POLICY = "checkpoint.cosigned", "witness-policy"
 
 
 class NotALog(Exception):
     """There is nothing here to verify. The text says what is missing."""
 
 
-def verify_home(path: str | Path, key: str | None = None, kept: str | None = None) -> Report:
-    """Checks the log in a home folder, stopped or running, and that it holds what the checkpoint `kept` covers.
+def verify_home(
+    path: str | Path, key: str | None = None, kept: str | None = None, policy: Policy | None = None, since: float = 0
+) -> Report:
+    """Checks the log in a home folder, stopped or running, that it holds what the checkpoint `kept` covers, and that
+    the witnesses that `policy` asks for have cosigned it, at `since` (Unix seconds) or later.
 
     While it runs, what is written first has to be read last.
     """
@@ -845,24 +953,80 @@ def verify_home(path: str | Path, key: str | None = None, kept: str | None = Non
             report.problems.append(Problem(what, "audit/tlog/checkpoint"))
         if kept is not None:
             _check_kept(kept, log_key, journal.hashes, report)
+        cosigned = _cosigned_note(tlog, log_key, journal.hashes, report)
+        if policy is not None:
+            _check_policy(policy, log_key, cosigned, since, report)
         tiles.check(journal)
     else:
         report.not_covered.append("tiles: they cannot be compared, as frames are missing")
     return report
 
 
-def _check_kept(note: str, key: LogKey, hashes: Sequence[bytes], report: Report) -> None:
-    """A log cut back to an older state verifies by itself; a newer checkpoint tells."""
+def _check_kept(note: str, key: LogKey, hashes: Sequence[bytes], report: Report, place: str = KEPT) -> int:
+    """A log cut back to an older state verifies by itself; a newer checkpoint tells. Returns how much that covers."""
     try:
         kept = open_checkpoint(note, key)
     except Malformed as malformed:
-        report.problems.append(Problem(f"it is none of this log: {malformed}", KEPT))
-        return
+        report.problems.append(Problem(f"it is none of this log: {malformed}", place))
+        return 0
     if kept.size > len(hashes):
-        report.problems.append(Problem(f"it covers {kept.size} entries, and this log holds {len(hashes)}", KEPT))
+        report.problems.append(Problem(f"it covers {kept.size} entries, and this log holds {len(hashes)}", place))
     elif tree_root(hashes[: kept.size]) != kept.root:
         what = f"the log's first {kept.size} entries are not those that it covers: another copy of the log went on"
-        report.problems.append(Problem(what, KEPT))
+        report.problems.append(Problem(what, place))
+    return kept.size
+
+
+def _cosigned_note(tlog: Path, key: LogKey, hashes: Sequence[bytes], report: Report) -> str | None:
+    """The newest checkpoint that was cosigned, judged by the policy that is kept beside it; None if there is none."""
+    place = f"audit/tlog/{COSIGNED}"
+    try:
+        note = (tlog / COSIGNED).read_bytes().decode()
+        head, _, text = (tlog / POLICY).read_bytes().partition(b"\n")
+        if head.decode() != f"# sha256 {hashlib.sha256(text).hexdigest()}":
+            raise Malformed(f"{POLICY}: its first line is not the hash of the rest")
+        policy = parse_policy(text.decode("utf-8", "surrogateescape"))
+        known = {(each.name, each.key_id) for each in (key, *policy.witnesses.values())}
+        if any((name, key_id) not in known for name, key_id, _ in parts_of(note)[1]):
+            raise Malformed(f"a signature is by nobody whom {POLICY} names")
+        report.witnesses = policy.times(note)
+        if not policy.met_by(report.witnesses):
+            raise Malformed(f"it is not cosigned as {POLICY} asks")
+    except FileNotFoundError as error:
+        if Path(error.filename).name == POLICY:
+            report.problems.append(Problem("missing", f"audit/tlog/{POLICY}"))
+        return None
+    except (Malformed, UnicodeDecodeError) as malformed:
+        what = "not UTF-8" if isinstance(malformed, UnicodeDecodeError) else str(malformed)
+        report.problems.append(Problem(what, place))
+        return None
+    report.cosigned = _check_kept(note, key, hashes, report, place)
+    if report.cosigned < report.size:
+        report.not_covered.append(f"entries {report.cosigned} to {report.size - 1}: not cosigned by witnesses yet")
+    return note
+
+
+def _check_policy(policy: Policy, key: LogKey, cosigned: str | None, since: float, report: Report) -> None:
+    """What whoever verifies asks for himself, whatever the folder says of its witnesses."""
+    if policy.logs and key not in policy.logs:
+        report.problems.append(Problem("not the key of a log that the policy names", "audit/tlog/log.vkey"))
+    report.key_pinned |= bool(policy.logs)
+    try:
+        times = policy.times(cosigned) if cosigned else {}
+    except Malformed as malformed:
+        report.problems.append(Problem(str(malformed), f"audit/tlog/{COSIGNED}"))
+        return
+    if not policy.met_by(name for name, time in times.items() if time >= since):
+        found = ", ".join(f"{name} at {_utc(time)}" for name, time in sorted(times.items())) or "none"
+        asked = f"the quorum {policy.quorum}" + (f" at {_utc(since)} or later" if since else "")
+        report.absent.append(f"cosignatures: the policy asks for {asked}; there are: {found}")
+
+
+def _utc(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"
 
 
 def note_in(text: str) -> str:
@@ -920,7 +1084,7 @@ def _as_json(report: Report) -> str:
     return json.dumps(
         {
             "path": report.path,
-            "verifies": not report.problems,
+            "verifies": report.exit_code == VERIFIES,
             "exit_code": report.exit_code,
             "origin": report.origin,
             "development": report.origin.startswith("dev."),
@@ -932,7 +1096,9 @@ def _as_json(report: Report) -> str:
             "tiles": report.tiles,
             "bundles": report.bundles,
             "pending": report.pending,
+            "cosigned": {"size": report.cosigned, "witnesses": {k: _utc(v) for k, v in report.witnesses.items()}},
             "not_covered": report.not_covered,
+            "absent": report.absent,
             "problems": [
                 {"what": p.what, "file": p.file, "offset": p.offset, "entry": p.entry, "record": p.record}
                 for p in report.problems
@@ -945,19 +1111,24 @@ def _as_json(report: Report) -> str:
 
 def _as_text(report: Report) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.entries.items()))
+    witnesses = ", ".join(f"{name} at {_utc(time)}" for name, time in sorted(report.witnesses.items()))
     rows = [
         ("log", report.origin + ("   DEVELOPMENT" if report.origin.startswith("dev.") else "")),
         ("key", _key_line(report)),
         ("checkpoint", f"{report.size} entries, root {report.root[:16]}…" if report.root else "not valid"),
         ("journal", f"{report.frames} frames in {report.segments} segments: {kinds}"),
         ("tiles", f"{report.tiles} tiles, {report.bundles} bundles"),
+        *([("cosigned", f"{report.cosigned} entries, by {witnesses}")] if report.witnesses else []),
         *((("pending", line) for line in report.pending) if report.pending else [("pending", "nothing")]),
         *(("not covered", line) for line in report.not_covered),
+        *(("ABSENT", line) for line in report.absent),
         *(("PROBLEM", str(problem)) for problem in report.problems[:50]),
     ]
     if len(report.problems) > 50:
         rows.append(("PROBLEM", f"and {len(report.problems) - 50} more (--json lists them all)"))
-    verdict = f"FAILS: {len(report.problems)} problems" if report.problems else "VERIFIES"
+    verdict = "INCOMPLETE: the policy asks for what is absent" if report.absent else "VERIFIES"
+    if report.problems:
+        verdict = f"FAILS: {len(report.problems)} problems"
     return "\n".join([*(f"{name:<12} {value}" for name, value in rows), "", verdict])
 
 
@@ -968,22 +1139,31 @@ def _kept(path: str | None) -> str | None:
         raise NotALog(f"--checkpoint {path}: {problem}") from None
 
 
+def _policy(path: str | None) -> Policy | None:
+    try:
+        return None if path is None else parse_policy(Path(path).read_bytes().decode("utf-8", "surrogateescape"))
+    except (OSError, Malformed) as problem:
+        raise NotALog(f"--policy {path}: {problem}") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("strongroom-verify", description="Checks a Strongroom audit log, offline.")
     parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log")
     parser.add_argument("--key", metavar="VKEY", help="the log's public key, as you were given it")
     parser.add_argument("--checkpoint", metavar="FILE", help="one that you kept, or a receipt: the log must hold it")
-    parser.add_argument("--policy", metavar="FILE", help="not supported yet")
+    parser.add_argument("--policy", metavar="FILE", help="a witness policy that the log must meet (exit 4 if not)")
+    parser.add_argument("--max-age", metavar="SECONDS", type=float, help="the policy's cosignatures are no older")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     try:
-        if options.policy:
-            raise NotALog("--policy is not supported yet; leave it out")
+        if options.max_age is not None and not options.policy:
+            raise NotALog("--max-age is of the cosignatures that a policy asks for: give --policy too")
         if re.match("https?://", options.path):
             raise NotALog("logs behind a URL are not supported yet; give a home folder")
         if Path(options.path).is_file():
             raise NotALog("exports are not supported yet; give a home folder")
-        report = verify_home(options.path, options.key, _kept(options.checkpoint))
+        since = 0 if options.max_age is None else time.time() - options.max_age
+        report = verify_home(options.path, options.key, _kept(options.checkpoint), _policy(options.policy), since)
     except NotALog as reason:
         print(
             json.dumps({"verifies": False, "exit_code": NOT_A_LOG, "reason": str(reason)}) if options.json else reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, closing
 
 from chassis.disk import explained, require_room
@@ -15,6 +16,7 @@ from chassis.start import CannotStart, run
 from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.segment import JournalCorrupt
+from services.audit.keys import VKEY
 from services.audit.known_checkpoints import LogDiverged
 from services.audit.log_over_http import log_routes
 from services.audit.metrics import AuditMetrics
@@ -26,6 +28,7 @@ from services.audit.sequencer import Sequencer
 from services.audit.servicer import ALLOWED, SERVICE, AuditServicer
 from services.audit.settings import AuditSettings
 from services.audit.timekeeping import kernel_clock
+from services.audit.witnesses.cosigning import cosigning, seen_by_witnesses
 from services.audit.writer import Observer, Writer
 
 # What is wrong with a log or its keys; each says what, and the remedy.
@@ -40,7 +43,8 @@ class JournalFailed(Exception):
 
 async def main(settings: AuditSettings) -> None:
     token, known = service_token(settings.keys_folder, "audit"), load_credentials(settings.keys_folder)
-    health, metrics = Health(), AuditMetrics()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
+    health, metrics, policy = Health(), AuditMetrics(), settings.policy
     async with AsyncExitStack() as opened:
         opened.callback(export_spans("audit", settings.traces, token))
         await opened.enter_async_context(
@@ -51,7 +55,11 @@ async def main(settings: AuditSettings) -> None:
             )
         )
         observer = Observer(metrics.group_committed, metrics.answered)
-        writer = opened.enter_context(closing(await asyncio.to_thread(_open, settings, observer)))
+        witnessed = await seen_by_witnesses(policy, settings.folders.tlog / VKEY) if policy else {}
+        writer = opened.enter_context(closing(await asyncio.to_thread(_open, settings, observer, witnessed)))
+        # Entered before the sequencer, so that the last checkpoint, which that publishes on its way out, is cosigned.
+        tlog, seconds = settings.folders.tlog, settings.witness_seconds
+        await opened.enter_async_context(cosigning(writer, tlog, policy, seconds, metrics))
         sequencer = await opened.enter_async_context(Sequencer.running(writer, settings.sequencer_limits))
         metrics.watch(writer, sequencer, settings.folders)
         address = settings.address("audit")
@@ -70,7 +78,7 @@ async def main(settings: AuditSettings) -> None:
         await _until_stopped(sequencer)
 
 
-def _open(settings: AuditSettings, observer: Observer) -> Writer:
+def _open(settings: AuditSettings, observer: Observer, witnessed: Mapping[str, str]) -> Writer:
     require_room(settings.folders.audit, settings.room_bytes)
     try:
         return Writer(
@@ -79,6 +87,7 @@ def _open(settings: AuditSettings, observer: Observer) -> Writer:
             settings.writer_limits,
             observer=observer,
             newest_checkpoint=settings.newest_checkpoint,
+            witnessed=witnessed,
         )
     except _UNUSABLE as problem:
         raise CannotStart(str(problem)) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -58,6 +58,7 @@ class LogCopy:
     vkey: str
     segments: list[tuple[Path, int]]  # of the journal: how far each is read
     tile: Callable[[Tile], bytes]
+    cosigned: Mapping[str, bytes]  # files of the tlog folder: what witnesses cosigned last, and under which policy
 
     def extent(self) -> tuple[int, int]:
         """Files and bytes that `pieces` will give; fewer bytes by a row of a table that was just being written."""
@@ -73,6 +74,8 @@ class LogCopy:
     def _files(self) -> Iterator[CopiedFile]:
         yield _held(f"audit/tlog/{VKEY}", f"{self.vkey}\n".encode())
         yield _held(f"audit/tlog/{CHECKPOINT}", self.signed.note.encode())
+        for name, content in self.cosigned.items():
+            yield _held(f"audit/tlog/{name}", content)
         yield _held(f"audit/{MARKER}", format_mark())
         yield from self._wrapped_keys()
         for path, used in self.segments:

@@ -38,6 +38,19 @@ def check_newest(path: Path, verifier: Verifier, tree: Tree) -> None:
             f"{path}, the newest checkpoint that was kept, is none of the log {verifier.name}: {invalid}; is it the "
             "right file, and the right audit folder?"
         ) from None
+    _check_held(str(path), newest, tree)
+
+
+def check_witnessed(witness: str, note: str, verifier: Verifier, tree: Tree) -> None:
+    """`note` is what a witness has seen of the log. What the log did not sign proves nothing, whoever shows it."""
+    try:
+        newest = open_checkpoint(note, verifier)
+    except NoteInvalid:
+        return
+    _check_held(f"the newest checkpoint that the witness {witness} has seen", newest, tree)
+
+
+def _check_held(path: str, newest: Checkpoint, tree: Tree) -> None:
     if newest.size > tree.size:
         raise LogDiverged(
             f"{path} covers {newest.size} entries, and this log holds {tree.size}: it was restored from an older copy, "

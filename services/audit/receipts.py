@@ -10,6 +10,7 @@ from services.audit.log.note import SignedCheckpoint, b64
 from services.audit.records.fields import Opening
 
 RECEIPT_VERSION = 1
+DURABLE, COSIGNED = "DURABLE", "COSIGNED"
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 DEVELOPMENT_PREFIX = "dev."
 
@@ -20,13 +21,15 @@ def tlog_proof(tree: Tree, index: int, signed: SignedCheckpoint) -> str:
     return "\n".join(lines) + "\n\n" + signed.note
 
 
-def receipt_text(record_id: str, leaf: bytes, openings: Mapping[str, Opening], proof: str, origin: str) -> str:
+def receipt_text(
+    record_id: str, leaf: bytes, openings: Mapping[str, Opening], proof: str, origin: str, state: str = DURABLE
+) -> str:
     """RFC 8785 JSON, written as it stands: the names are in order, and base64 needs no escapes."""
     environment = "DEVELOPMENT" if origin.startswith(DEVELOPMENT_PREFIX) else "PRODUCTION"
     shown = ",".join([f'"{name}":{_opening(openings[name])}' for name in sorted(openings)])
     return (
         f'{{"environment":"{environment}","leaf":"{b64(leaf)}","openings":{{{shown}}},'
-        f'"request_id":{quoted(record_id)},"state":"DURABLE","tlog_proof":{quoted(proof)},"version":{RECEIPT_VERSION}}}'
+        f'"request_id":{quoted(record_id)},"state":"{state}","tlog_proof":{quoted(proof)},"version":{RECEIPT_VERSION}}}'
     )
 
 

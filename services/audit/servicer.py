@@ -47,6 +47,7 @@ ALLOWED = {
     f"/{SERVICE}/GetReceipt": _GATEWAY | _REVIEWER,
     f"/{SERVICE}/GetOutcome": _GATEWAY,
     f"/{SERVICE}/GetCheckpoint": _GATEWAY | _REVIEWER,
+    f"/{SERVICE}/GetConsistencyProof": _GATEWAY | _REVIEWER,
     f"/{SERVICE}/ListRecords": _REVIEWER,
     f"/{SERVICE}/GetRecord": _REVIEWER,
     f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
@@ -155,6 +156,21 @@ class AuditServicer(rpc.AuditServiceServicer):
 
     async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: Context) -> pb.GetCheckpointResponse:
         return pb.GetCheckpointResponse(checkpoint=self._writer.checkpoint.note, verifier_key=self._writer.verifier_key)
+
+    async def GetConsistencyProof(
+        self, request: pb.GetConsistencyProofRequest, context: Context
+    ) -> pb.GetConsistencyProofResponse:
+        if request.old_size > request.size:
+            raise InvalidArgument(f"old_size is {request.old_size}, more than size, {request.size}", field="old_size")
+        try:
+            proof = self._writer.consistency(request.old_size, request.size)
+        except IndexError:
+            raise FailedPrecondition(
+                f"the log holds fewer than {request.size} entries: if it signed so many, it was cut back, restored "
+                "from an old copy or replaced",
+                reason="LOG_SHORTER",
+            ) from None
+        return pb.GetConsistencyProofResponse(hashes=proof)
 
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
         if request.page_size > MAX_PAGE:

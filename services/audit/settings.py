@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from chassis.settings import StackSettings
@@ -10,6 +11,7 @@ from services.audit.journal.journal import MIB, JournalLimits
 from services.audit.opening import tolerance
 from services.audit.records.planning import RecordLimits
 from services.audit.sequencer import SequencerLimits
+from services.audit.witnesses.policy import PolicyInvalid, WitnessPolicy, read_policy, unreachable
 from services.audit.writer import Folders, WriterLimits
 
 
@@ -27,6 +29,8 @@ class AuditSettings(StackSettings):
     publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
     heartbeat_seconds: float = 60.0  # 1 to 3,600; an entry that says that audit lives, and how its clock is kept
     newest_checkpoint: Path | None = None  # a file: the newest checkpoint kept elsewhere, which the log must hold
+    witness_policy: Path | None = None  # a file (c2sp.org/tlog-policy): which witnesses are asked, and must cosign
+    witness_seconds: float = 60.0  # 1 to 120; asked at least so often, also when the log does not grow
 
     def check(self) -> list[str]:
         bounds: dict[str, tuple[float, float]] = {
@@ -38,6 +42,7 @@ class AuditSettings(StackSettings):
             "max_waiting_items": (1, 1_000_000),
             "publish_seconds": (0.01, 60),
             "heartbeat_seconds": (1, 3_600),
+            "witness_seconds": (1, 120),
         }
         problems = [
             f"STRONGROOM_AUDIT_{name.upper()}: {getattr(self, name)} is not between {low} and {high}"
@@ -49,7 +54,15 @@ class AuditSettings(StackSettings):
                 f"STRONGROOM_AUDIT_NEWEST_CHECKPOINT: {self.newest_checkpoint} is not a file: put the newest "
                 "checkpoint that you kept there, or unset it"
             )
+        try:
+            problems += [] if self.policy is None else unreachable(self.policy, self.insecure)
+        except (OSError, PolicyInvalid) as invalid:
+            problems.append(f"STRONGROOM_AUDIT_WITNESS_POLICY: {self.witness_policy}: {invalid}")
         return problems
+
+    @cached_property
+    def policy(self) -> WitnessPolicy | None:
+        return read_policy(self.witness_policy) if self.witness_policy else None
 
     @property
     def folders(self) -> Folders:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from services.audit.backup import LogCopy
@@ -15,10 +16,10 @@ from services.audit.journal.frame import Entry, FrameInvalid
 from services.audit.journal.journal import Cut, Journal, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import LogKeys, open_keys
-from services.audit.known_checkpoints import check_newest, check_published, no_log
+from services.audit.known_checkpoints import check_newest, check_published, check_witnessed, no_log
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
-from services.audit.log.note import SignedCheckpoint, sign_checkpoint
+from services.audit.log.note import SignedCheckpoint, Verifier, sign_checkpoint
 from services.audit.opening import CLOCK_BEHIND_SECONDS, check_clock, check_format, mark_format
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
@@ -37,6 +38,7 @@ from services.audit.surroundings import FaultPoints as FaultPoints
 from services.audit.surroundings import Folders as Folders
 from services.audit.surroundings import Observer as Observer
 from services.audit.surroundings import WriterLimits as WriterLimits
+from services.audit.witnesses.kept import COSIGNED, kept_files
 
 _WITH_RECEIPT = frozenset({Kind.END, Kind.REFUSED})
 
@@ -72,9 +74,10 @@ class Writer:
         faults: FaultPoints | None = None,
         observer: Observer | None = None,
         newest_checkpoint: Path | None = None,
+        witnessed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Opens the log: reads the whole journal, checks it against the stored checkpoint and the newest that was kept
-        elsewhere, then cuts and appends."""
+        """Opens the log: reads the whole journal, checks it against the stored checkpoint, the newest that was kept
+        elsewhere and the newest that each witness has seen, then cuts and appends."""
         self._folders, self._faults, self._observer = folders, faults or FaultPoints(), observer or Observer()
         self._clock = clock
         limits = limits or WriterLimits()
@@ -91,8 +94,9 @@ class Writer:
         keytree = KeyTree(folders.wrapped_keys, self._keys.provider, new=new, random=random)
         self._keytree = keytree
         self.journal = Journal(folders.journal, self.origin, limits.journal, sync=self._faults.sync)
+        self.cosigned: SignedCheckpoint | None = None  # the newest that meets the witness policy; others set it
         try:
-            self._open(folders, clock, limits, random, newest_checkpoint)
+            self._open(folders, clock, limits, random, newest_checkpoint, witnessed)
         except BaseException:
             self.journal.close()
             raise
@@ -104,6 +108,7 @@ class Writer:
         limits: WriterLimits,
         random: Callable[[int], bytes],
         newest_checkpoint: Path | None,
+        witnessed: Mapping[str, str],
     ) -> None:
         self.tree = Tree()
         self.stored = StoredEntries(self.journal, self._keytree)
@@ -124,9 +129,12 @@ class Writer:
             cut = self.journal.scan(replay.visit)
         except FrameInvalid as invalid:
             raise JournalCorrupt(f"{folders.journal}: a whole frame is not valid: {invalid}") from None
-        check_published(folders.tlog / CHECKPOINT, self._keys.signer.verifier, self.tree)
+        for published in (CHECKPOINT, COSIGNED):
+            check_published(folders.tlog / published, self._keys.signer.verifier, self.tree)
         if newest_checkpoint:
             check_newest(newest_checkpoint, self._keys.signer.verifier, self.tree)
+        for witness, note in witnessed.items():
+            check_witnessed(witness, note, self._keys.signer.verifier, self.tree)
         behind = check_clock(clock.now_ms(), self.stored.newest_ms(), limits.clock_behind_seconds)
         mark_format(folders.audit)
         clean = replay.stopped_cleanly
@@ -253,16 +261,24 @@ class Writer:
         return self.reader.view(span) if span else None
 
     def receipt(self, record_id: str) -> tuple[Summary, str | None] | None:
-        """The record and its receipt against the newest checkpoint; no receipt while open, or of a rejection."""
+        """The record and its receipt, against the newest cosigned checkpoint if that covers it, else the newest; no
+        receipt while open, or of a rejection."""
         span = self._span(record_id)
         if span is None:
             return None
         last = self.stored.leaf(span.last)
         if last.clear.kind not in (Kind.END, Kind.REFUSED):
             return summary_of(last, span.last), None
-        outcome = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
+        cosigned = self.cosigned
+        signed = cosigned if cosigned and span.last < cosigned.size else self.checkpoint
+        outcome = receipt_of_stored(self.recorder, span.last, last, signed)
         assert isinstance(outcome, Ended | Refused)
         return summary_of(last, span.last), outcome.receipt
+
+    def consistency(self, old: int, size: int) -> list[bytes]:
+        """Proof that the log of `size` entries begins with that of `old`. IndexError where it never had so many."""
+        with self.lock:
+            return self.tree.consistency(old, size)
 
     def outcome(self, record_id: str) -> tuple[Summary, StoredOutcome | None] | None:
         """The record, and what its caller was given, where that is kept for whoever asks again."""
@@ -285,14 +301,19 @@ class Writer:
         return recent.durable(durable) if recent else self.reader.search(record_id, durable)
 
     @property
+    def verifier(self) -> Verifier:
+        return self._keys.signer.verifier
+
+    @property
     def verifier_key(self) -> str:
-        return self._keys.signer.verifier.vkey
+        return self.verifier.vkey
 
     def copied(self) -> LogCopy:
         """Of all that is durable now, to be read from any thread."""
+        cosigned = kept_files(self._folders.tlog)  # read first: it covers no more than is signed below
         signed = self.checkpoint
         segments = self.journal.up_to(self.stored.leaf_location(signed.size - 1))
-        return LogCopy(self._folders.audit, signed, self.verifier_key, segments, self.publisher.tile)
+        return LogCopy(self._folders.audit, signed, self.verifier_key, segments, self.publisher.tile, cosigned)
 
     def publish(self) -> None:
         """Writes tiles, bundles and checkpoint up to what is durable now. One thread at a time."""

@@ -150,6 +150,14 @@ class AuditClient:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
 
+    async def consistency(self, old_size: int, size: int) -> Sequence[bytes]:
+        """Proof that the log of `size` entries begins with that of `old_size`."""
+        request = pb.GetConsistencyProofRequest(old_size=old_size, size=size)
+        try:
+            return (await self._stub.GetConsistencyProof(request)).hashes
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
     async def outcome(self, request_id: str, party: Party) -> ReadBack | None:
         request = pb.GetOutcomeRequest(record_id=request_id, party=_party(party))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -26,7 +27,7 @@ ENDING_SECONDS = 0.05  # kept of the deadline, so that a request ends before its
 MAX_CALL_BYTES = 64 * 1024 * 1024
 ALLOWED = {
     f"/strongroom.gateway.v1.GatewayService/{method}": CALLERS
-    for method in ("Generate", "StreamGenerate", "Cancel", "GetReceipt", "ListModels")
+    for method in ("Generate", "StreamGenerate", "Cancel", "GetReceipt", "GetConsistencyProof", "ListModels")
 }
 _PRIORITIES = {
     pb.PRIORITY_UNSPECIFIED: "standard",
@@ -69,7 +70,13 @@ class GatewayServicer(rpc.GatewayServiceServicer):
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Context) -> pb.GetReceiptResponse:
         document = await self._audit.receipt(_request_id(request.request_id), Party(current_caller(), ""))
-        return pb.GetReceiptResponse(receipt=_receipt(document))
+        return pb.GetReceiptResponse(receipt=_receipt(document, json.loads(document).get("state") == "COSIGNED"))
+
+    async def GetConsistencyProof(
+        self, request: pb.GetConsistencyProofRequest, context: Context
+    ) -> pb.GetConsistencyProofResponse:
+        proof = await self._audit.consistency(request.old_size, request.size)
+        return pb.GetConsistencyProofResponse(hashes=proof)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         response = pb.ListModelsResponse()
@@ -191,5 +198,6 @@ def _finding(finding: Finding) -> pb.Finding:
     )
 
 
-def _receipt(document: str) -> pb.Receipt:
-    return pb.Receipt(state=pb.RECEIPT_STATE_DURABLE, document=document)
+def _receipt(document: str, cosigned: bool = False) -> pb.Receipt:
+    state = pb.RECEIPT_STATE_COSIGNED if cosigned else pb.RECEIPT_STATE_DURABLE
+    return pb.Receipt(state=state, document=document)

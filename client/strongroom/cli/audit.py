@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 from strongroom.cli import backup
 from strongroom.cli.ending import OK, Complaint
+from strongroom.cli.findings import log_key
 from strongroom.cli.plain import plain
 from strongroom.cli.services import Call, calling, naming
 from strongroom.client import Client
 from strongroom.failures import CallFailed
-from strongroom.location import locate
+from strongroom.known import KnownCheckpoints, LogRewritten
+from strongroom.location import Location, locate
+from strongroom.verify import ALTERED, Malformed
 
 PAGE_SIZE = 200
 DEFAULT_LIMIT = 20
@@ -39,6 +44,8 @@ def register(commands: Any, shared: argparse.ArgumentParser) -> None:
     backup.register(actions, shared)
     receipt = commands.add_parser("receipt", parents=[shared], help="the receipt of a finished request, as JSON")
     receipt.add_argument("id", metavar="ID", help="a request id")
+    kept = "keep the newest checkpoint seen there; the log has to prove that it continues it (exit 3 if not)"
+    receipt.add_argument("--checkpoints", metavar="DIR", type=Path, help=kept)
     receipt.set_defaults(run=_receipt)
 
 
@@ -84,12 +91,23 @@ def _head(arguments: argparse.Namespace) -> pb.GetCheckpointResponse:
 
 def _receipt(arguments: argparse.Namespace) -> int:
     location = locate(arguments.home)
-    with Client(location) as client:
+    with Client(location, known=_known(location, arguments.checkpoints)) as client:
         try:
             print(json.dumps(client.receipt(arguments.id), ensure_ascii=False, indent=2))
         except CallFailed as failure:
             raise naming("gateway", location.address("gateway"), failure) from None
+        except (LogRewritten, Malformed) as altered:
+            print(f"strongroom: {altered}", file=sys.stderr)
+            return ALTERED
     return OK
+
+
+def _known(location: Location, folder: Path | None) -> KnownCheckpoints | None:
+    if folder is None:
+        return None
+    if not (key := log_key(location)):
+        raise Complaint("--checkpoints needs the log's public key, which audit gives to reviewers only")
+    return KnownCheckpoints(key, folder)
 
 
 def _pages(call: Call, limit: int) -> Iterator[pb.RecordSummary]:

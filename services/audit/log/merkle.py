@@ -65,6 +65,25 @@ class Tree:
             index, last, level = index >> 1, last >> 1, level + 1
         return path
 
+    def consistency(self, old: int, size: int) -> list[bytes]:
+        """Proof that the tree of `size` leaves begins with that of `old` (RFC 6962, 2.1.2). Empty if they are one tree,
+        and of an empty one, with which every tree begins."""
+        self._check_size(size)
+        if not 0 <= old <= size:
+            raise IndexError(f"a tree of {size} does not begin with one of {old}")
+        path, start, end = [], 0, size  # `old` ends in, or with, the subtree over these leaves
+        while 0 < old != end:
+            half = 1 << (end - start - 1).bit_length() - 1
+            if old <= start + half:
+                path.append(self._root_of_last(end - start - half, end))
+                end = start + half
+            else:
+                start += half
+                path.append(self._root_of_last(half, start))
+        if start:
+            path.append(self._root_of_last(end - start, end))
+        return path[::-1]
+
     def hashes(self, level: int, start: int, count: int) -> bytes:
         """`count` hashes of complete subtrees of 2^level leaves, back to back: the content of a tile."""
         row = self._levels[level] if level < len(self._levels) else bytearray()

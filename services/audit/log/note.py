@@ -129,6 +129,7 @@ class Checkpoint:
 class SignedCheckpoint:
     checkpoint: Checkpoint
     note: str
+    cosigned: bool = False  # the note carries what the witness policy asks for
 
     @property
     def size(self) -> int:

@@ -15,7 +15,7 @@ from services.audit.journal.frame import ClearPart, Entry
 from services.audit.log.leaf import Kind, decode_leaf
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint
-from services.audit.receipts import receipt_text, tlog_proof
+from services.audit.receipts import COSIGNED, DURABLE, receipt_text, tlog_proof
 from services.audit.records import sealer as sealing
 from services.audit.records.acts import RememberedActs
 from services.audit.records.boots import Boots
@@ -310,7 +310,8 @@ class Recorder:
     ) -> Outcome:
         shown = [name for name in (REQUEST_RECEIVED, ANSWER_RELEASED) if name in content]
         openings = {name: content.opening(name, salts) for name in shown}
-        receipt = receipt_text(record_id, leaf, openings, tlog_proof(self._tree, index, signed), self._origin)
+        proof, state = tlog_proof(self._tree, index, signed), COSIGNED if signed.cosigned else DURABLE
+        receipt = receipt_text(record_id, leaf, openings, proof, self._origin, state)
         return Refused(receipt) if decode_leaf(leaf).kind is Kind.REFUSED else Ended(receipt)
 
     # --- entries of audit itself ---------------------------------------------------------------------------------

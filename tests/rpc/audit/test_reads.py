@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import grpc
 import pytest
 from strongroom.audit.v1 import audit_pb2 as pb
+from strongroom.consistency import check_consistency
 from strongroom.verify import answer_bytes, open_checkpoint, parse_vkey, verify_receipt
 
 from chassis.errors import from_rpc_error
@@ -84,6 +86,22 @@ async def test_receipts_are_for_their_own_caller(audit) -> None:
         key = (await reviewer.GetCheckpoint(pb.GetCheckpointRequest())).verifier_key
     assert early.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert verify_receipt("hi", "4", receipt, key)
+
+
+async def test_a_later_state_of_the_log_is_proved_to_continue_an_earlier_one(audit) -> None:
+    async with audit.appending() as gateway, audit.calling("reviewer") as reviewer:
+        key = parse_vkey(audit.writer.verifier_key)
+        heads = []
+        for record in ("r1", "r2", "r3"):
+            heads.append(open_checkpoint((await reviewer.GetCheckpoint(pb.GetCheckpointRequest())).checkpoint, key))
+            await gateway.accept(record)
+        for old, new in pairwise(heads):
+            request = pb.GetConsistencyProofRequest(old_size=old.size, size=new.size)
+            check_consistency(old, new, (await gateway.stub.GetConsistencyProof(request)).hashes)
+        for old_size, size, code in ((2, 1, "INVALID_ARGUMENT"), (0, 2**63, "FAILED_PRECONDITION")):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await reviewer.GetConsistencyProof(pb.GetConsistencyProofRequest(old_size=old_size, size=size))
+            assert refused.value.code().name == code
 
 
 async def test_invariant_5_what_a_caller_was_given_is_read_back_for_that_caller_only(audit) -> None:

@@ -159,7 +159,12 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         own = {item.record_id: item.accept.party for item in self.entries if item.HasField("accept")}
         if own.get(request.record_id) != request.party:
             raise NotFound("no finished record of this caller has this id", field="record_id")
-        return audit_pb2.GetReceiptResponse(receipt='{"later":true}')
+        return audit_pb2.GetReceiptResponse(receipt='{"later":true,"state":"COSIGNED"}')
+
+    async def GetConsistencyProof(self, request, context):  # type: ignore[no-untyped-def]
+        if request.size > 7:
+            raise FailedPrecondition("the log holds fewer", reason="LOG_SHORTER")
+        return audit_pb2.GetConsistencyProofResponse(hashes=[bytes([request.old_size]) * 32])
 
     async def GetOutcome(self, request, context):  # type: ignore[no-untyped-def]
         assert (request.record_id, request.party.tenant, request.party.caller) == ("other", "development", "developer")
@@ -239,7 +244,7 @@ async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
     guard_methods = {f"/strongroom.guard.v1.GuardService/{name}": GATEWAY for name in ("Exchange", "GetPolicy")}
     audit_methods = {
         f"/strongroom.audit.v1.AuditService/{name}": GATEWAY
-        for name in ("Append", "RecordAct", "GetReceipt", "GetOutcome")
+        for name in ("Append", "RecordAct", "GetReceipt", "GetOutcome", "GetConsistencyProof")
     }
     async with AsyncExitStack() as opened:
         add_guard = lambda server: guard_pb2_grpc.add_GuardServiceServicer_to_server(guard_servicer, server)

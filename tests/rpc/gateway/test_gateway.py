@@ -177,11 +177,21 @@ async def test_a_receipt_is_given_again_to_its_own_caller_only(door):
     reply = await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())
     request = pb.GetReceiptRequest(request_id=reply.outcome.request_id)
     again = await door.stub.GetReceipt(request, metadata=door.key())
-    assert again.receipt.document == '{"later":true}'
+    assert again.receipt.document == '{"later":true,"state":"COSIGNED"}'
+    assert (reply.outcome.receipt.state, again.receipt.state) == (pb.RECEIPT_STATE_DURABLE, pb.RECEIPT_STATE_COSIGNED)
     error = await refused(door.stub.GetReceipt(request, metadata=door.key("other")))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     error = await refused(door.stub.GetReceipt(pb.GetReceiptRequest(), metadata=door.key()))
     assert details(error, error_details_pb2.BadRequest).field_violations[0].field == "request_id"
+
+
+async def test_consistency_is_proved_to_any_caller_as_audit_does(door):
+    request = pb.GetConsistencyProofRequest(old_size=3, size=7)
+    assert (await door.stub.GetConsistencyProof(request, metadata=door.key())).hashes == [bytes([3]) * 32]
+    longer = pb.GetConsistencyProofRequest(old_size=3, size=8)
+    error = await refused(door.stub.GetConsistencyProof(longer, metadata=door.key()))
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert details(error, error_details_pb2.ErrorInfo).reason == "LOG_SHORTER"
 
 
 async def _drained(call):

@@ -11,6 +11,7 @@ from services.audit.journal.journal import Journal
 from services.audit.metrics import AuditMetrics
 from services.audit.records.entries import AppendRefused
 from services.audit.sequencer import Sequencer, SequencerLimits
+from services.audit.witnesses.metrics import watch_witnesses
 from services.audit.writer import FaultPoints, Observer, Writer
 
 
@@ -18,6 +19,7 @@ async def test_every_metric_is_documented_and_every_documented_one_is_there(audi
     metrics = AuditMetrics()
     writer = audit_log.open()
     metrics.watch(writer, Sequencer(writer, SequencerLimits()), audit_log.folders)
+    watch_witnesses(metrics, [], lambda: None)
     as_documented("audit", metrics)
 
 

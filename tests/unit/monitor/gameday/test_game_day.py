@@ -206,6 +206,14 @@ def test_entries_wait_for_a_checkpoint(stack):
     assert [alert.state for alert in stack.pass_time(10)] == [State.RESOLVED]
 
 
+def test_a_log_that_was_rewritten_is_refused_by_its_witness(stack):
+    began = stack.now
+    stack.gauge("strongroom_audit_witness_timestamp_seconds", began, witness="w1")
+    stack.gauge("strongroom_audit_witness_refuses", 1, witness="w1")
+    assert stack.fired_after(400) == {"witness_refuses": 2, "witness_silent": 332}
+    assert [alert.rule.id for alert in stack.board.firing if not alert.covered] == ["witness_refuses"]
+
+
 def test_commits_take_long(stack):
     def slow() -> None:
         stack.commit(0.4)
