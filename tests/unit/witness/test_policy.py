@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strongroom import verify
 
@@ -66,6 +66,7 @@ def test_what_is_no_policy_is_no_policy_to_either(text) -> None:
         verify.parse_policy(text)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_both_judge_a_damaged_policy_alike(data) -> None:
     at = data.draw(st.integers(0, len(EXAMPLE) - 1))
