@@ -34,11 +34,12 @@ class InEnvironment(Row):
         return [str(ENVIRONMENT / "bin" / "python"), "-m", *self.arguments(model)]
 
 
-def rows(dtype: str) -> dict[str, Row]:
+def rows(dtype: str, *, eager: bool = False) -> dict[str, Row]:
     drivers = "benchmarks.engine.drivers"
-    named = ["engine=vllm", f"dtype={dtype}"]
+    named = ["engine=vllm", f"dtype={dtype}", *(["fused=False"] if eager else ())]
+    bare = ["--enforce-eager"] if eager else []
     return {
-        BARE: InEnvironment(BARE, MEASURED, lambda model: [f"{drivers}.vllm", str(model), dtype]),
+        BARE: InEnvironment(BARE, MEASURED, lambda model: [f"{drivers}.vllm", str(model), dtype, *bare]),
         ENGINE: InEnvironment(ENGINE, MEASURED, lambda model: [f"{drivers}.ours", str(model), *named]),
         SUITE: Row(SUITE, MEASURED, lambda model: [f"{drivers}.suite", str(model), *named]),
     }
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--only", default=f"{BARE},{ENGINE},{SUITE}", help="which of them")
     parser.add_argument("--rounds", type=int, default=3, help="whose medians are shown")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--eager", action="store_true", help="nothing is compiled: starts in seconds")
     parser.add_argument("--home", type=Path, default=ENVIRONMENT / "home", help="where the default model lies")
     options = parser.parse_args()
     if not (ENVIRONMENT / "bin" / "python").is_file():
@@ -57,7 +59,7 @@ def main() -> None:
     # Compiled once for all, wherever a home is.
     os.environ.setdefault("VLLM_CACHE_ROOT", str(ENVIRONMENT / "home" / "vllm"))
     began, where = time.monotonic(), machine()
-    result = {"where": where, "dtype": options.dtype, **measured(options)}
+    result = {"where": where, "dtype": options.dtype, "eager": options.eager, **measured(options)}
     result["seconds"] = time.monotonic() - began
     show(result)
     write(options.json, result)
@@ -65,7 +67,7 @@ def main() -> None:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     columns, names = options.columns.split(","), options.only.split(",")
-    known, model = rows(options.dtype), endless(options.home)
+    known, model = rows(options.dtype, eager=options.eager), endless(options.home)
     rounds: Rounds = {name: {column: [] for column in columns} for name in names}
     with ExitStack() as open_:
         running = []

@@ -31,12 +31,12 @@ def read(event: dict[str, Any], answer: Answer) -> None:
 
 
 def main() -> None:
-    model, dtype = sys.argv[1:]
+    model, dtype, *options = sys.argv[1:]
     port = free_port()
     # `vllm serve` looks for a distribution of another name than this one's.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--dtype", dtype]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "model"]
-    command += ["--max-model-len", str(CONTEXT_TOKENS), "--no-enable-prefix-caching"]
+    command += ["--max-model-len", str(CONTEXT_TOKENS), "--no-enable-prefix-caching", *options]
     with running(command, port, VLLM_CPU_KVCACHE_SPACE=CACHE_GIB, VLLM_NO_USAGE_STATS="1") as pid:
         drive(Server(port, "/v1/completions", body, read).play, [pid])
 
