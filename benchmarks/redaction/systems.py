@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.redaction.rows import Place
 from services.guard.policy.loading import load_bundle
-from services.guard.redaction.redactor import redact
+from services.guard.redaction.redactor import redact_prompt
 from services.guard.settings import SHIPPED_POLICY
 
 Masks = Callable[[Sequence[str]], list[list[Place]]]
@@ -30,7 +30,7 @@ def strongroom(policy: Path = SHIPPED_POLICY) -> Masks:
     maskings = load_bundle(policy).maskings
 
     def masks(texts: Sequence[str]) -> list[list[Place]]:
-        return [[Place(f.entity, f.start, f.end) for f in redact(maskings, text).findings] for text in texts]
+        return [[Place(f.entity, f.start, f.end) for f in redact_prompt(maskings, text).findings] for text in texts]
 
     return masks
 

@@ -29,7 +29,7 @@ from services.guard.policy.open_filters import FilterKey, FilterLost, OpenFilter
 from services.guard.policy.output_filter import CannotResume
 from services.guard.policy.screening import UnfitMessages, judge, screen
 from services.guard.policy.shelf import PolicyShelf, PolicyUnknown
-from services.guard.redaction.redactor import redact
+from services.guard.redaction.redactor import redact_prompt
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -86,7 +86,9 @@ class GuardServicer(rpc.GuardServiceServicer):
     async def RedactText(self, request: pb.RedactTextRequest, context: Context) -> pb.RedactTextResponse:
         _bounded(request.text)
         bundle = self._shelf.in_force
-        redaction = await self._apart(len(request.text), lambda: redact(bundle.maskings, request.text, bundle.table))
+        redaction = await self._apart(
+            len(request.text), lambda: redact_prompt(bundle.maskings, request.text, bundle.table)
+        )
         return pb.RedactTextResponse(text=redaction.text, findings=wire.findings(redaction.findings))
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:

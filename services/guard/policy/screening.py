@@ -11,7 +11,7 @@ from services.guard.policy.scan import TopicHit, TopicScan
 from services.guard.policy.terms import TermIndex
 from services.guard.redaction.characters import IDEOGRAPHIC
 from services.guard.redaction.finding import Finding
-from services.guard.redaction.redactor import redact
+from services.guard.redaction.redactor import redact_prompt
 
 ROLES = ("system", "user", "assistant")
 CHINESE_SHARE = 0.2  # of the letters; an ideograph says as much as an English word
@@ -72,7 +72,7 @@ def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[s
     _check(messages)
     texts = [*(message.content for message in messages), *beside]
     judgement = _strongest([judge(bundle.prompt_terms, text) for text in texts])
-    redactions = [redact(bundle.maskings, message.content, bundle.table) for message in messages]
+    redactions = [redact_prompt(bundle.maskings, message.content, bundle.table) for message in messages]
     findings = tuple(
         MessageFinding(index, finding) for index, redaction in enumerate(redactions) for finding in redaction.findings
     )
@@ -83,7 +83,7 @@ def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[s
     unmasked = tuple(
         MessageFinding(index, finding)
         for index, text in enumerate(beside)
-        for finding in redact(bundle.maskings, text, bundle.table).findings
+        for finding in redact_prompt(bundle.maskings, text, bundle.table).findings
     )
     return Screening(judgement, language, "", findings, compose(bundle, redacted), unmasked)
 

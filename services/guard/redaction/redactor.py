@@ -6,12 +6,14 @@ from typing import NamedTuple
 from services.guard.redaction.classes import ENTITIES
 from services.guard.redaction.finding import LOOK_BACK, Detector, Finding, Span
 from services.guard.redaction.masking import Masking
+from services.guard.redaction.named.detector import CLASSES, WholeText, detectors
+from services.guard.redaction.named.model import load
 from services.guard.redaction.recognizers import TABLE
 from services.guard.redaction.stretches import Stretches
 from services.guard.redaction.table import Table
 from services.guard.redaction.window import Window
 
-__all__ = ["ENTITIES", "Redaction", "Redactor", "redact"]
+__all__ = ["ENTITIES", "Redaction", "Redactor", "redact", "redact_prompt"]
 
 
 class Redaction(NamedTuple):
@@ -29,9 +31,13 @@ class Redactor:
     So any way of cutting a text into pieces gives the same output. Memory holds LOOK_BACK characters and what is still
     undecided, which the detectors' bounds limit."""
 
-    def __init__(self, maskings: Mapping[str, Masking], table: Table = TABLE) -> None:
+    def __init__(self, maskings: Mapping[str, Masking], table: Table = TABLE, *, whole: bool = False) -> None:
+        """`whole`: the text comes in one piece, so that names and addresses are decided by all of it."""
         self._maskings = maskings
-        self._detectors: Sequence[Detector] = (Stretches(table),)
+        named: list[Detector] = []
+        if maskings.keys() >= set(CLASSES.values()):  # a class of one's own is tried alone
+            named = [WholeText(load())] if whole else detectors(load())
+        self._detectors: Sequence[Detector] = (Stretches(table), *named)
         self._window = Window()
         self._cursor = 0  # in the whole text: everything before has been emitted
         self._spans: list[Span] = []  # in positions of the whole text, in order, not yet emitted
@@ -156,8 +162,15 @@ def _without_overlap(cluster: Sequence[Span], after: int) -> list[Span]:
 
 
 def redact(maskings: Mapping[str, Masking], text: str, table: Table = TABLE) -> Redaction:
-    """By definition the stream fed in one piece."""
-    redactor = Redactor(maskings, table)
+    """An answer: by definition the stream fed in one piece."""
+    return _redacted(Redactor(maskings, table), text)
+
+
+def redact_prompt(maskings: Mapping[str, Masking], text: str, table: Table = TABLE) -> Redaction:
+    return _redacted(Redactor(maskings, table, whole=True), text)
+
+
+def _redacted(redactor: Redactor, text: str) -> Redaction:
     redactor.push(text)
     redactor.end()
     return redactor.emit(len(text))

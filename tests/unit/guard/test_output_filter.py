@@ -108,7 +108,7 @@ def test_invariant_8_a_rebuilt_filter_goes_on_where_the_lost_one_stopped(bundle:
 
 
 def test_a_rebuilt_filter_hands_out_what_the_caller_has_not_yet(bundle: PolicyBundle) -> None:
-    second = rebuild(bundle, TEXT, 6)
+    second = rebuild(bundle, TEXT, len("联系人[REDACTED]，"))
     answer = second.feed("")
     assert answer.released.startswith("电话[REDACTED]，")
     assert answer.findings[0].entity == "MOBILE_NUMBER"

@@ -1,0 +1,1 @@
+"""Personal names and postal addresses, by small linear models over cheap candidates."""

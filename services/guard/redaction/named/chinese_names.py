@@ -1,0 +1,148 @@
+"""Chinese personal names: every surname character is a candidate, a linear model reads it and what stands beside it."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from services.guard.redaction.named.entity import PERSON, Entity
+
+REACH = 9  # characters from a candidate's start that the features read
+_BEHIND = 8  # and before it
+
+_HAN = "\u4e00-\u9fff"
+_SKIPPED = ":, \"'“”(（)=、/\n-—"
+_KEY_BEFORE = re.compile(f"([{_HAN}A-Za-z]?[{_HAN}A-Za-z]?[{_HAN}A-Za-z])[{_SKIPPED}是为叫]{{0,2}}\\Z")
+_KEY_AFTER = re.compile(f"[{_SKIPPED}]{{0,2}}([{_HAN}A-Za-z0-9][{_HAN}A-Za-z0-9]?)")
+_IS_HAN = re.compile(f"[{_HAN}]").match
+
+Weights = Sequence[Mapping[str, float]]
+
+
+class Lexicon:
+    """What the candidates are made of: surnames, and how usual a character is in given names, in four ranks each.
+    `words` begin with a surname and are ordinary words, which most candidates are."""
+
+    def __init__(self, surnames: Sequence[str], given: str, words: Iterable[str] = ()) -> None:
+        self.words = frozenset(words)
+        self.rank = {character: "abcd"[min(place // 120, 3)] for place, character in reversed(list(enumerate(given)))}
+        self.usual = {name: "ABCD"[min(place // 60, 3)] for place, name in reversed(list(enumerate(surnames)))}
+        compound = "|".join(name for name in surnames if len(name) > 1)
+        single = "".join(name for name in surnames if len(name) == 1)
+        self.candidate = re.compile(f"(?:{compound}|[{single}])(?=[{_HAN}])")
+        self._begins = frozenset(name[0] for name in surnames)
+        self._compound = frozenset(name for name in surnames if len(name) > 1)
+
+    def unfinished(self, text: str) -> int:
+        """How many characters at the end may begin a name, but are no candidate before the next one is there."""
+        if text[-2:] in self._compound:
+            return 2
+        return 1 if text[-1:] in self._begins else 0
+
+
+def _kind(character: str) -> str:
+    """A class for the character beside a name."""
+    if not character:
+        return "^"
+    if _IS_HAN(character):
+        return "h"
+    if character.isdigit():
+        return "0"
+    return "a" if character.isalpha() else character
+
+
+def _lengths(text: str, start: int, surname: int) -> Iterator[int]:
+    """How long a name that begins here may be: one or two characters of given name."""
+    for given in (1, 2):
+        end = start + surname + given
+        if end > len(text) or not _IS_HAN(text[end - 1]):
+            return
+        yield surname + given
+
+
+def features(lexicon: Lexicon, text: str, start: int, surname: int, last_end: int) -> Iterator[tuple[int, list[str]]]:
+    """For each length a name may have here, one value for each of the model's tables."""
+    before = text[max(0, start - _BEHIND) : start]
+    left, left_kind = before[-1:], _kind(before[-1:])
+    found = _KEY_BEFORE.search(before)
+    key = found[1] if found else left_kind
+    joint = before[last_end - start :] if 0 < start - last_end <= 2 else "|" if start == last_end else ""
+    name = text[start : start + surname]
+    usual = lexicon.usual.get(name, "-")
+    han = left_kind == "h"
+    for length in _lengths(text, start, surname):
+        given = text[start + surname : start + length]
+        after = text[start + length : start + length + 4]
+        right, right_kind = after[:1], _kind(after[:1])
+        match = _KEY_AFTER.match(after)
+        key_after = match[1] if match else right_kind
+        ranks = "".join([lexicon.rank.get(character, "-") for character in given])
+        size = f"{surname}{len(given)}"
+        yield (
+            length,
+            [
+                size + usual + ranks,
+                size + name,
+                name + given[0],
+                size[1] + given[0],
+                given[-1] if size[1] == "2" else "-" + given,
+                given if size[1] == "2" else "",
+                left + name,
+                left,
+                before[-2:] if han else left_kind,
+                before[-3:] if han else "",
+                key[-2:],
+                key if len(key) > 2 else "",
+                given[-1] + right,
+                right,
+                after[:2] if right_kind == "h" else right_kind,
+                after[:3] if right_kind == "h" else "",
+                key_after,
+                left_kind + right_kind + size,
+                joint and joint + size[1],
+                right_kind + ranks,
+                left_kind + ranks,
+                key[-2:] + "|" + key_after,
+            ],
+        )
+
+
+def _best(weights: Weights, candidates: Iterator[tuple[int, list[str]]], margin: float) -> int:
+    """The length of the name that begins here; 0 where no name scores more than `margin`."""
+    chosen, most = 0, margin
+    for length, values in candidates:
+        score = sum([table.get(value, 0.0) for table, value in zip(weights, values, strict=True)])
+        if score > most:
+            chosen, most = length, score
+    return chosen
+
+
+class NameReader:
+    """Reads a text from left to right and keeps where the last name ended."""
+
+    def __init__(self, lexicon: Lexicon, weights: Weights, margin: float) -> None:
+        self._lexicon, self._weights, self._margin = lexicon, weights, margin
+        self._last_end = -_BEHIND
+        self.open: Entity | None = None  # it never waits for one to grow
+
+    def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]:
+        """Names that begin at `start` or later, and up to where the text is decided: a candidate is when REACH
+        characters from its start are there."""
+        found: list[Entity] = []
+        size, position = len(text), start
+        while (match := self._lexicon.candidate.search(text, position)) is not None:
+            position = match.start()
+            if not ended and position + REACH > size:
+                return found, position
+            length = 0 if text[position : position + 2] in self._lexicon.words else self._length(text, match)
+            if length:
+                self._last_end = position + length
+                found.append(Entity(PERSON, position, self._last_end))
+            position += length or 1
+        return found, max(position, size if ended else size - self._lexicon.unfinished(text))
+
+    def _length(self, text: str, match: re.Match[str]) -> int:
+        values = features(self._lexicon, text, match.start(), match.end() - match.start(), self._last_end)
+        return _best(self._weights, values, self._margin)
+
+    def shift(self, count: int) -> None:
+        """The text's first `count` characters are gone."""
+        self._last_end -= count

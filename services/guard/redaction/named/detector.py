@@ -1,0 +1,76 @@
+"""Names and addresses as the redactor reads them: a text in pieces, with the same result for every way of cutting."""
+
+from typing import Protocol
+
+from services.guard.redaction.finding import Detector, Span
+from services.guard.redaction.named.address_reader import AddressReader
+from services.guard.redaction.named.chinese_names import NameReader
+from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, PERSON, Entity
+from services.guard.redaction.named.model import Model, find
+from services.guard.redaction.named.western import Tagger
+from services.guard.redaction.window import Window
+
+CLASSES = {PERSON: "PERSON_NAME", ADDRESS: "POSTAL_ADDRESS"}
+
+
+class Reader(Protocol):
+    """Gives the entities that are decided, and up to where the text is; `open` is one that may still grow."""
+
+    open: Entity | None
+
+    def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]: ...
+
+    def shift(self, count: int) -> None: ...
+
+
+class NamedDetector:
+    """A detector around one reader."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._position = 0
+        self.settled = 0
+
+    def advance(self, window: Window) -> list[Span]:
+        entities, self._position = self._reader.read(window.plain, self._position, window.ended)
+        self.settled = self._position if self._reader.open is None else min(self._position, self._reader.open.start)
+        return [_span(window, entity) for entity in entities]
+
+    def shift(self, count: int) -> None:
+        self._position -= count
+        self.settled -= count
+        self._reader.shift(count)
+
+
+class WholeText:
+    """A detector for a text that is there whole: nothing is decided before its end, and everything may decide."""
+
+    settled = 0
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def advance(self, window: Window) -> list[Span]:
+        if not window.ended:
+            return []
+        self.settled = len(window.plain)
+        return [_span(window, entity) for entity in find(self._model, window.plain)]
+
+    def shift(self, count: int) -> None:
+        self.settled -= count
+
+
+def _span(window: Window, entity: Entity) -> Span:
+    value = window.plain[entity.start : entity.end]
+    kind = CLASSES[entity.kind]
+    return Span(kind, entity.start, entity.end, value, kind.lower(), window.raw_start(entity.start))
+
+
+def detectors(model: Model) -> list[Detector]:
+    """For text in pieces; each decides with LOOK_AHEAD characters at most."""
+    readers: list[Reader] = [
+        NameReader(model.names, model.name_weights, model.name_margin),
+        AddressReader(model.grammar),
+        Tagger(model.western, model.western_weights, model.western_margin, LOOK_AHEAD),
+    ]
+    return [NamedDetector(reader) for reader in readers]

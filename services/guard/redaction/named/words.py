@@ -1,0 +1,123 @@
+"""The words of a text in Latin, Greek and Cyrillic letters, and what is known of each."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+LETTERS = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u052f\u1e00-\u1fff\u2206"
+_LONGEST = 15  # characters of one token: longer words come in pieces, so that a look-ahead of 16 sees where one ends
+_HAN_LONGEST = 12
+_TOKEN = re.compile(
+    f"[{LETTERS}]{{1,{_LONGEST}}}|[0-9]{{1,{_LONGEST}}}|[\u4e00-\u9fff]{{1,{_HAN_LONGEST}}}|['’]s\\b|\\n|[^\\s]"
+)
+_WORD = re.compile(f"[{LETTERS}]{{2}}")
+
+_MEMORY = 20_000  # different words whose reading is kept
+ENDS = frozenset(["h", *"。!?;"])  # shapes of words that no name and no address goes over
+
+NEVER, NUMBER, ARTICLE, ALWAYS = range(4)  # whether a name or an address may begin with a word
+
+
+class Word(NamedTuple):
+    """A token's text read: `word` is the text of an ordinary word only, `sort` its classes and its shape."""
+
+    text: str
+    word: str
+    shape: str
+    sort: str
+    suffix: str
+    prefix: str
+    may_begin: int
+
+
+NONE = Word("", "^", "^", "^", "", "", NEVER)
+
+
+class Token(NamedTuple):
+    start: int
+    end: int
+    word: Word
+
+
+class Lexicon:
+    """Words and what they are: `classes` has a letter for each set a word is in; `common` ones are ordinary words."""
+
+    def __init__(self, classes: Mapping[str, str], common: Iterable[str]) -> None:
+        self.classes = dict(classes)
+        self.common = frozenset(common)
+        self._read: dict[str, Word] = {}
+        given = (word for word, letters in self.classes.items() if "G" in letters and len(word) > 2)
+        self._small = frozenset(word for word in given if word not in self.common)
+
+    def read(self, text: str) -> Word:
+        word = self._read.get(text)
+        if word is None:
+            if len(self._read) >= _MEMORY:
+                self._read.clear()
+            word = self._read[text] = self._reading(text)
+        return word
+
+    def _reading(self, text: str) -> Word:
+        lower, shape = text.lower(), _shape(text)
+        letters = self.classes.get(lower, "")
+        if lower in self.common:
+            word, letters = lower, letters + "c"
+        elif not text[0].isalpha() and len(text) < 3:
+            word = lower
+        elif "\u4e00" <= text[0] <= "\u9fff":
+            word = text[-2:]
+        else:
+            word = lower if letters and not set(letters) & {"G", "S"} else "*"
+        unknown = word == "*" and len(text) > 2
+        return Word(
+            text,
+            word,
+            shape,
+            letters + shape,
+            lower[-3:] if unknown else "",
+            lower[:3] if unknown else "",
+            self._may_begin(lower, shape),
+        )
+
+    def _may_begin(self, lower: str, shape: str) -> int:
+        if lower == "the":
+            return ARTICLE
+        if "T" in self.classes.get(lower, ""):  # a title is no name
+            return NEVER
+        if shape in ("Xx", "XX", "X"):
+            return ALWAYS if lower not in self.common or lower in self.classes else NEVER
+        if shape[0] == "d":
+            return NUMBER
+        return ALWAYS if lower in self._small else NEVER
+
+    def worth_reading(self, text: str) -> bool:
+        """Whether there is any word that a name or an address could begin with."""
+        return _WORD.search(text) is not None
+
+
+def _shape(text: str) -> str:
+    if text.isdigit():
+        return "d" + str(min(len(text), 6))
+    if not text[0].isalpha():
+        return text
+    if "\u4e00" <= text[0] <= "\u9fff":
+        return "h"
+    if text.isupper():
+        return "X" if len(text) == 1 else "XX"
+    return "Xx" if text[0].isupper() else "x"
+
+
+def tokens(lexicon: Lexicon, text: str, start: int = 0) -> list[Token]:
+    known, read = lexicon._read, lexicon.read
+    return [
+        Token(match.start(), match.end(), known.get(raw := match[0]) or read(raw))
+        for match in _TOKEN.finditer(text, start)
+    ]
+
+
+def complete(token: Token, limit: int) -> bool:
+    """Whether the characters before `limit` show where the token ends."""
+    character, longest = token.word.text[0], _HAN_LONGEST if token.word.shape == "h" else _LONGEST
+    if character.isalnum():
+        return token.end < limit or (token.end == limit and token.end - token.start == longest)
+    return token.end <= limit if character not in "'’" else token.end + 2 <= limit

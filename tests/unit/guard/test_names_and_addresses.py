@@ -1,0 +1,152 @@
+"""Names and addresses: what is found, what is left alone, and that a text's cutting changes nothing."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.guard.policy.loading import load_bundle
+from services.guard.redaction.masking import Masking
+from services.guard.redaction.named.entity import LOOK_AHEAD
+from services.guard.redaction.named.model import find, load
+from services.guard.redaction.redactor import Redactor, redact, redact_prompt
+from services.guard.settings import SHIPPED_POLICY
+
+BUNDLE = load_bundle(SHIPPED_POLICY)
+
+
+def found(text: str, look_ahead: int | None = None) -> list[str]:
+    return [text[entity.start : entity.end] for entity in find(load(), text, look_ahead)]
+
+
+@pytest.mark.parametrize("look_ahead", [None, LOOK_AHEAD])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("请联系客户经理曾晓琳,电话13912345678", ["曾晓琳"]),
+        ("付款人:欧阳文静,用途:学费", ["欧阳文静"]),
+        ("我叫郭建军,要提前还贷", ["郭建军"]),
+        ("保单寄到浙江省杭州市余杭区文一西路969号3幢502室,谢谢", ["浙江省杭州市余杭区文一西路969号3幢502室"]),
+        ("家庭住址:长沙市岳麓区枫林三路12号", ["长沙市岳麓区枫林三路12号"]),
+        ("My name is Eleanor Whitfield and I lost my card.", ["Eleanor Whitfield"]),
+        ("Please call Tobias Lindqvist about the margin call.", ["Tobias Lindqvist"]),
+        ("I live at 27 Harbour Street, Boston, MA 02118.", ["27 Harbour Street, Boston, MA 02118"]),
+        ("受益人是Margaret O. Delgado,账号另附", ["Margaret O. Delgado"]),
+    ],
+)
+def test_names_and_addresses_are_found_to_the_character(text: str, expected: list[str], look_ahead: int | None) -> None:
+    assert found(text, look_ahead) == expected
+
+
+@pytest.mark.parametrize("look_ahead", [None, LOOK_AHEAD])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "于是高管决定增持,余额和金额都已核对",
+        "李宁公司和周大福的毛利率哪个高?",
+        "宁波银行、江苏银行的不良贷款余额",
+        "上海市浦东新区的房价走势如何?",
+        "财税2019年13号文件怎么理解?",
+        "3号线地铁沿线的房价",
+        "How does the Sharpe Ratio differ from the Sortino Ratio?",
+        "The Bank of England left rates unchanged in August.",
+        "Invoice 2231 totals 45,000 Dollars.",
+        "Excuse me, Sir, is this a bot?",
+        "my phone is 0712 345 678 and my SSN is 180 15 5339",
+    ],
+)
+def test_what_only_looks_like_them_is_left_alone(text: str, look_ahead: int | None) -> None:
+    assert found(text, look_ahead) == []
+
+
+def test_they_are_masked_in_the_original_whatever_is_invisible_in_it() -> None:
+    """Fails if positions in the normalised text are taken for those of the original."""
+    text = "收款人：郭\u200b建军，开户行：招商银行"
+    assert redact_prompt(BUNDLE.maskings, text).text == "收款人：[REDACTED]，开户行：招商银行"
+
+
+def pieces(maskings: Mapping[str, Masking], text: str, cuts: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
+    redactor = Redactor(maskings)
+    released, findings, begin = "", [], 0
+    for end in [*sorted(cuts), len(text)]:
+        redactor.push(text[begin:end])
+        begin = end
+        if end == len(text):
+            redactor.end()
+        part = redactor.emit(len(text))
+        released += part.text
+        findings += [(finding.start, finding.end) for finding in part.findings]
+    return released, findings
+
+
+PARTS = [
+    "张",
+    "欧阳",
+    "文静",
+    "建军",
+    "浙江省",
+    "杭州市",
+    "余杭区",
+    "文一西路",
+    "969号",
+    "3幢",
+    "502室",
+    "附近的网点",
+    "在",
+    "，",
+    "户名",
+    "客户",
+    "电话",
+    "5",
+    "单元",
+    "号楼",
+    "上海",
+    "Eleanor",
+    " ",
+    "Whitfield",
+    "27 ",
+    "Harbour Street",
+    ", ",
+    "Boston",
+    "\n",
+    "Suite 4",
+    "the corner of ",
+    "MA 02118",
+    "'s",
+    "O'",
+    "PSC 12, Box 9",
+    ".",
+    "@",
+    "Mr. ",
+    "my name is ",
+    "\u200b",
+]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=24).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, data=st.data())
+def test_any_cutting_masks_the_same_names_and_addresses(text: str, data: st.DataObject) -> None:
+    """Fails if a reader decides before what it looks ahead at is there, or looks back behind what the window keeps."""
+    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
+    whole = redact(BUNDLE.maskings, text)
+    expected = (whole.text, [(finding.start, finding.end) for finding in whole.findings])
+    assert pieces(BUNDLE.maskings, text, cuts) == expected
+    assert pieces(BUNDLE.maskings, text, range(len(text))) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=TEXTS, rest=TEXTS)
+def test_what_ended_long_ago_is_not_changed_by_what_follows(text: str, rest: str) -> None:
+    """Fails if an answer's decision reads further than its look-ahead."""
+    gap = "。" * (LOOK_AHEAD + 1)
+    before = find(load(), text + gap, LOOK_AHEAD)
+    after = [entity for entity in find(load(), text + gap + rest, LOOK_AHEAD) if entity.start < len(text)]
+    assert before == after
+
+
+@pytest.mark.parametrize("unit", ["王", "5", "A", "上海", "市", "路1", "Ab ", "的张", "\n7 Oak"])
+def test_a_long_text_of_one_thing_is_read_to_its_end(unit: str) -> None:
+    text = unit * 3000
+    assert all(0 <= entity.start < entity.end <= len(text) for entity in find(load(), text))
