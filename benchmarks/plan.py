@@ -22,7 +22,12 @@ from services.inference.planning.fitting import Asked, Fit, Machine, fit, opened
 from services.inference.planning.modes import MODES
 
 MOST_OFF = 0.10
-SETTINGS = {"fp32": "float32", "bf16": "bfloat16"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fp32": {"dtype": "float32"},
+    "bf16": {"dtype": "bfloat16"},
+    "int8": {"dtype": "bfloat16", "quantization": "int8"},
+    "int4": {"dtype": "bfloat16", "quantization": "int4"},
+}
 
 
 def main() -> int:
@@ -67,7 +72,7 @@ def _measured(home: Path, model: str, mode: str, context: int) -> dict[str, Any]
     from services.inference.models.container import available_memory
 
     free = available_memory()
-    settings = EngineSettings(model=model, dtype=SETTINGS[mode], device="cpu", context_tokens=context)
+    settings = EngineSettings(model=model, device="cpu", context_tokens=context, **SETTINGS[mode])
     engine: Any = open_engine(settings, home)
     empty = resident_mib(os.getpid())
     cache = engine._residency._cache

@@ -10,7 +10,7 @@ from functools import partial
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.tracing import traceparent
-from services.gateway.requests.neighbours import Job, ServedModel, Steps
+from services.gateway.requests.neighbours import NOT_QUANTIZED, Job, Quantization, ServedModel, Steps
 from services.gateway.requests.outcome import Accepted, Step, TokenLogprob
 from services.gateway.requests.question import Adapter, Caller, Message, Sampling
 from streams.failures import ReplyLost
@@ -101,6 +101,7 @@ class QueueClient:
     def _note(self, workers: Sequence[pb.Worker], now_ms: int) -> None:
         counts: dict[str, int] = {}
         common, lacks, engines = _common_adapters(workers), _lacks(workers), _engines(workers)
+        quantized = _quantizations(workers)
         for worker in workers:
             counts[worker.model] = counts.get(worker.model, 0) + 1
             self._models[worker.model] = ServedModel(
@@ -114,6 +115,7 @@ class QueueClient:
                 vocabulary=worker.vocabulary_tokens,
                 lacks=lacks[worker.model],
                 engines=engines[worker.model],
+                quantization=quantized[worker.model],
             )
         self._models = {name: model for name, model in self._models.items() if now_ms < model.seen_ms + SEEN_MS}
         self._noted = workers
@@ -128,6 +130,19 @@ def _common_adapters(workers: Iterable[pb.Worker]) -> dict[str, dict[str, bytes]
         before = common.get(worker.model, own)
         common[worker.model] = {name: digest for name, digest in own.items() if before.get(name) == digest}
     return common
+
+
+def _quantizations(workers: Iterable[pb.Worker]) -> dict[str, Quantization]:
+    """By model: where its workers differ, all of theirs, for any of them may claim the job."""
+    found: dict[str, dict[str, str]] = {}
+    for worker in workers:
+        found.setdefault(worker.model, {})[worker.quantization or "none"] = worker.quantization_loss
+    plain = {"none": ""}
+    return {model: NOT_QUANTIZED if said == plain else _joined(said) for model, said in found.items()}
+
+
+def _joined(said: Mapping[str, str]) -> Quantization:
+    return Quantization(" or ".join(sorted(said)), "; ".join(said[mode] for mode in sorted(said) if said[mode]))
 
 
 def _lacks(workers: Iterable[pb.Worker]) -> dict[str, frozenset[str]]:

@@ -251,4 +251,5 @@ def _age(beat: Heartbeat) -> float:
 
 
 def _model(model: ModelInfo, engine: str) -> tuple[str, ...]:
-    return model.name, engine, model.dtype, model.device, model.attention
+    dtype = f"{model.dtype}, weights {model.quantization}" if model.quantization else model.dtype
+    return model.name, engine, dtype, model.device, model.attention

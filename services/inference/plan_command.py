@@ -13,6 +13,7 @@ from typing import Any
 from strongroom.cli.ending import OK, Complaint
 from strongroom.cli.terminal import Paint, visible
 
+from services.inference import quantize_command
 from services.inference.planning.architecture import ConfigUnreadable, read
 from services.inference.planning.devices import Gpu, UnknownDevice, find, known
 from services.inference.planning.fitting import Asked, Machine
@@ -24,8 +25,9 @@ _MOST_GPUS = 1024
 
 
 def register(commands: Any) -> None:
-    parser = commands.add_parser("models", help="what fits a machine", description=__doc__)
+    parser = commands.add_parser("models", help="what fits a machine, and models in fewer bits", description=__doc__)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
+    quantize_command.register(actions)
     plan = actions.add_parser("plan", help="what of a model fits, and why", description=__doc__)
     shipped = ", ".join(sorted(shipped_configs()))
     plan.add_argument("model", metavar="MODEL", help=f"a folder or config.json, a name under HOME/models, or {shipped}")

@@ -12,7 +12,7 @@ from chassis.failures import NotFound, ServiceError, Unavailable, Unimplemented
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life
-from services.gateway.requests.neighbours import Grammars, ServedModel
+from services.gateway.requests.neighbours import NOT_QUANTIZED, Grammars, ServedModel
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
 from services.gateway.requests.question import ADAPTER_SIGN, Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
@@ -146,6 +146,7 @@ class Conductor:
             adapter=_adapter(question.adapter, model, served),
             template_digest=served.template_digest if served else b"",
             engines=served.engines if served else "",
+            quantization=served.quantization if served else NOT_QUANTIZED,
             context_tokens=served.context_tokens if served else 0,
             sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
             deadline=asyncio.get_running_loop().time() + deadline_seconds,

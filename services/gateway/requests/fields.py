@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from chassis.canonical import canonical
 from services.gateway.requests.channel import CONTENT, REASONING
+from services.gateway.requests.neighbours import NOT_QUANTIZED, Quantization
 from services.gateway.requests.outcome import Delta, Finding, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Question, Sampling
 
@@ -97,6 +98,7 @@ def circumstances(
     priority: str,
     adapter: Adapter,
     engines: str = "",
+    quantization: Quantization = NOT_QUANTIZED,
 ) -> bytes:
     """The `parameters` field: everything that shaped the answer beside the messages."""
     value = {
@@ -110,6 +112,8 @@ def circumstances(
         value["engine"] = engines
     if adapter.name:
         value |= {"adapter": adapter.name, "adapter_digest": adapter.digest.hex()}
+    if quantization.mode:
+        value |= {"quantization": quantization.mode, "quantization_loss": quantization.loss}
     return canonical(value)
 
 

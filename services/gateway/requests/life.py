@@ -316,6 +316,7 @@ class Life:
                 terms.question.priority,
                 terms.adapter,
                 terms.engines,
+                terms.quantization,
             ),
         }
 

@@ -37,6 +37,17 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """How the model's weights are held, and what that is expected to cost. Empty: as they are."""
+
+    mode: str = ""
+    loss: str = ""
+
+
+NOT_QUANTIZED = Quantization()
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """What live workers say of a model."""
 
@@ -50,6 +61,7 @@ class ServedModel:
     vocabulary: int = 0  # token ids are below it; 0: they have not said
     lacks: frozenset[str] = frozenset()  # what its engine has not: fields of Sampling, adapter
     engines: str = ""  # name and version; those of all its workers, where they differ: any may claim the job
+    quantization: Quantization = NOT_QUANTIZED
 
 
 class Grammars(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chassis import genai
 from chassis.tracing import Attributes
-from services.gateway.requests.neighbours import Audit, Guard, Queue
+from services.gateway.requests.neighbours import NOT_QUANTIZED, Audit, Guard, Quantization, Queue
 from services.gateway.requests.question import ADAPTER_SIGN, NO_ADAPTER, Adapter, Caller, Question, Sampling
 
 
@@ -35,6 +35,7 @@ class Terms:
     deadline_ms: int  # unix
     adapter: Adapter = NO_ADAPTER
     engines: str = ""  # that the model runs on, as its workers say; empty when none has
+    quantization: Quantization = NOT_QUANTIZED
     streamed: bool = True  # the caller reads the answer while it is made
 
     @property

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TypeVar
 
 from services.inference.engine.protocol import Engine
+from services.inference.engine.quantization import NAMES as QUANTIZATIONS
 from services.inference.engine.seat import CANDIDATES
 from services.inference.models.hub import settle_hub
 from services.inference.models.placement import device_map
@@ -27,7 +28,7 @@ class EngineSettings:
     model: str = DEFAULT_MODEL  # a name under HOME/models, a transformers folder, or a hub id
     revision: str = ""  # of a hub id
     dtype: str = "auto"  # auto: float32 on CPU, bfloat16 on a GPU
-    quantization: str = "none"  # int8: weights in fewer bits, where the device can
+    quantization: str = "none"  # int8, int4: weights in fewer bits, where the device can
     device: str = "auto"
     device_map: str = ""  # as in transformers: a word, such as auto, or a JSON object by layer
     hub: bool = False  # may a missing model be fetched from the hub?
@@ -52,6 +53,7 @@ class EngineSettings:
         device_map(self.device_map)  # raises what it must be
         for name, ok, bound in (
             ("engine", self.engine in CANDIDATES, f"one of {', '.join(CANDIDATES)}"),
+            ("quantization", self.quantization in QUANTIZATIONS, f"one of {', '.join(QUANTIZATIONS)}"),
             ("slots", 1 <= self.slots <= 1024, "1 to 1024"),
             ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
             ("kv_memory_share", 0 < self.kv_memory_share <= 0.95, "above 0, at most 0.95"),

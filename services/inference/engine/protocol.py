@@ -140,6 +140,8 @@ class ModelInfo:
     vocabulary: int = 0  # token ids are below it; 0 = the engine knows none
     lacks: tuple[str, ...] = ()  # names of FEATURES; what a request can ask for of them is refused
     version: str = ""  # of the engine, where it is not this suite's own
+    quantization: str = ""  # of the weights; empty: they are in `dtype`
+    quantization_loss: str = ""  # what is expected of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

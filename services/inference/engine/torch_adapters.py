@@ -66,7 +66,8 @@ class Shape:
         }
         first = next(iter(weights.values()))
         linears = {path: (weight.shape[0], weight.shape[1]) for path, weight in weights.items()}
-        return Shape(linears, first.dtype, first.device, name)
+        device = torch.device("cpu") if first.is_meta else first.device  # where a quantized model's weights are not
+        return Shape(linears, first.dtype, device, name)
 
 
 class AdapterSet:

@@ -17,11 +17,19 @@ from torch import Tensor, nn
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_dense_attention import FILLED_ROWS, Attention, Spans
-from services.inference.engine.torch_linear import TRIED_ROWS, Packed, rows_are_independent
+from services.inference.engine.torch_linear import (
+    TRIED_ROWS,
+    Embedding,
+    Head,
+    Packing,
+    PlainPacking,
+    rows_are_independent,
+)
 from services.inference.engine.torch_slots import SlotCache
 
 # Model classes of transformers whose layers are the ones below.
 _KNOWN = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
+_PLAIN = PlainPacking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +46,20 @@ class Norm:
 class Layer:
     """One decoder layer, made from transformers' and leaving that one without its weights."""
 
-    def __init__(self, layer: Any, heads: int, key_heads: int, size: int) -> None:
+    def __init__(self, layer: Any, packing: Packing, heads: int, key_heads: int, size: int) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._turned = heads + key_heads  # heads that are rotated: the queries', then the keys'
         self._heads, self._key_heads, self._size = heads, key_heads, size
         projections = [attention.q_proj, attention.k_proj, attention.v_proj]
         biases = [projection.bias for projection in projections]
-        self._qkv = Packed(
+        self._qkv = packing.linear(
             torch.cat([projection.weight for projection in projections]),
             None if biases[0] is None else torch.cat(biases),
         )
-        self._out = _packed(attention.o_proj)
-        self._gate, self._up, self._down = _packed(mlp.gate_proj), _packed(mlp.up_proj), _packed(mlp.down_proj)
+        self._out, self._gate, self._up, self._down = (
+            packing.linear(linear.weight, linear.bias)
+            for linear in (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        )
         self._before, self._after = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
         self._query_norm = _norm(attention.q_norm) if hasattr(attention, "q_norm") else None
         self._key_norm = _norm(attention.k_norm) if hasattr(attention, "k_norm") else None
@@ -62,7 +72,7 @@ class Layer:
         turned = turn(self._normed(qkv[:, : self._turned]))
         seen = attention(number, turned[:, : self._heads], turned[:, self._heads :], qkv[:, self._turned :])
         x = self._out.plus(seen, x)
-        y = self._after(x)
+        y = self._up.rows(self._after(x))
         return self._down.plus(self._up.times(y, self._gate.silu(y)), x)
 
     def adapted(self, x: Tensor, turn: Turn, attention: Attention, number: int, adapters: AdapterSet) -> Tensor:
@@ -111,20 +121,21 @@ class DenseDecoder:
 
     mixes = True
 
-    def __init__(self, model: Any, cache: SlotCache, *, context: int) -> None:
+    def __init__(self, model: Any, cache: SlotCache, *, context: int, packing: Packing = _PLAIN) -> None:
         config, decoder = model.config, model.model
         self._size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-        self.dtype, self.device = model.dtype, model.device
-        self.embedding = decoder.embed_tokens.weight.detach()
+        self.dtype, self.device = model.dtype, torch.device("cpu")
         self._cosines, self._sines = _rotations(decoder.rotary_emb, context, self.dtype)
-        self._head = _packed(model.lm_head)
-        if not config.tie_word_embeddings:
-            model.lm_head.weight = None
+        self._embedding, self._head = _ends(model, packing)
         self._norm = _norm(decoder.norm)
         shape = (config.num_attention_heads, config.num_key_value_heads, self._size)
-        self._layers = [Layer(layer, *shape) for layer in decoder.layers]
+        self._layers = [Layer(layer, packing, *shape) for layer in decoder.layers]
         self._adapters: AdapterSet | None = None
         self._attention = Attention(cache, *shape, context=context, dtype=self.dtype)
+
+    @property
+    def embedding(self) -> Tensor:
+        return self._embedding.weight
 
     @property
     def vocabulary(self) -> int:
@@ -141,7 +152,7 @@ class DenseDecoder:
             raise IndexError("a token id beyond the embedding")
         positions = torch.tensor(spans.positions)
         more = -len(positions) % FILLED_ROWS if len(positions) > FILLED_ROWS else 0  # rows of no token
-        x = torch.nn.functional.embedding(torch.tensor(spans.ids + [0] * more), self.embedding)
+        x = self._embedding(torch.tensor(spans.ids + [0] * more))
         rotated = torch.nn.functional.pad(positions, (0, more))
         turn = Turn(self._cosines[rotated], self._sines[rotated])
         self._attention.look(spans, positions)
@@ -159,7 +170,7 @@ class DenseDecoder:
         return self._head.plain(self._norm(x)).float()
 
 
-def obstacle(model: Any) -> str:
+def obstacle(model: Any, packing: Packing = _PLAIN) -> str:
     """Why this model is not run so; empty when it can be."""
     config = model.config
     if type(model).__name__ not in _KNOWN:
@@ -175,17 +186,17 @@ def obstacle(model: Any) -> str:
         return "it is not on the CPU alone"
     if model.dtype not in (torch.float32, torch.bfloat16):
         return f"oneDNN does not compute in {model.dtype}"
-    return _operators(model)
+    return _operators(model, packing)
 
 
-def _operators(model: Any) -> str:
+def _operators(model: Any, packing: Packing) -> str:
     """Tried on the first layer, one matrix of each shape: the operators are internal to torch."""
     first = model.model.layers[0]
     linears = (first.self_attn.q_proj, first.self_attn.o_proj, first.mlp.gate_proj, first.mlp.down_proj)
     try:
         if model.dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return "this CPU has no bfloat16"
-        independent = all(_rows_are_independent(linear, model.dtype) for linear in linears)
+        independent = all(_rows_are_independent(linear, packing, model.dtype) for linear in linears)
     except (AttributeError, RuntimeError, NotImplementedError):
         return "this torch has no packed linear layers"
     if model.dtype is torch.float32 and not independent:
@@ -193,8 +204,8 @@ def _operators(model: Any) -> str:
     return ""
 
 
-def _rows_are_independent(linear: nn.Linear, dtype: torch.dtype) -> bool:
-    packed = _packed(linear)
+def _rows_are_independent(linear: nn.Linear, packing: Packing, dtype: torch.dtype) -> bool:
+    packed = packing.linear(linear.weight, linear.bias)
     beside = torch.randn(max(TRIED_ROWS), linear.out_features, generator=torch.Generator().manual_seed(1)).to(dtype)
     ways: list[Callable[[Tensor], Tensor]] = [
         packed.plain,
@@ -205,8 +216,12 @@ def _rows_are_independent(linear: nn.Linear, dtype: torch.dtype) -> bool:
     return all(rows_are_independent(way, linear.in_features, dtype) for way in ways)
 
 
-def _packed(linear: nn.Linear) -> Packed:
-    return Packed(linear.weight, linear.bias)
+def _ends(model: Any, packing: Packing) -> tuple[Embedding, Head]:
+    """Embedding and head; transformers' own are left without their weights."""
+    embedding, head = model.model.embed_tokens, model.lm_head
+    found = packing.ends(embedding.weight, None if model.config.tie_word_embeddings else head.weight)
+    embedding.weight = head.weight = None
+    return found
 
 
 def _norm(norm: Any) -> Norm:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,45 @@ _PACKING_ROWS = 16  # a hint for the layout: measured, it makes no difference be
 TRIED_ROWS = (1, 2, 3, 5, 8, 16, 33, 64)  # row counts that took different MKL kernels
 
 
+class Fused(Protocol):
+    """A linear layer together with what follows it. [rows, in] to [rows, out]."""
+
+    def rows(self, x: Tensor) -> Any:
+        """What the other methods take, too, made once for all layers that read the same `x`."""
+
+    def plain(self, x: Any) -> Tensor: ...
+
+    def silu(self, x: Any) -> Tensor: ...
+
+    def times(self, x: Any, other: Tensor) -> Tensor: ...
+
+    def plus(self, x: Any, other: Tensor) -> Tensor: ...
+
+
+class Embedding(Protocol):
+    """Token ids to vectors."""
+
+    weight: Tensor  # [vocabulary, hidden]: numbers, or their codes
+
+    def __call__(self, ids: Tensor) -> Tensor: ...
+
+
+class Head(Protocol):
+    """[rows, hidden] to logits."""
+
+    def plain(self, x: Tensor) -> Tensor: ...
+
+
+class Packing(Protocol):
+    """How the weights of a decoder lie in memory."""
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fused: ...
+
+    def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Embedding, Head]:
+        """No head: the embedding is it, too."""
+        ...
+
+
 class Packed:
     """A linear layer of oneDNN on a weight reordered once, with what follows the product fused into it."""
 
@@ -28,6 +68,9 @@ class Packed:
         self._bias = None if bias is None else bias.detach().contiguous()
         # In fp32 oneDNN splits a lone row's sums among the cores: other bits than the same row gets in company.
         self._pairs = weight.dtype is torch.float32
+
+    def rows(self, x: Tensor) -> Tensor:
+        return x
 
     def plain(self, x: Tensor) -> Tensor:
         return self._product(x, "none")
@@ -54,6 +97,25 @@ class Packed:
             x, other = x.repeat(2, 1), other.repeat(2, 1)
         out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, how)
         return out[:rows]
+
+
+class PlainEmbedding:
+    """The numbers as they are."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight.detach()
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return nn.functional.embedding(ids, self.weight)
+
+
+class PlainPacking:
+    """In the model's own dtype. A tied head lies in memory a second time, packed."""
+
+    linear = Packed
+
+    def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Embedding, Head]:
+        return PlainEmbedding(embedding), Packed(embedding if head is None else head)
 
 
 class PackedLinear(nn.Module):

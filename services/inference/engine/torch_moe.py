@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+from services.inference.engine.torch_linear import Packing
+
 ROW_EXACT_EXPERTS = "strongroom_row_exact"
 
 _ROW_GRAIN = 4
@@ -44,11 +46,30 @@ def separate_rows(model: Any) -> int:
 def row_exact_experts(experts: Any, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     """[rows, hidden] through each row's chosen experts; summed in the order of their numbers, whatever the batch."""
     out = torch.zeros_like(hidden)
+    apply = _plain_expert if experts.gate_up_proj is not None else _packed_expert
     for number in sorted(set(chosen.flatten().tolist())):
         row, place = torch.where(chosen == number)
-        gate_up = nn.functional.linear(_in_fours(hidden[row]), experts.gate_up_proj[number])
-        result = nn.functional.linear(experts._apply_gate(gate_up), experts.down_proj[number])[: len(row)]
+        result = apply(experts, number, hidden[row])
         out.index_add_(0, row, (result * weights[row, place, None]).to(out.dtype))
+    return out
+
+
+def pack_experts(experts: Any, packing: Packing) -> None:
+    """Holds each expert's two products as `packing` does, and leaves the module without its weights."""
+    experts.packed = []
+    for gate_up, down in zip(experts.gate_up_proj.detach(), experts.down_proj.detach(), strict=True):
+        experts.packed.append((packing.linear(gate_up), packing.linear(down)))
+    experts.gate_up_proj = experts.down_proj = None
+
+
+def _plain_expert(experts: Any, number: int, x: Tensor) -> Tensor:
+    gate_up = nn.functional.linear(_in_fours(x), experts.gate_up_proj[number])
+    return nn.functional.linear(experts._apply_gate(gate_up), experts.down_proj[number])[: len(x)]
+
+
+def _packed_expert(experts: Any, number: int, x: Tensor) -> Tensor:
+    gate_up, down = experts.packed[number]
+    out: Tensor = down.plain(experts._apply_gate(gate_up.plain(x)))
     return out
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from services.inference.engine import torch_dense
@@ -18,38 +18,43 @@ from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.prefix import BLOCK_TOKENS, PrefixCache, PrefixIndex
 from services.inference.engine.protocol import ModelInfo
+from services.inference.engine.quantization import NONE, Mode, choose
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sizing import NoRoom, Place, kv_sizes
 from services.inference.engine.torch_adapters import AdapterSet, Shape
 from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
+from services.inference.engine.torch_codes import CodesRead, Source
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_graphs import record_decoding, sizes
-from services.inference.engine.torch_linear import replace_linears
+from services.inference.engine.torch_linear import Packing, replace_linears
 from services.inference.engine.torch_mla import absorb
 from services.inference.engine.torch_moe import separate_rows
 from services.inference.engine.torch_prefix import BlockStore
+from services.inference.engine.torch_probe import Probe, agrees, probed
+from services.inference.engine.torch_quantized import packing_of, quantize
 from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache, give_back_freed
 from services.inference.engine.torch_windows import Masks
 from services.inference.models.container import available_cores
 from services.inference.models.convert import Progress
-from services.inference.models.device import free_memory
+from services.inference.models.device import choose_device, free_memory
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 
 log = logging.getLogger(__name__)
 
-_PROBE_TOKENS = 8
 _WARM_ROWS = 16  # on a CPU: more of them write to more of the cache than a first request needs
 _WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product takes another kernel by their number
 
 
 def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) -> TorchEngine:
     torch.set_num_threads(settings.threads or available_cores())
+    mode = choose(settings.quantization, device_type=choose_device(settings.device).type, dtype=settings.dtype)
     source = ModelSource(
         model=settings.model,
         revision=settings.revision,
         dtype=settings.dtype,
+        auto_dtype=mode.dtypes[0] if mode else "auto",
         device=settings.device,
         device_map=settings.device_map,
         hub=settings.hub,
@@ -65,21 +70,30 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
     return engine
 
 
-def assemble(loaded: LoadedModel, settings: EngineSettings, *, warm: bool = False) -> TorchEngine:
+def assemble(
+    loaded: LoadedModel,
+    settings: EngineSettings,
+    *,
+    warm: bool = False,
+    probe: Probe | None = None,
+    source: Source | None = None,
+) -> TorchEngine:
     """An engine around a model that is already in memory. Changes the model's layers in place.
 
-    `warm`: on a CPU, too, what the first passes of a kind take longer is spent now.
+    `warm`: on a CPU, too, what the first passes of a kind take longer is spent now. `probe`, if it was made before.
+    `source` of the codes of a quantized model, if they are not just made.
     """
     adapters = AdapterSet(Shape.of(loaded.model, loaded.name))  # the layers' shapes, before they are fused
-    attention, probe, expected = _attention(loaded)
-    token_bytes = probe.token_bytes()
+    mode = _mode(loaded, settings)
+    probe = probe or probed(loaded)
+    attention, token_bytes = _attention(loaded, probe), probe.token_bytes
     context = _context(loaded, settings)
     slot = -(-context // attention.view_tokens) * attention.view_tokens  # tokens; whole views
     slots, arena, kept = _sizes(settings, slot, token_bytes)
     cache = SlotCache(loaded.model.config.num_hidden_layers, slots, slot)
-    runner = _runner(loaded, settings, cache, attention, slot)
+    runner = _runner(loaded, settings, mode, source, cache, attention, slot)
     if loaded.device.type == "cpu":
-        _agrees(runner, loaded, expected)
+        agrees(runner, loaded, probe, mode)
     budget = PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens)
     if isinstance(runner, ModelRunner) and loaded.device.type != "cpu":
         _warm_up(runner, budget, slots=slots, context=slot)
@@ -89,7 +103,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings, *, warm: bool = Fals
         _warm_up_cpu(
             runner, budget, rows=min(slots, _WARM_ROWS), context=slot, target_ns=settings.step_target_ms * 10**6
         )
-    info = _info(loaded, attention, context)
+    info = _info(loaded, attention, context, mode)
     log.info(
         "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d tokens of KV in all, %d MiB at most",
         *(info.name, info.dtype, info.device, info.device_reason, info.attention, info.attention_reason),
@@ -101,7 +115,7 @@ def assemble(loaded: LoadedModel, settings: EngineSettings, *, warm: bool = Fals
         prompt=loaded.prompt,
         model=info,
         end_ids=loaded.end_ids,
-        scheduler=Scheduler(slots=slots, tokens=arena, grain=min(probe.page_tokens(), context)),
+        scheduler=Scheduler(slots=slots, tokens=arena, grain=min(probe.page_tokens, context)),
         adapters=adapters,
         prefix=_prefix(cache, kept // BLOCK_TOKENS),
         budget=budget,
@@ -110,39 +124,41 @@ def assemble(loaded: LoadedModel, settings: EngineSettings, *, warm: bool = Fals
     )
 
 
-def _attention(loaded: LoadedModel) -> tuple[AttentionChoice, SlotCache, Tensor]:
-    """A few tokens through the model show the cache's layout; with it attention is chosen. Also their logits."""
-    sdpa = AttentionChoice(implementation="sdpa", name="sdpa", reason="probe", view_tokens=1)
-    loaded.model.set_attn_implementation("sdpa")
-    probe = SlotCache(loaded.model.config.num_hidden_layers, 1, _PROBE_TOKENS)
-    logits = ModelRunner(loaded.model, probe, sdpa, context=_PROBE_TOKENS).run([_probe(loaded)])
-    choice = choose_attention(
+def _attention(loaded: LoadedModel, probe: Probe) -> AttentionChoice:
+    return choose_attention(
         device_type=loaded.device.type,
         dtype=loaded.dtype,
-        same_head_sizes=probe.same_sizes(),
+        same_head_sizes=probe.same_head_sizes,
         sliding=Masks(loaded.model.config).sliding,
         flash_attn=importlib.util.find_spec("flash_attn") is not None,
     )
-    return choice, probe, logits
-
-
-def _probe(loaded: LoadedModel) -> Segment:
-    ids = torch.arange(_PROBE_TOKENS) * 7919 % loaded.model.get_input_embeddings().num_embeddings
-    return Segment(0, 0, ids.tolist())
 
 
 def _runner(
-    loaded: LoadedModel, settings: EngineSettings, cache: SlotCache, attention: AttentionChoice, context: int
+    loaded: LoadedModel,
+    settings: EngineSettings,
+    mode: Mode | None,
+    source: Source | None,
+    cache: SlotCache,
+    attention: AttentionChoice,
+    context: int,
 ) -> Runner:
     """On a CPU fused where the model's layers are known; else transformers' own forward pass."""
+    name = mode.name if mode else ""
+    packing = packing_of(name, CodesRead(loaded.saved.codes) if loaded.saved else source)
+    if mode:
+        log.info("quantization %s, expected: %s", mode.name, mode.loss)
     if loaded.device.type == "cpu":
-        obstacle = torch_dense.obstacle(loaded.model) if settings.fused else "the setting fused is off"
+        obstacle = _obstacle(loaded, settings, packing_of(name))
         log.info("layers: %s", f"transformers' own, {obstacle}" if obstacle else "fused")
         if not obstacle:
-            return torch_dense.DenseDecoder(loaded.model, cache, context=context)
+            return torch_dense.DenseDecoder(loaded.model, cache, context=context, packing=packing)
     install(attention)
     attention = absorb(loaded.model, attention, exact=loaded.device.type == "cpu" and loaded.dtype == torch.float32)
-    if _offloaded(loaded.model):
+    if mode:
+        separate_rows(loaded.model)
+        log.info("quantized: %s", quantize(loaded.model, packing, saved=loaded.saved is not None))
+    elif _offloaded(loaded.model):
         log.warning("layers are offloaded to disk: each pass reads them, and batch mates may change the last bits")
     elif loaded.device.type == "cpu":
         log.info("linear layers: %s, expert layers: %d", replace_linears(loaded.model), separate_rows(loaded.model))
@@ -150,19 +166,28 @@ def _runner(
     return ModelRunner(loaded.model, cache, attention, context=context)
 
 
+def _mode(loaded: LoadedModel, settings: EngineSettings) -> Mode | None:
+    asked = settings.quantization
+    if loaded.saved:
+        if asked not in (NONE, loaded.saved.facts.mode):
+            raise ValueError(
+                f"quantization must be {loaded.saved.facts.mode} or {NONE} for {loaded.name}: it is saved so"
+            )
+        asked = loaded.saved.facts.mode
+    return choose(asked, device_type=loaded.device.type, dtype=str(loaded.dtype).removeprefix("torch."))
+
+
+def _obstacle(loaded: LoadedModel, settings: EngineSettings, tried: Packing) -> str:
+    if not settings.fused:
+        return "the setting fused is off"
+    if loaded.saved:
+        return "" if loaded.saved.facts.fused else "as it was when it was quantized"
+    return torch_dense.obstacle(loaded.model, tried)
+
+
 def _offloaded(model: nn.Module) -> bool:
     """Some weights come into memory only for their layer's turn."""
     return any(parameter.device.type == "meta" for parameter in model.parameters())
-
-
-def _agrees(runner: Runner, loaded: LoadedModel, expected: Tensor) -> None:
-    """What was fused computes what transformers does. Raises ModelUnavailable."""
-    found = runner.run([_probe(loaded)])
-    bound = float(expected.abs().max()) * (1e-3 if loaded.dtype is torch.float32 else 5e-2)
-    if not torch.allclose(found, expected, rtol=0, atol=bound):
-        raise ModelUnavailable(
-            "the fused layers do not give what the model's own do: set STRONGROOM_INFERENCE_FUSED=false and report it"
-        )
 
 
 def _warm_up(runner: ModelRunner, budget: PrefillBudget, *, slots: int, context: int) -> None:
@@ -228,7 +253,7 @@ def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, 
     return found.slots, found.arena, found.kept
 
 
-def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> ModelInfo:
+def _info(loaded: LoadedModel, attention: AttentionChoice, context: int, mode: Mode | None) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
         revision=loaded.revision,
@@ -241,5 +266,7 @@ def _info(loaded: LoadedModel, attention: AttentionChoice, context: int) -> Mode
         attention_reason=attention.reason,
         context_tokens=context,
         parameters=loaded.parameters,
+        quantization=mode.name if mode else "",
+        quantization_loss=mode.loss if mode else "",
         vocabulary=min(loaded.prompt.tokens, loaded.model.config.vocab_size),
     )

@@ -20,6 +20,7 @@ from services.inference.models.device import Device, choose_device, choose_dtype
 from services.inference.models.files import Files, find
 from services.inference.models.placement import check_names, placing
 from services.inference.models.prompt import Prompt
+from services.inference.models.saved import Facts, Saved, facts, read
 from services.inference.models.soundness import check_complete, check_finite, check_vocabulary
 from services.inference.models.wheel import NAME, ModelUnavailable, missing
 
@@ -31,6 +32,7 @@ class ModelSource:
     model: str = NAME
     revision: str = ""
     dtype: str = "auto"
+    auto_dtype: str = "auto"  # what `auto` means where something else decides it
     device: str = "auto"
     device_map: str = ""  # a word or a JSON object by layer: see `placement`
     hub: bool = False  # may a missing model be fetched?
@@ -46,6 +48,7 @@ class LoadedModel:
     device: Device
     dtype: torch.dtype
     parameters: int
+    saved: Saved | None = None  # a model that was saved quantized: its quantized weights are not in `model`
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -58,9 +61,11 @@ def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> Loa
     """Raises ModelUnavailable or ValueError, whose message says what to do."""
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     device = choose_device(source.device)
-    dtype = choose_dtype(source.dtype, device)
     places = placing(source.device_map, home)
     files = locate(source, home, progress)
+    if files and (told := facts(files.folder)):
+        return _load_saved(source, files, told, device, progress)
+    dtype = choose_dtype(source.auto_dtype if source.dtype == "auto" else source.dtype, device)
     tokenizer, model = _read(source, files, {"dtype": dtype, **places}, progress)
     check_names(places.get("device_map"), dict(model.named_modules()))
     if not places:
@@ -79,6 +84,31 @@ def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> Loa
         device=device,
         dtype=dtype,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def _load_saved(source: ModelSource, files: Files, told: Facts, device: Device, progress: Progress) -> LoadedModel:
+    name = model_name(source.model)
+    if device.type != "cpu" or source.device_map:
+        raise ValueError(f"device must be cpu, and device_map unset, for {name}: its {told.mode} codes are a CPU's")
+    if source.dtype not in ("auto", told.dtype):
+        raise ValueError(f"dtype must be auto or {told.dtype} for {name}, which was quantized in it")
+    began = time.monotonic()
+    progress(f"model: loading {told.mode} codes, {files.size >> 20} MiB")
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(files.folder))
+    model, saved = read(files.folder, told)
+    check_vocabulary(model, tokenizer, name)
+    progress(f"model: loaded in {time.monotonic() - began:.1f} s")
+    return LoadedModel(
+        model=model.eval().requires_grad_(False),
+        prompt=Prompt(tokenizer),
+        name=name,
+        revision=told.revision,
+        digest=told.digest,
+        device=device,
+        dtype=choose_dtype(told.dtype, device),
+        parameters=told.parameters,
+        saved=saved,
     )
 
 

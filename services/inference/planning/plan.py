@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.inference.planning.architecture import Architecture
 from services.inference.planning.devices import Gpu
 from services.inference.planning.fitting import VIEW_TOKENS, Asked, Fit, Machine, fit
-from services.inference.planning.modes import MODES
+from services.inference.planning.modes import MODES, Mode
 from services.inference.planning.roofline import decode_step, prefill_operations
 
 _GPUS_OF_A_MACHINE = 8  # of those that are looked for in the table
@@ -30,10 +30,11 @@ class Speed:
 class Choice:
     fit: Fit
     speed: Speed | None  # None: it does not fit
+    engines: tuple[str, ...]  # that run it here
 
     @property
     def served(self) -> bool:
-        return bool(self.fit.mode.served)
+        return bool(self.engines)
 
     @property
     def fits(self) -> bool:
@@ -71,7 +72,7 @@ class Plan:
 
 def make_plan(name: str, model: Architecture, machine: Machine, asked: Asked, devices: tuple[Gpu, ...]) -> Plan:
     choices = tuple(
-        _choice(model, machine, asked, fit(model, machine, mode, asked, most_places=_reach(machine, bool(mode.served))))
+        _choice(model, machine, asked, fit(model, machine, mode, asked, most_places=_reach(machine, mode)))
         for mode in MODES
         if not mode.needs or mode.needs in machine.rates
     )
@@ -89,9 +90,9 @@ def make_plan(name: str, model: Architecture, machine: Machine, asked: Asked, de
     )
 
 
-def _reach(machine: Machine, served: bool) -> int:
+def _reach(machine: Machine, mode: Mode) -> int:
     """The torch engine is one process, so one machine; a mode that is still to come is shown on all of them."""
-    return min(machine.count, machine.together) if served else machine.count
+    return min(machine.count, machine.together) if mode.serves(machine.kind) else machine.count
 
 
 def _best(choices: tuple[Choice, ...], machine: Machine, asked: Asked) -> Choice | None:
@@ -104,8 +105,9 @@ def _best(choices: tuple[Choice, ...], machine: Machine, asked: Asked) -> Choice
 
 
 def _choice(model: Architecture, machine: Machine, asked: Asked, found: Fit) -> Choice:
+    engines = found.mode.serves(machine.kind)
     if found.sizes is None:
-        return Choice(fit=found, speed=None)
+        return Choice(fit=found, speed=None, engines=engines)
     slots, rate = found.sizes.slots, machine.rates.get(found.mode.computes, 0.0)
     seen = found.context // 2
 
@@ -115,7 +117,8 @@ def _choice(model: Architecture, machine: Machine, asked: Asked, found: Fit) -> 
 
     prompt = min(_PREFILL_TOKENS, found.context)
     prefill = rate / prefill_operations(model, prompt)
-    return Choice(fit=found, speed=Speed(alone=together(1), together=together(slots), slots=slots, prefill=prefill))
+    speed = Speed(alone=together(1), together=together(slots), slots=slots, prefill=prefill)
+    return Choice(fit=found, speed=speed, engines=engines)
 
 
 def _nearest(model: Architecture, machine: Machine, asked: Asked, choices: tuple[Choice, ...], devices: tuple[Gpu, ...]
@@ -170,7 +173,7 @@ def _other_devices(model: Architecture, asked: Asked, devices: tuple[Gpu, ...]) 
             name=gpu.name, kind="cuda", memory=gpu.memory, count=_GPUS_OF_A_MACHINE, together=_GPUS_OF_A_MACHINE,
             bandwidth=gpu.bandwidth, rates=gpu.rates, source=gpu.source,
         )  # fmt: skip
-        for mode in (mode for mode in MODES if mode.served and (not mode.needs or mode.needs in gpu.rates)):
+        for mode in (mode for mode in MODES if mode.serves("cuda") and (not mode.needs or mode.needs in gpu.rates)):
             fitted = fit(model, machine, mode, asked, most_places=_GPUS_OF_A_MACHINE)
             if fitted.sizes and fitted.sizes.slots >= asked.slots:
                 found.append((len(fitted.parts) * gpu.memory, f"{mode.name} on {len(fitted.parts)} × {gpu.name}"))
@@ -204,7 +207,7 @@ def _notes(model: Architecture, machine: Machine, asked: Asked, best: Choice | N
 def _on_all(model: Architecture, machine: Machine, asked: Asked) -> str:
     told = []
     for mode in MODES:
-        if mode.served:
+        if mode.serves(machine.kind):
             found = fit(model, machine, mode, asked, most_places=machine.count)
             on = (
                 f"{len(found.parts)} of them"

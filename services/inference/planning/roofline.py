@@ -27,7 +27,8 @@ class Step:
 def decode_step(model: Architecture, mode: Mode, *, batch: int, seen: int) -> Step:
     experts = expected_experts(model.experts, model.chosen, batch) if model.experts else 0.0
     routed = int(model.count(Kind.EXPERTS) * experts / model.experts) if model.experts else 0
-    weights = mode.product_bytes(model.count(Kind.LINEAR) + model.head + routed, model.hidden)
+    weights = mode.product_bytes(model.count(Kind.LINEAR) + routed, model.hidden)
+    weights += mode.head_bytes(model.head, model.hidden)
     attention = 2 * model.decode_work * seen * model.layers
     return Step(
         batch=batch,

@@ -73,7 +73,7 @@ def _table(plan: Plan) -> Iterator[Line]:
             f"{_figure(speed.alone):>15}{_figure(speed.together):>9}" if speed and speed.alone else f"{'-':>15}{'-':>9}"
         )
         fits = "fits" if found.sizes else f"short of {_size(found.short)}"
-        served = f"served by {', '.join(mode.served)}" if mode.served else "not in this version"
+        served = f"served by {', '.join(choice.engines)}" if choice.served else "not in this version"
         mark = "green" if choice is plan.best else "" if choice.served else "dim"
         size = f"{_size(found.weights):>11}{_size(token_bytes(plan.model, mode)):>12}{len(found.parts):>8}"
         yield f"  {mode.name:<6}{size}{held}{rates}  {fits}, {served}", mark
@@ -83,7 +83,9 @@ def _memory(plan: Plan, found: Fit) -> Iterator[str]:
     model, mode = plan.model, found.mode
     head = head_bytes(model, mode, copied=plan.machine.kind == "cpu")
     rest = found.weights - embedding_bytes(model, mode) - head
-    packed = ", the embedding over again as it is packed" if model.tied and plan.machine.kind == "cpu" else ""
+    packed = (
+        ", the embedding over again as it is packed" if model.tied and head > model.hidden * mode.plain_bytes else ""
+    )
     yield (
         f"  weights: embedding {_size(embedding_bytes(model, mode))} + layers {_size(rest)} + last norm and head "
         f"{_size(head)}{packed} = {_size(found.weights)}"
@@ -186,7 +188,7 @@ def _choice_json(choice: Choice) -> dict[str, Any]:
     found, speed = choice.fit, choice.speed
     return {
         "mode": found.mode.name,
-        "served_by": list(found.mode.served),
+        "served_by": list(choice.engines),
         "fits": choice.fits,
         "short": found.short,
         "weights": found.weights,

@@ -13,6 +13,8 @@ from services.inference.planning.fitting import Machine
 
 _READ_BYTES = 512 << 20  # far more than any cache holds
 _SIZE = {"cpu": 1024, "cuda": 8192}  # of a square matrix
+_RATES = {"cuda": {"fp32": torch.float32, "bf16": torch.bfloat16}}
+_RATES["cpu"] = _RATES["cuda"] | {"int8": torch.int8}
 _SECONDS = 0.4  # for each figure; the best pass counts
 
 
@@ -29,7 +31,7 @@ def this_machine() -> Machine:
         count=count,
         together=count,
         bandwidth=_bandwidth(device),
-        rates={"fp32": _rate(device, torch.float32), "bf16": _rate(device, torch.bfloat16)},
+        rates={name: _rate(device, dtype) for name, dtype in _RATES[kind].items()},
         source="measured now, beside whatever else runs",
     )
 
@@ -42,7 +44,8 @@ def _bandwidth(device: torch.device) -> float:
 def _rate(device: torch.device, dtype: torch.dtype) -> float:
     size = _SIZE[device.type]
     square = torch.ones(size, size, dtype=dtype, device=device)
-    return 2 * size**3 / _best(lambda: square @ square, device)
+    multiply = torch._int_mm if dtype is torch.int8 else torch.mm
+    return 2 * size**3 / _best(lambda: multiply(square, square), device)
 
 
 def _best(action: Callable[[], object], device: torch.device) -> float:

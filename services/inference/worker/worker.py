@@ -126,6 +126,8 @@ class Worker:
             lacks=model.lacks,
             engine_version=model.version,
             tenant_buckets=self._queue.work.buckets,
+            quantization=model.quantization,
+            quantization_loss=model.quantization_loss,
         )
         worker.seen_time.FromMilliseconds(int(self._clock() * 1000))
         return worker

@@ -7,6 +7,7 @@ from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.failures import Unavailable, Unimplemented
 from services.gateway.queue_client import QueueClient, _common_adapters, _engines, _step, _Steps
+from services.gateway.requests.neighbours import NOT_QUANTIZED, Quantization
 from services.gateway.requests.question import NO_ADAPTER, Caller, Profile, Sampling
 from services.gateway.requests.sampling import Able, check_sampling
 
@@ -81,3 +82,16 @@ def test_a_job_says_for_whom_it_runs():
     job = queue.job("r-1", (), "m", Sampling(), Caller("firm", "desk"), 1, "standard", NO_ADAPTER)
     body = pb.JobBody.FromString(job.body)
     assert (body.tenant, body.caller) == ("firm", "desk")
+
+
+def test_workers_that_hold_a_model_differently_are_both_in_the_record():
+    """Fails if the last worker's word stands for all."""
+    coded = pb.Worker(model="m", quantization="int8", quantization_loss="a little")
+    other = pb.Worker(model="other", quantization="int8", quantization_loss="a little")
+    told = Announced(coded, pb.Worker(model="m"), other, pb.Worker(model="plain"))
+    models = QueueClient(told, boot_id="b").models()  # type: ignore[arg-type]
+    assert {name: model.quantization for name, model in models.items()} == {
+        "m": Quantization("int8 or none", "a little"),
+        "other": Quantization("int8", "a little"),
+        "plain": NOT_QUANTIZED,
+    }

@@ -14,7 +14,7 @@ from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unava
 from services.gateway.requests import fields
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor, _adapter
-from services.gateway.requests.neighbours import ServedModel
+from services.gateway.requests.neighbours import Quantization, ServedModel
 from services.gateway.requests.outcome import Finding
 from services.gateway.requests.question import Adapter, Caller, Message, Profile, Question, Sampling
 from services.gateway.requests.record_id import new_request_id
@@ -134,6 +134,16 @@ async def test_the_engine_stands_in_the_record_with_its_version(bench):
     await bench.events(conductor.start(bench.question, bench.caller, "", 5))
     [kept] = bench.audit.accepted
     assert json.loads(kept["parameters"])["engine"] == "openvino 2026.4.1.0"
+
+
+async def test_how_the_weights_are_quantized_and_what_that_costs_stands_in_the_record(bench):
+    """Fails if `_settle` or `_request_fields` leaves the quantization out."""
+    conductor = Conductor(bench.neighbours, Admission(1), Rejections(lambda _: None), "", Profile())
+    served = replace(bench.queue.models()["tiny"], quantization=Quantization("int8", "mean NLL up to 1 % higher"))
+    bench.queue.models = lambda: {"tiny": served}
+    await bench.events(conductor.start(bench.question, bench.caller, "", 5))
+    said = json.loads(bench.audit.accepted[0]["parameters"])
+    assert (said["quantization"], said["quantization_loss"]) == ("int8", "mean NLL up to 1 % higher")
 
 
 async def test_an_adapter_is_settled_with_its_digest_and_stands_in_the_record(bench):

@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 from strongroom.cli.ending import Complaint
 from strongroom.cli.main import command_parser
 
+from services.inference.engine import quantization
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.sizing import NoRoom, Place, kv_sizes
 from services.inference.engine.torch_attention import choose_attention
@@ -109,7 +110,8 @@ def test_what_is_recommended_can_be_started_and_has_room(name, machine, asked):
         assert taken * part.place.token_bytes <= room * asked.share
     chosen = dict(setting.removeprefix("STRONGROOM_INFERENCE_").split("=", 1) for setting in plan.settings)
     EngineSettings(
-        device_map=chosen.get("DEVICE_MAP", ""), dtype=chosen["DTYPE"], context_tokens=int(chosen["CONTEXT_TOKENS"]),
+        device_map=chosen.get("DEVICE_MAP", ""), dtype=chosen["DTYPE"],
+        quantization=chosen.get("QUANTIZATION", "none"), context_tokens=int(chosen["CONTEXT_TOKENS"]),
         slots=int(chosen["SLOTS"]), kv_memory_share=float(chosen["KV_MEMORY_SHARE"]),
     )  # fmt: skip
 
@@ -130,9 +132,19 @@ def test_a_smaller_context_that_is_named_instead_fits(memory, context, slots):
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_each_mode_says_whether_this_version_serves_it(mode):
-    served = f"served by {', '.join(mode.served)}" if mode.served else "not in this version"
+    engines = mode.serves("cuda")
+    served = f"served by {', '.join(engines)}" if engines else "not in this version"
     [line] = [line for line in text(planned("deepseek-v3", gpus("h100", 8))).splitlines() if f"  {mode.name} " in line]
     assert line.endswith(served)
+
+
+def test_a_mode_that_a_device_cannot_run_is_not_recommended_there():
+    """Fails if `_choice` takes a mode's engines whatever the machine is: int8 runs on a CPU alone."""
+    memory = 48 << 30  # for 67 G parameters in none of the modes on a GPU, and in no more than eight bits on a CPU
+    for kind, best in (("cuda", None), ("cpu", "int8")):
+        machine = Machine(name="any", kind=kind, memory=2 * memory, rates={}, source="test")
+        plan = planned("deepseek-llm-67b", machine)
+        assert (plan.best and plan.best.fit.mode.name) == best
 
 
 def test_quantized_layers_keep_the_bounds_that_are_promised_for_them():
@@ -211,10 +223,20 @@ def test_what_is_asked_for_unless_told_is_what_a_worker_takes_unless_told():
 
 def test_a_mode_that_is_served_is_asked_for_by_a_type_that_the_engine_takes():
     for mode in MODES:
-        for setting in (setting for setting in mode.settings if setting.startswith("DTYPE=")):
-            dtype = choose_dtype(setting.removeprefix("DTYPE="), Device(name="cpu", reason="test"))
-            assert (dtype.itemsize * 8, dtype.itemsize) == (mode.bits, mode.plain_bytes)
+        asked = dict(setting.split("=") for setting in mode.settings)
+        if mode.served:
+            dtype = choose_dtype(asked["DTYPE"], Device(name="cpu", reason="test"))
+            assert dtype.itemsize == mode.plain_bytes
+            assert mode.bits == dtype.itemsize * 8 or asked["QUANTIZATION"] == mode.name
+            for kind in mode.kinds:
+                quantization.choose(asked.get("QUANTIZATION", "none"), device_type=kind, dtype=asked["DTYPE"])
         assert bool(mode.settings) == bool(mode.served)
+
+
+def test_modes_of_the_plan_and_of_the_engine_are_the_same_ones():
+    """Fails if a quantization is added to the engine and not to the plan."""
+    planned_ones = {mode.name for mode in MODES if mode.served} - {"fp32", "bf16"}
+    assert planned_ones == set(quantization.NAMES) - {quantization.NONE}
 
 
 def test_the_parts_add_up_to_the_weights():
@@ -223,6 +245,8 @@ def test_the_parts_add_up_to_the_weights():
     tied = shipped("smollm2-135m-instruct")
     again = 2 * (tied.parameters + tied.count(Kind.EMBEDDING))  # on a CPU the head is packed: a second copy
     assert sum(layers_and_ends(tied, BY_NAME["bf16"], "cpu")) == again
+    int8 = sum(layers_and_ends(tied, BY_NAME["int8"], "cpu"))
+    assert int8 == pytest.approx(tied.parameters, rel=0.01)  # a byte each, the embedding once
 
 
 @pytest.mark.parametrize(("name", "said"), [("a100", "fits several"), ("tpu", "is not in the table"), ("", "not in")])

@@ -1,0 +1,58 @@
+"""How well a model still predicts a fixed text, and chooses the right one of four words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.engine.workload import COLUMNS
+from services.inference.engine.batch import Segment
+
+CLOZE = Path(__file__).parents[1] / "data" / "cloze.json"
+CHOICES = 4
+
+
+def predictions(runner: Any, prompts: int) -> tuple[float, list[int]]:
+    """Of the workload's prompts: mean negative log-likelihood of each next token, and the token held most likely."""
+    lost, tokens, first = 0.0, 0, []
+    for ask in COLUMNS["64"].asks[:prompts]:
+        logits = _logits(runner, ask.prompt)
+        first += logits.argmax(-1).tolist()
+        told = logits[:-1].log_softmax(-1)
+        lost -= float(told[range(len(ask.prompt) - 1), ask.prompt[1:]].sum())
+        tokens += len(ask.prompt) - 1
+    return lost / max(tokens, 1), first
+
+
+def cloze(runner: Any, tokenizer: Any) -> tuple[int, int]:
+    """How many of how many sentences are completed by the right word, and not by one of three others of their kind."""
+    right = total = 0
+    for sentence, choices in _sentences():
+        said = [_likelihood(runner, tokenizer, sentence, choice) for choice in choices]
+        right += said.index(max(said)) == 0
+        total += 1
+    return right, total
+
+
+def _sentences() -> Iterator[tuple[str, list[str]]]:
+    """The right choice first; the others are the next ones of the list."""
+    for kind in json.loads(CLOZE.read_text(encoding="utf-8")):
+        pairs = kind["pairs"]
+        for place, (subject, _) in enumerate(pairs):
+            yield kind["text"].format(subject), [pairs[(place + n) % len(pairs)][1] for n in range(CHOICES)]
+
+
+def _likelihood(runner: Any, tokenizer: Any, sentence: str, choice: str) -> float:
+    before = tokenizer(sentence)["input_ids"]
+    ids = tokenizer(f"{sentence} {choice}")["input_ids"]
+    told = _logits(runner, ids)[len(before) - 1 : -1].log_softmax(-1)
+    return float(told[range(len(ids) - len(before)), ids[len(before) :]].mean())
+
+
+def _logits(runner: Any, ids: list[int]) -> torch.Tensor:
+    logits: torch.Tensor = runner.run([Segment(0, 0, ids, len(ids))])
+    return logits

@@ -1,0 +1,89 @@
+"""Linear layers in four bits on a CPU: a bf16 scale and zero for 32 or 64 weights of a row, activations as they are.
+
+torch's kernel for it (tinygemm's layout) multiplies few rows as fast as it reads the weights, and many rows slowly: a
+prompt's chunk takes nearly three times as long as in bf16. Unpacking the weights for it first took longer still.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from services.inference.engine.torch_int8 import Int8Packing
+from services.inference.engine.torch_linear import Fused
+
+GROUP = 64  # the inputs of a layer are a multiple of it
+_CODES = 16
+_MIDDLE = 8  # weight = (code - 8) × scale + zero
+# Of a group's span: covering its outermost weights may cost the others more than it is worth.
+_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)
+_OUTPUTS = 16  # the kernel takes them in such blocks
+
+
+def group_of(weight: Tensor) -> int:
+    """Layers that widen (an MLP's gate and up, about half of a model) suffer coarse groups better than the others."""
+    outputs, inputs = weight.shape
+    return GROUP if outputs >= 2 * inputs else GROUP // 2
+
+
+def fits(weight: Tensor) -> bool:
+    outputs, inputs = weight.shape
+    return outputs % _OUTPUTS == 0 and inputs % GROUP == 0
+
+
+def weight_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 [out, in / 2], two neighbours' codes of 0 to 15 in a byte, and bf16 [in / group, out, 2], scale and zero.
+
+    Each group's span by least squares.
+    """
+    groups = weight.detach().float().view(len(weight), -1, group_of(weight))
+    least, most = groups.aminmax(dim=2, keepdim=True)
+    best = torch.full_like(least, torch.inf)
+    codes, pair = torch.empty_like(groups), torch.empty(*least.shape[:2], 2)
+    for shrink in _SHRINKS:
+        scale = (most - least).mul_(shrink / (_CODES - 1)).clamp_min_(1e-8).bfloat16().float()
+        zero = (most + least).mul_(0.5).add_(scale, alpha=0.5).bfloat16().float()
+        tried = (groups - zero).div_(scale).add_(_MIDDLE).round_().clamp_(0, _CODES - 1)
+        lost = (tried - _MIDDLE).mul_(scale).add_(zero).sub_(groups).square_().sum(2, keepdim=True)
+        better = lost < best
+        best = torch.where(better, lost, best)
+        codes = torch.where(better, tried, codes)
+        pair = torch.where(better, torch.cat([scale, zero], 2), pair)
+    low, high = codes.view(len(weight), -1, 2).to(torch.uint8).unbind(2)
+    return low | high << 4, pair.transpose(0, 1).contiguous().bfloat16()
+
+
+class Int4:
+    """`torch_linear.Packed` in four bits."""
+
+    def __init__(self, pairs: Tensor, scales: Tensor, bias: Tensor | None) -> None:
+        codes = torch.stack([pairs & 15, pairs >> 4], dim=2).flatten(1).int()
+        self._weight: Tensor = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+        self._scales, self._group = scales, codes.shape[1] // len(scales)
+        self._bias = None if bias is None else bias.detach().contiguous()
+
+    def rows(self, x: Tensor) -> Tensor:
+        return x
+
+    def plain(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._weight, self._group, self._scales)
+        return out if self._bias is None else out.add_(self._bias)
+
+    def silu(self, x: Tensor) -> Tensor:
+        return nn.functional.silu(self.plain(x), inplace=True)
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return self.plain(x).mul_(other)
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        return self.plain(x).add_(other)
+
+
+class Int4Packing(Int8Packing):
+    """Embedding and head in eight bits, and so are layers whose sizes the kernel does not take."""
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fused:
+        if not fits(weight):
+            return super().linear(weight, bias)
+        (pairs, scales), bias = self._source.codes(weight, bias, weight_codes)
+        return Int4(pairs, scales, bias)

@@ -1,0 +1,224 @@
+"""Weights in fewer bits: near the plain model, no row knows another, and what cannot be had is refused by name."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from services.inference.engine import torch_int4
+from services.inference.engine.batch import Segment
+from services.inference.engine.opening import EngineSettings
+from services.inference.engine.quantization import NAMES, QuantizationImpossible, choose
+from services.inference.engine.torch_engine import TorchEngine
+from services.inference.engine.torch_int8 import Int8Packing, coded, weight_codes
+from services.inference.engine.torch_linear import TRIED_ROWS, rows_are_independent
+from services.inference.engine.torch_opening import open_torch_engine
+from services.inference.engine.torch_saving import save_quantized
+from services.inference.models import saved
+from services.inference.models.wheel import ModelUnavailable
+
+FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "deepseek-v2", "deepseek-v3"]
+PROMPTS = [[(7 * row + 3 * place * place) % 250 for place in range(30 + 9 * row)] for row in range(4)]
+
+
+def rows(count: int, size: int, dtype: torch.dtype) -> torch.Tensor:
+    """Of unlike sizes, one with an outlier and one of zeros."""
+    generator = torch.Generator().manual_seed(count)
+    made = torch.randn(count, size, generator=generator) * torch.rand(count, 1, generator=generator)
+    made[count // 2, 3] = 40.0
+    made[-1] = 0.0
+    return made.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_s_codes_are_the_nearest_ones_to_its_numbers(dtype: torch.dtype) -> None:
+    """Fails if `_LAST_BYTE` is 1 less: then all codes are."""
+    x = rows(9, 96, dtype)
+    found = coded(x)
+    again = (found.codes.double() - 128) / 127 * found.largest.double()
+    assert torch.all((again - x.double()).abs() <= found.largest.double() / 254 * 1.001)
+    assert torch.equal(found.largest.float(), x.float().abs().amax(1, keepdim=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_the_exact_one_of_its_codes(dtype: torch.dtype) -> None:
+    weight, bias, x = rows(80, 96, dtype), rows(1, 80, dtype)[0], rows(9, 96, dtype)
+    kept, layer, (codes, scales) = weight.clone(), Int8Packing().linear(weight, bias), weight_codes(weight)
+    numbers = (coded(x).codes.double() - 128) / 127 * coded(x).largest.double()
+    expected = numbers @ (codes.double() * scales.double()[:, None]).t() + bias.double()
+    beside = rows(9, 80, dtype)
+    close = {"rtol": 2e-2, "atol": 2e-2} if dtype is torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    for found, wanted in (
+        (layer.plain(x), expected),
+        (layer.plain(layer.rows(x)), expected),
+        (layer.silu(x), torch.nn.functional.silu(expected)),
+        (layer.times(x, beside), expected * beside),
+        (layer.plus(x, beside), expected + beside),
+    ):
+        torch.testing.assert_close(found.double(), wanted, check_dtype=False, **close)
+    assert torch.equal(weight, kept), "the model's own weight was changed"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("inputs", "outputs"), [(576, 960), (1536, 576), (96, 80)])
+def test_invariant_11_a_row_has_the_same_bits_whatever_is_multiplied_beside_it(
+    inputs: int, outputs: int, dtype: torch.dtype
+) -> None:
+    """Fails if `coded` takes one largest number for all rows."""
+    weight = rows(outputs, inputs, dtype)
+    layer, head = Int8Packing().linear(weight), Int8Packing().ends(weight, None)[1]
+    for way in (layer.plain, layer.silu, head.plain):
+        assert rows_are_independent(way, inputs, dtype)
+    x = rows(max(TRIED_ROWS), inputs, dtype)
+    alone = layer.plain(x[:1])
+    x[1:] *= 1000
+    assert torch.equal(layer.plain(x)[:1], alone)
+
+
+def test_an_embedding_gives_its_rows_back_and_is_its_own_head() -> None:
+    weight, x = rows(80, 96, torch.float32), rows(5, 96, torch.float32)
+    embedding, head = Int8Packing().ends(weight, None)
+    assert embedding is head
+    largest = weight.abs().amax(1, keepdim=True)
+    assert torch.all((embedding(torch.arange(80)) - weight).abs() <= largest / 254 * 1.001)
+    numbers = embedding.weight.double() * embedding._scales.double()[:, None]
+    half_a_step = x.abs().amax(1, keepdim=True).double() / (2 * 127 * 254)
+    off = (embedding.plain(x).double() - x.double() @ numbers.t()).abs()
+    assert torch.all(off <= half_a_step * numbers.abs().sum(1) * 1.001 + 1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_quantized_model_is_near_the_plain_one_and_no_request_knows_another(
+    family: str, tiny_engine: Callable[..., TorchEngine], tiny_model: Callable[[str], Any]
+) -> None:
+    """Fails if a pass multiplies a row by another row's scale."""
+    engine = tiny_engine(family, quantization="int8")
+    assert (engine.model.quantization, bool(engine.model.quantization_loss)) == ("int8", True)
+    runner = engine._runner
+    runner.run([Segment(row, 0, ids[:-1], 0) for row, ids in enumerate(PROMPTS)])
+    last = [Segment(row, len(ids) - 1, ids[-1:]) for row, ids in enumerate(PROMPTS)]
+    together = runner.run(last)
+    for row, ids in enumerate(PROMPTS):
+        expected = tiny_model(family)(torch.tensor([ids])).logits[0, -1]
+        assert torch.cosine_similarity(together[row], expected, dim=0) > 0.95
+        assert torch.equal(runner.run([last[row]])[0], together[row])
+
+
+@pytest.mark.parametrize("family", ["llama", "deepseek-v2"])
+def test_no_weight_of_a_product_is_left_in_more_bits(family: str, tiny_engine: Callable[..., TorchEngine]) -> None:
+    """Fails if `quantize` leaves the experts out, or `_ends` keeps the embedding."""
+    runner: Any = tiny_engine(family, quantization="int8")._runner
+    model = getattr(runner, "_model", None)
+    if model is None:
+        assert runner.embedding.dtype is torch.int8
+        return
+    left = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    assert all(name.endswith(("gate.router.weight", "kv_b_proj.weight")) for name in left)
+
+
+def test_a_mode_that_a_device_cannot_run_is_refused_with_those_that_it_can(tmp_path: Any) -> None:
+    for name in NAMES[1:]:
+        with pytest.raises(QuantizationImpossible, match=f"quantization {name} .* on cuda in auto: none can"):
+            choose(name, device_type="cuda", dtype="auto")
+    with pytest.raises(QuantizationImpossible, match="in float16: none can"):
+        open_torch_engine(
+            EngineSettings(device="cpu", dtype="float16", quantization="int8"), tmp_path, lambda line: None
+        )
+    with pytest.raises(ValueError, match="quantization must be one of none, int8"):
+        EngineSettings(quantization="int3")
+
+
+def test_layers_of_which_some_are_not_in_memory_are_not_quantized(tiny_model: Callable[[str], Any]) -> None:
+    from services.inference.engine.torch_quantized import packing_of, quantize
+
+    model = copy.deepcopy(tiny_model("deepseek-v2"))
+    model.model.layers[1].to("meta")
+    with pytest.raises(ValueError, match="layers lie on disk"):
+        quantize(model, packing_of("int8"))
+
+
+def four_bits(outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor, Any]:
+    """A weight, the same as its codes say it, and a layer of them."""
+    weight = rows(outputs, inputs, torch.bfloat16)
+    pairs, scales = torch_int4.weight_codes(weight)
+    codes = torch.stack([pairs & 15, pairs >> 4], dim=2).view(outputs, len(scales), -1).double()
+    scale, zero = (part.t()[:, :, None].double() for part in scales.unbind(2))
+    return weight, ((codes - 8) * scale + zero).view(outputs, inputs), torch_int4.Int4Packing().linear(weight)
+
+
+@pytest.mark.parametrize("count", [1, 5, 130])
+def test_in_four_bits_few_rows_and_many_get_the_same_product(count: int) -> None:
+    """Fails if `Int4` takes a byte's first code for the second one's."""
+    _, numbers, layer = four_bits(128, 192)
+    x = rows(count, 192, torch.bfloat16)
+    expected = x.double() @ numbers.t()
+    bound = 2e-2 * float(expected.abs().max())
+    torch.testing.assert_close(layer.plain(x).double(), expected, rtol=0, atol=bound)
+
+
+def test_codes_of_four_bits_are_at_most_half_a_step_off_or_better_by_least_squares() -> None:
+    weight, numbers, _ = four_bits(128, 192)
+    groups, held = weight.double().view(128, -1, 32), numbers.view(128, -1, 32)
+    step = (groups.amax(2) - groups.amin(2)) / 15
+    spread = (held - groups).square().mean(2).sqrt()
+    assert torch.all(spread <= step / 2 + 1e-2)
+
+
+def test_layers_that_the_kernel_of_four_bits_does_not_take_are_held_in_eight() -> None:
+    packing = torch_int4.Int4Packing()
+    kinds = {
+        size: type(packing.linear(rows(*size, torch.bfloat16))).__name__ for size in ((112, 192), (120, 192), (128, 96))
+    }
+    assert kinds == {(112, 192): "Int4", (120, 192): "Int8", (128, 96): "Int8"}
+
+
+@pytest.mark.parametrize("family", ["llama", "deepseek-v2"])
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_model_that_was_saved_quantized_gives_the_same_bits_and_needs_no_weights(
+    family: str, mode: str, tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """Fails if `CodesRead` counts on from another layer, or `plain_state` leaves a router out."""
+    folder = tmp_path / "models" / "tiny"
+    tiny_model(family).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    asked = EngineSettings(model="tiny", device="cpu", quantization=mode, slots=1, context_tokens=64, threads=1)
+    expected = open_torch_engine(asked, tmp_path, lambda line: None)
+    save_quantized(asked, tmp_path, "small", lambda line: None)
+    shutil.rmtree(folder)
+    small = replace(asked, model="small", quantization="none")
+    found = open_torch_engine(small, tmp_path, lambda line: None)
+    assert found.model.quantization == mode
+    assert found.model.parameters == expected.model.parameters
+    segment = [Segment(0, 0, PROMPTS[0], 3)]
+    assert torch.equal(found._runner.run(segment), expected._runner.run(segment))
+    other = next(name for name in NAMES[1:] if name != mode)
+    with pytest.raises(ValueError, match=f"quantization must be {mode} or none for small"):
+        open_torch_engine(replace(small, quantization=other), tmp_path, lambda line: None)
+
+
+def test_a_saved_model_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    for text, said in (("{", "another version, or damaged"), ('{"format": 1, "mode": "int8"}', "is damaged")):
+        (tmp_path / saved.MARKER).write_text(text)
+        with pytest.raises(ModelUnavailable, match=said):
+            saved.facts(tmp_path)
+
+
+@pytest.mark.parametrize(("packing", "share"), [(Int8Packing, 0.52), (torch_int4.Int4Packing, 0.30)])
+def test_the_layers_of_smollm2_take_the_share_of_bf16_that_is_promised(packing: Any, share: float) -> None:
+    """Fails if groups of 32 are taken for the layers that widen, too."""
+    sizes = ((960, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536))
+    layers = [packing().linear(torch.zeros(size, dtype=torch.bfloat16)) for size in sizes]
+    held = sum(
+        part.numel() * part.element_size()
+        for layer in layers
+        for name, part in vars(layer).items()
+        if isinstance(part, torch.Tensor) and name != "_zeros"  # which all layers of a width share
+    )
+    assert held <= share * 2 * sum(outputs * inputs for outputs, inputs in sizes)
