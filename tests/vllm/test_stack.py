@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from stack.interpreter import MADE_IN
+from services.inference.engine.seat import ENVIRONMENTS
 from stack.ports import free_port_base
 
 pytestmark = [
     pytest.mark.skipif(
-        not os.environ.get("STRONGROOM_TEST_VLLM") or not (MADE_IN / "vllm" / "bin" / "python").is_file(),
+        not os.environ.get("STRONGROOM_TEST_VLLM") or not (ENVIRONMENTS / "vllm" / "bin" / "python").is_file(),
         reason="needs the environment of the vllm engine: make test-vllm",
     ),
     pytest.mark.e2e,

@@ -6,7 +6,7 @@ from services.guard.redaction.finding import Match
 from services.guard.redaction.number import MOST_DIGITS, Group, Lead, NumberShape, Reading, groups_of, joined
 from services.guard.redaction.stretch import Stretch
 
-FEW_GROUPS = 5  # of more than so many none is longer than the one before: what is spelled out, and no row of a table
+FEW_GROUPS = 6  # of more than so many none is longer than the one before: what is spelled out, and no row of a table
 
 
 class Numbers:
@@ -36,12 +36,16 @@ class Numbers:
 
     def _from(self, stretch: Stretch, groups: list[Group], first: int) -> Match | None:
         number, last = "", first
+        pieces, before, now = 0, 0, 0  # that separators make, and the digits of the last two
         among = joined(groups[first])
         lead = Lead(stretch, groups[first].start)
         best: Match | None = None
         while True:
             group = groups[last]
-            if last - first > FEW_GROUPS and group.end - group.start > groups[last - 1].end - groups[last - 1].start:
+            if group.gap or last == first:
+                pieces, before, now = pieces + 1, now, 0
+            now += group.end - group.start
+            if pieces > FEW_GROUPS and now > before:
                 break
             number += stretch.numerals[group.start - stretch.start : group.end - stretch.start]
             if len(number) > MOST_DIGITS:
