@@ -18,6 +18,7 @@ from services.guard.metrics import GuardMetrics
 from services.guard.policy.loading import InvalidPolicy, load_bundle
 from services.guard.policy.open_filters import OpenFilters
 from services.guard.policy.shelf import PolicyShelf
+from services.guard.redaction.named import model as names
 from services.guard.reloading import PolicyFile, reloading
 from services.guard.servicer import ALLOWED, NAME, GuardServicer
 from services.guard.settings import GuardSettings
@@ -34,6 +35,7 @@ async def main(settings: GuardSettings) -> None:
         bundle = load_bundle(settings.policy_file)
     except InvalidPolicy as invalid:
         raise CannotStart(str(invalid)) from None
+    names.load()  # else the first request waits for it, and a damaged one is found only then
     shelf = PolicyShelf(bundle, settings.kept_policies, time.time)
     filters = OpenFilters(shelf, settings.max_filters, settings.filter_idle_seconds, time.monotonic)
     metrics = GuardMetrics()
