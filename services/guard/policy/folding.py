@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from services.guard.redaction.characters import ideographic, invisible
+from services.guard.redaction.characters import Folds, ideographic, invisible
 
 GAP = " "  # punctuation, spaces, symbols: whatever can be put between the letters of a word
 NOTHING = "\0"  # what cannot be seen
@@ -43,17 +43,7 @@ def _fold_one(character: str) -> str:
     return _READ_AS.get(plain, plain)
 
 
-class _Folds(dict[int, str]):
-    """Filled as characters are met; at most one item for each Unicode character."""
-
-    def __missing__(self, point: int) -> str:
-        folded = self[point] = _fold_one(chr(point))
-        return folded
-
-
-_FOLDS = _Folds()
-for _point in range(128):
-    _FOLDS[_point] = _fold_one(chr(_point))
+_FOLDS = Folds(_fold_one)
 
 
 def fold(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _HYPHENS = "‐‑‒–—―−﹣－~～〜"
 _MARKS = "•・∙⋅‧"
@@ -77,17 +77,19 @@ def _fold_one(character: str) -> str:
     return " " if plain.isspace() or not plain else character
 
 
-class _Folds(dict[int, str]):
-    """Filled as characters are met; at most one item for each Unicode character."""
+class Folds(dict[int, str]):
+    """For str.translate. Filled as characters are met; at most one item for each Unicode character."""
+
+    def __init__(self, fold_one: Callable[[str], str]) -> None:
+        super().__init__({point: fold_one(chr(point)) for point in range(128)})
+        self._fold_one = fold_one
 
     def __missing__(self, point: int) -> str:
-        folded = self[point] = _fold_one(chr(point))
+        folded = self[point] = self._fold_one(chr(point))
         return folded
 
 
-_FOLDS = _Folds()
-for _point in range(128):
-    _FOLDS[_point] = _fold_one(chr(_point))
+_FOLDS = Folds(_fold_one)
 
 
 def folded(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from services.inference.engine import choosing
 from services.inference.engine.choosing import Row
 from services.inference.engine.detokenizer import Detokenizer
-from services.inference.engine.protocol import Failure, Finish, TokenLogprob
+from services.inference.engine.protocol import Failure, Finish, StepOutput, Timing, TokenLogprob
 from services.inference.engine.sampling import Sampling
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.stops import StopStrings
@@ -104,6 +104,29 @@ class Answer:
         """Those of the tokens accepted since the last call. One that ends the answer has none: it is no text."""
         taken, self._logprobs = tuple(self._logprobs), []
         return taken
+
+    def output(
+        self,
+        request_id: str,
+        token_ids: tuple[int, ...],
+        text: str,
+        failure: Failure | None,
+        *,
+        input_tokens: int,
+        timing: Timing,
+    ) -> StepOutput:
+        """What a step added, with all that the answer knows of it."""
+        return StepOutput(
+            request_id=request_id,
+            token_ids=token_ids,
+            text=text,
+            finish=None if failure else self.finish,
+            input_tokens=input_tokens,
+            output_tokens=len(self.tokens),
+            timing=timing,
+            failure=failure,
+            logprobs=self.take_logprobs(),
+        )
 
     def _note(self, decoded: str) -> None:
         self._decoded += len(decoded)

@@ -77,17 +77,8 @@ class _Request:
         self.timing = replace(self.timing, prefill_started_ns=began, prefill_finished_ns=now_ns, first_token_ns=now_ns)
 
     def output(self, token_ids: tuple[int, ...], text: str, failure: Failure | None = None) -> StepOutput:
-        return StepOutput(
-            request_id=self.work.request_id,
-            token_ids=token_ids,
-            text=text,
-            finish=None if failure else self.answer.finish,
-            input_tokens=len(self.prompt),
-            output_tokens=len(self.answer.tokens),
-            timing=self.timing,
-            failure=failure,
-            logprobs=self.answer.take_logprobs(),
-        )
+        shown = (token_ids, text, failure)
+        return self.answer.output(self.work.request_id, *shown, input_tokens=len(self.prompt), timing=self.timing)
 
 
 class VllmEngine:
