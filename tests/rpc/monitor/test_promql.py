@@ -79,7 +79,7 @@ class Walk:
 
 def walked(definition: Definition, file: Path) -> Windows:
     """The same samples in the monitor's windows and in a file for Prometheus; some scrapes fail on the way."""
-    chance, series, bare = random.Random(20), all_series(definition), bare_targets(definition)
+    chance, series, bare = random.Random(21), all_series(definition), bare_targets(definition)
     walks = {each: Walk(each, chance) for each in series}
     windows = Windows(definition.selections, WindowBounds(seconds=1_000, series_per_target=5_000))
     lines: dict[Series, list[str]] = {each: [] for each in series}
