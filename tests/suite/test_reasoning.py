@@ -12,13 +12,13 @@ MOBILE = "13812345678"
 
 async def test_reasoning_is_masked_receipted_and_kept_apart(suite):
     """The stop string makes a mobile number of what was none in the prompt: only the answer's filter can find it."""
-    text = f"<think> call {MOBILE}9 </think> done"
+    text = f"<think> see {MOBILE}9 </think> done"
     answer = await suite.ask(text, max_tokens=16)
-    assert (answer.reasoning.strip(), answer.text) == (f"call {MOBILE}9", "done")
-    masked = await suite.ask(f"<think> call {MOBILE}9876", max_tokens=16, stop=["9876"])
-    assert (masked.reasoning, masked.text) == ("call [REDACTED]", "") and masked.outcome.reasoning_unfinished
+    assert (answer.reasoning.strip(), answer.text) == (f"see {MOBILE}9", "done")
+    masked = await suite.ask(f"<think> see {MOBILE}9876", max_tokens=16, stop=["9876"])
+    assert (masked.reasoning, masked.text) == ("see [REDACTED]", "") and masked.outcome.reasoning_unfinished
     [found] = masked.outcome.guard.findings
-    assert (found.type, found.side, found.start) == ("MOBILE_NUMBER", "reasoning", len("call "))
+    assert (found.type, found.side, found.start) == ("MOBILE_NUMBER", "reasoning", len("see "))
     key = (suite.home / "audit" / "tlog" / "log.vkey").read_text().strip()
     parameters = {"max_tokens": 16, "temperature": 0.0}
     request = {"messages": [{"role": "user", "content": text}], "parameters": parameters}
