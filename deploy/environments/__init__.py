@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,34 +21,47 @@ _LINES = 20  # packages between two lines of progress
 
 
 @dataclass(frozen=True)
-class Environment:
+class Pinned:
+    """A folder, and the file that pins what is installed in it."""
+
     name: str
     pins: Path
     folder: Path
 
     @property
-    def python(self) -> Path:
-        return self.folder / "bin" / "python"
-
-    @property
     def ready(self) -> bool:
         """Whether what is installed is what the pins say."""
         mark = self.folder / "installed"
-        return mark.is_file() and mark.read_text() == self._pinned()
+        return mark.is_file() and mark.read_text() == self._digest()
 
-    def prepare(self) -> None:
-        """Installs it, once. --no-deps: the pins are the whole environment, less what would break it."""
+    def once(self, install: Callable[[], None]) -> None:
+        """Installs it into an empty place, where that has not been done."""
         if self.ready:
             return
         print(f"installing {self.name} into {self.folder}", file=sys.stderr, flush=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+        install()
+        (self.folder / "installed").write_text(self._digest())
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.pins.read_bytes()).hexdigest()
+
+
+class Environment(Pinned):
+    """One of Python."""
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def prepare(self) -> None:
+        self.once(self.install)
+
+    def install(self) -> None:
+        """--no-deps: the pins are the whole environment, less what would break it."""
         venv.create(self.folder, with_pip=True)
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--no-deps"]
         _with_progress([*pip, "--progress-bar", "off", "-r", str(self.pins)])
-        (self.folder / "installed").write_text(self._pinned())
-
-    def _pinned(self) -> str:
-        return hashlib.sha256(self.pins.read_bytes()).hexdigest()
 
 
 def environment(name: str) -> Environment:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.environments import PINS as ENGINES_PINS
-from deploy.environments import Environment
+from deploy.environments import Environment, Pinned
 
 PINS = Path(__file__).parent
 CACHE = Path(os.environ.get("BENCHMARKS_CACHE", Path(__file__).parents[3] / ".cache")) / "engine-peers"
@@ -40,31 +40,21 @@ class Peer:
 
     @property
     def ready(self) -> bool:
-        """Whether what is installed is what the pins say."""
-        mark = self.folder / "installed"
-        return mark.is_file() and mark.read_text() == self._pinned()
+        return self._pinned.ready
 
     def prepare(self) -> None:
-        """Installs it, once."""
-        if self.ready:
-            return
-        print(f"installing {self.name} {self.version} into {self.folder}", file=sys.stderr, flush=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.install(self.folder, self._pins)
-        (self.folder / "installed").write_text(self._pinned())
+        self._pinned.once(lambda: self.install(self.folder, self._pinned.pins))
 
     @property
-    def _pins(self) -> Path:
+    def _pinned(self) -> Pinned:
         """Of what our own engines need, too, there is one file."""
         ours = ENGINES_PINS / f"{self.name}.txt"
-        return ours if ours.exists() else PINS / f"{self.name}.txt"
-
-    def _pinned(self) -> str:
-        return hashlib.sha256(self._pins.read_bytes()).hexdigest()
+        pins = ours if ours.exists() else PINS / f"{self.name}.txt"
+        return Pinned(f"{self.name} {self.version}", pins, self.folder)
 
 
 def _environment(folder: Path, pins: Path) -> None:
-    Environment(folder.name, pins, folder).prepare()
+    Environment(folder.name, pins, folder).install()
 
 
 def _llama_cpp(folder: Path, pins: Path) -> None:
