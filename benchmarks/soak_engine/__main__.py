@@ -31,6 +31,7 @@ from services.inference.models.convert import converted
 
 MINUTES, CALLERS, QUESTIONS = 60.0, 8, 16
 KILL_SECONDS = 240.0  # between two kills
+SLOW_SECONDS = 45.0  # what takes longer is told as it happens: which kind, how long, after which kill
 SETTLE_SECONDS = 60.0  # a lost worker's requests have ended everywhere by then
 SLOPE_MIB = 1.0  # per 1,000 requests
 WATCHED = ("inference", "gateway", "guard", "audit")
@@ -71,6 +72,8 @@ class Soak:
         while time.monotonic() < until:
             turn = self.questions.turn(chance)
             seen = await line.take(turn)
+            if seen.seconds > SLOW_SECONDS:
+                print(f"{turn.kind}: {seen.status} after {seen.seconds:.0f} s, {self.kills} kills", file=sys.stderr)
             self.tally.add(turn, seen, judged(turn, seen, self.reference))
 
     async def _watch(self) -> None:
