@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import time
@@ -16,21 +15,17 @@ from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
 from chassis.exchange import Later, answering
-from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from chassis.failures import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
 from chassis.tracing import carried
 from services.audit.backup_stream import streamed
+from services.audit.reads import ReadsServicer, no_record, record_id_of
+from services.audit.recording import RETRY_SECONDS, ActRecorder
 from services.audit.records import entries as core
 from services.audit.records.planning import Item, Presence
 from services.audit.records.validity import is_id
 from services.audit.sequencer import Done, Sequencer
-from services.audit.translation import (
-    item_of,
-    outcome_message,
-    record_message,
-    reply_of,
-    summary_message,
-)
+from services.audit.translation import item_of, outcome_message, reply_of
 from services.audit.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -52,16 +47,17 @@ ALLOWED = {
     f"/{SERVICE}/GetRecord": _REVIEWER,
     f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
 }
-DEFAULT_PAGE, MAX_PAGE = 20, 200
 MAX_TARGET = 256
 MAX_DETAIL_BYTES = 1024 * 1024
-RETRY_SECONDS = 1.0
 BACKUP_RETRY_SECONDS = 60.0
 
 
-class AuditServicer(rpc.AuditServiceServicer):
+class AuditServicer(ReadsServicer):
+    """The whole service; what shows records is in the class it is made of."""
+
     def __init__(self, sequencer: Sequencer, writer: Writer) -> None:
-        self._sequencer, self._writer = sequencer, writer
+        super().__init__(writer, ActRecorder(sequencer))
+        self._sequencer = sequencer
         self._backing_up = False
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -116,26 +112,13 @@ class AuditServicer(rpc.AuditServiceServicer):
         if len(request.detail) > MAX_DETAIL_BYTES:
             raise InvalidArgument(f"detail has more than {MAX_DETAIL_BYTES} bytes", field="detail")
         service = current_principal.get().name
-        await self._act(service, service, request.action, request.target, request.detail, once=request.once)
+        await self._acts.record(service, service, request.action, request.target, request.detail, once=request.once)
         return pb.RecordActResponse()
 
-    async def _act(
-        self, service: str, actor: str, action: str, target: str, detail: bytes, *, once: bool = False
-    ) -> None:
-        act = core.Act(service=service, actor=actor, action=action, target=target, detail=detail, once=once)
-        try:
-            await self._sequencer.append(act)
-        except core.Busy:
-            raise ResourceExhausted(
-                "too many entries wait", reason="JOURNAL_FULL", retry_after_seconds=RETRY_SECONDS
-            ) from None
-        except core.Unavailable as problem:
-            raise Unavailable(str(problem), reason="JOURNAL_FAILED", retry_after_seconds=RETRY_SECONDS) from None
-
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Context) -> pb.GetReceiptResponse:
-        found = await asyncio.to_thread(self._writer.receipt, _record_id(request.record_id))
+        found = await asyncio.to_thread(self._writer.receipt, record_id_of(request.record_id))
         if found is None or not _may_ask(request.party, found[0].tenant, found[0].caller):
-            raise _no_record()
+            raise no_record()
         summary, receipt = found
         if receipt is None:
             raise FailedPrecondition(
@@ -145,9 +128,9 @@ class AuditServicer(rpc.AuditServiceServicer):
         return pb.GetReceiptResponse(receipt=receipt)
 
     async def GetOutcome(self, request: pb.GetOutcomeRequest, context: Context) -> pb.GetOutcomeResponse:
-        found = await asyncio.to_thread(self._writer.outcome, _record_id(request.record_id))
+        found = await asyncio.to_thread(self._writer.outcome, record_id_of(request.record_id))
         if found is None or not _may_ask(request.party, found[0].tenant, found[0].caller):
-            raise _no_record()
+            raise no_record()
         summary, outcome = found
         if outcome is None:
             reason = "RECORD_OPEN" if summary.state == "OPEN" else "NO_OUTCOME"
@@ -172,25 +155,6 @@ class AuditServicer(rpc.AuditServiceServicer):
             ) from None
         return pb.GetConsistencyProofResponse(hashes=proof)
 
-    async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
-        if request.page_size > MAX_PAGE:
-            raise InvalidArgument(f"page_size is {request.page_size}: at most {MAX_PAGE}", field="page_size")
-        before = _page(request.page_token)
-        count = request.page_size or DEFAULT_PAGE
-        summaries, following = await asyncio.to_thread(self._writer.summaries, before, count)
-        return pb.ListRecordsResponse(
-            records=map(summary_message, summaries), next_page_token="" if following is None else str(following)
-        )
-
-    async def GetRecord(self, request: pb.GetRecordRequest, context: Context) -> pb.GetRecordResponse:
-        record = await asyncio.to_thread(self._writer.record, _record_id(request.record_id))
-        if record is None:
-            raise _no_record()
-        viewer = current_principal.get()
-        detail = json.dumps({"tenant": viewer.tenant, "view": "masked"}).encode()
-        await self._act("audit", viewer.name, "RECORD_VIEWED", request.record_id, detail)
-        return record_message(record)
-
     async def BackUp(self, request: pb.BackUpRequest, context: Context) -> AsyncIterator[pb.BackUpResponse]:
         if self._backing_up:
             raise ResourceExhausted(
@@ -200,9 +164,7 @@ class AuditServicer(rpc.AuditServiceServicer):
             )
         self._backing_up = True
         try:
-            person = current_principal.get()
-            detail = json.dumps({"tenant": person.tenant}).encode()
-            await self._act("audit", person.name, "BACKUP_STARTED", "", detail)
+            await self._acts.of_person(current_principal.get(), "BACKUP_STARTED")
             async for message in streamed(await asyncio.to_thread(self._writer.copied)):
                 yield message
         finally:
@@ -228,26 +190,8 @@ def _boot(message: pb.AppendRequest) -> str:
     return message.boot_id
 
 
-def _record_id(record_id: str) -> str:
-    if not is_id(record_id):
-        raise InvalidArgument("record_id must be 1 to 64 printable ASCII characters", field="record_id")
-    return record_id
-
-
 def _may_ask(party: pb.Party, tenant: str, caller: str) -> bool:
     """A reviewer may ask for any record; a gateway only for its own caller's."""
     if current_principal.get().kind == "person":
         return True
     return (party.tenant, party.caller) == (tenant, caller)
-
-
-def _no_record() -> NotFound:
-    return NotFound("no such record", reason="RECORD_UNKNOWN", field="record_id")
-
-
-def _page(token: str) -> int | None:
-    if not token:
-        return None
-    if not re.fullmatch("[1-9][0-9]{0,15}", token):
-        raise InvalidArgument("page_token is not one of ours: use next_page_token", field="page_token")
-    return int(token)
