@@ -15,7 +15,7 @@ image=$(setting STRONGROOM_IMAGE strongroom:latest)
 secrets=$(setting STRONGROOM_SECRETS deploy/secrets)
 models=$(setting STRONGROOM_MODELS deploy/models)
 owner=10001
-names=(credentials.json ticket queue log-signing audit-provider
+names=(credentials.json ticket queue token log-signing audit-provider
   service-gateway service-guard service-inference service-audit service-monitor)
 problems=0
 wrong() { echo "✗ $1" >&2; problems=$((problems + 1)); }

@@ -13,9 +13,9 @@ from pathlib import Path
 from chassis.identity import CREDENTIALS_FILE, digest, new_token
 from chassis.start import CannotStart
 
-# Random bytes as they are: `ticket` is audit's and the workers', `queue` the gateways' and the workers'. The log's
-# own keys are audit's alone, which makes them together with its log where nobody gives it any.
-SECRETS = ("ticket", "queue")
+# Random bytes as they are: `ticket` is audit's and the workers', `queue` the gateways' and the workers', `token` the
+# guards'. The log's own keys are audit's alone, which makes them together with its log where nobody gives it any.
+SECRETS = ("ticket", "queue", "token")
 LOG_SECRETS = ("log-signing", "audit-provider")
 SECRET_BYTES = 32
 SERVICES = ("gateway", "guard", "inference", "audit", "monitor")
@@ -79,8 +79,8 @@ def make_container_secrets(folder: Path, owner: tuple[int, int] | None) -> bool:
 
 
 def rotate_development_keys(folder: Path, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
-    """New tokens, ticket and queue key in place of the old, which nobody takes any more. The log's own keys stay: a log
-    is one key's for life, and the provider key opens what is sealed.
+    """New tokens and SECRETS in place of the old, which nobody takes any more. The log's own keys stay: a log is one
+    key's for life, and the provider key opens what is sealed.
 
     For a stack that is down: running services hold the old ones. What a killed rotation leaves, `make_development_keys`
     lists, so that the stack starts on it; rotate again.

@@ -14,7 +14,7 @@ from strongroom.guard.v1 import guard_pb2 as pb
 from chassis.failures import Unavailable
 from services.gateway.batches import envelope, failure
 from services.gateway.guard_replicas import Replicas
-from services.gateway.requests.channel import CONTENT, REASONING
+from services.gateway.requests.channel import CONTENT, REASONING, TOOL_ARGUMENTS
 from services.gateway.requests.neighbours import FilterLost
 from services.gateway.requests.outcome import ALLOW, FLAG, REFUSE, Filtered, Finding, Screening
 from services.gateway.requests.question import Message
@@ -25,8 +25,12 @@ OUTDATED_SECONDS = 10.0
 # A filter that cannot be had again: what is not checked is not released.
 _CANNOT_GO_ON = ("POLICY_UNKNOWN", "FILTER_CANNOT_RESUME")
 # Unspecified is the strict case.
-_CHANNELS = {CONTENT: pb.CHANNEL_CONTENT, REASONING: pb.CHANNEL_REASONING}
-_SIDES = {CONTENT: "answer", REASONING: "reasoning"}
+_CHANNELS = {
+    CONTENT: pb.CHANNEL_CONTENT,
+    REASONING: pb.CHANNEL_REASONING,
+    TOOL_ARGUMENTS: pb.CHANNEL_TOOL_ARGUMENTS,
+}
+_SIDES = {CONTENT: "answer", REASONING: "reasoning", TOOL_ARGUMENTS: TOOL_ARGUMENTS}
 _VERDICTS = {pb.VERDICT_ALLOW: ALLOW, pb.VERDICT_FLAG: FLAG}
 
 
@@ -47,9 +51,15 @@ class GuardClient:
         self.replicas.require()
 
     async def screen(
-        self, request_id: str, messages: Sequence[Message], deadline: float, texts: Sequence[str] = ()
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        deadline: float,
+        texts: Sequence[str] = (),
+        conversation: bytes = b"",
     ) -> Screening:
-        screen = pb.Screen(request_id=request_id, messages=[_message(message) for message in messages], texts=texts)
+        asked = [_message(message) for message in messages]
+        screen = pb.Screen(request_id=request_id, messages=asked, texts=texts, conversation=conversation)
         return await self._ask(request_id, pb.Item(screen=screen), deadline, partial(_screening, len(texts)))
 
     async def filter(
@@ -149,7 +159,15 @@ def _message(message: Message) -> pb.Message:
 def _findings(found: Sequence[pb.Finding], side: str, choice: int = 0) -> tuple[Finding, ...]:
     return tuple(
         Finding(
-            finding.type, finding.start, finding.end, finding.level, side, finding.message_index, finding.rule, choice
+            finding.type,
+            finding.start,
+            finding.end,
+            finding.level,
+            side,
+            finding.message_index,
+            finding.rule,
+            choice,
+            finding.token,
         )
         for finding in found
     )

@@ -22,6 +22,7 @@ from services.guard.redaction.named import model as names
 from services.guard.reloading import PolicyFile, reloading
 from services.guard.servicer import ALLOWED, NAME, GuardServicer
 from services.guard.settings import GuardSettings
+from streams.seal import KeyUnusable, load_key
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,15 @@ async def main(settings: GuardSettings) -> None:
     known = load_credentials(settings.keys_folder)
     require_room(settings.kept_policies, KEPT_POLICY_BYTES)
     try:
+        token_key = load_key(settings.keys_folder / "token")  # whether or not this policy has tokens: the next may
         bundle = load_bundle(settings.policy_file)
-    except InvalidPolicy as invalid:
+    except (InvalidPolicy, KeyUnusable) as invalid:
         raise CannotStart(str(invalid)) from None
     names.load()  # else the first request waits for it, and a damaged one is found only then
     shelf = PolicyShelf(bundle, settings.kept_policies, time.time)
     filters = OpenFilters(shelf, settings.max_filters, settings.filter_idle_seconds, time.monotonic)
     metrics = GuardMetrics()
-    servicer = GuardServicer(shelf, filters, settings.max_long_texts, metrics.replied)
+    servicer = GuardServicer(shelf, filters, token_key, settings.max_long_texts, metrics.replied)
     health = Health()
     file = PolicyFile(settings.policy_file, shelf, health)
     metrics.watch(shelf, filters, file)

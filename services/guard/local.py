@@ -6,6 +6,7 @@ from chassis.settings import InvalidSettings, load
 from services.guard.policy.loading import InvalidPolicy, load_bundle
 from services.guard.policy.screening import judge
 from services.guard.redaction.redactor import redact_prompt
+from services.guard.redaction.tokens import passing
 from services.guard.settings import GuardSettings
 
 UNUSABLE = (InvalidSettings, InvalidPolicy)  # what `LocalGuard()` raises, written for people
@@ -27,7 +28,7 @@ class LocalGuard:
         }
 
     def redact(self, text: str) -> dict[str, object]:
-        redaction = redact_prompt(self._bundle.maskings, text, self._bundle.table)
+        redaction = redact_prompt(self._bundle.maskings_with(passing()), text, self._bundle.table)
         findings = [
             {"type": found.entity, "start": found.start, "end": found.end, "level": found.level}
             for found in redaction.findings

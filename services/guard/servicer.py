@@ -30,6 +30,7 @@ from services.guard.policy.output_filter import CannotResume
 from services.guard.policy.screening import UnfitMessages, judge, screen
 from services.guard.policy.shelf import PolicyShelf, PolicyUnknown
 from services.guard.redaction.redactor import redact_prompt
+from services.guard.redaction.tokens import passing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
@@ -55,10 +56,11 @@ class GuardServicer(rpc.GuardServiceServicer):
         self,
         shelf: PolicyShelf,
         filters: OpenFilters,
+        token_key: bytes,
         max_long_texts: int,
         observe: Observe = lambda item, reply, seconds: None,
     ) -> None:
-        self._shelf, self._filters = shelf, filters
+        self._shelf, self._filters, self._token_key = shelf, filters, token_key
         self._observe = observe
         self._long = Places(max_long_texts)
         self._busy: dict[FilterKey, asyncio.Task[pb.ItemReply]] = {}  # the last piece of a filter that is on a thread
@@ -86,9 +88,8 @@ class GuardServicer(rpc.GuardServiceServicer):
     async def RedactText(self, request: pb.RedactTextRequest, context: Context) -> pb.RedactTextResponse:
         _bounded(request.text)
         bundle = self._shelf.in_force
-        redaction = await self._apart(
-            len(request.text), lambda: redact_prompt(bundle.maskings, request.text, bundle.table)
-        )
+        maskings = bundle.maskings_with(passing())
+        redaction = await self._apart(len(request.text), lambda: redact_prompt(maskings, request.text, bundle.table))
         return pb.RedactTextResponse(text=redaction.text, findings=wire.findings(redaction.findings))
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
@@ -184,7 +185,8 @@ class GuardServicer(rpc.GuardServiceServicer):
     def _screened(self, item: pb.Item) -> pb.ItemReply:
         bundle = self._shelf.in_force
         try:
-            screening = screen(bundle, wire.messages_of(item.screen), item.screen.texts)
+            tokens = wire.tokens_of(self._token_key, item.screen)
+            screening = screen(bundle, wire.messages_of(item.screen), item.screen.texts, tokens)
         except UnfitMessages as unfit:
             raise InvalidArgument(str(unfit), reason="INVALID_ITEM") from None
         return pb.ItemReply(

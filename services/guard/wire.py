@@ -11,6 +11,7 @@ from services.guard.policy.open_filters import FilterKey, Piece
 from services.guard.policy.output_filter import Filtered
 from services.guard.policy.screening import Message, Screening, Verdict
 from services.guard.redaction.finding import Finding
+from services.guard.redaction.tokens import Tokens
 
 VERDICTS = {
     Verdict.ALLOW: pb.VERDICT_ALLOW,
@@ -28,6 +29,12 @@ def messages_of(screen: pb.Screen) -> list[Message]:
 def key_of(work: pb.Filter) -> FilterKey:
     """Unspecified is treated as content."""
     return FilterKey(work.request_id, work.choice, work.channel or pb.CHANNEL_CONTENT)
+
+
+def tokens_of(key: bytes, screen: pb.Screen) -> Tokens:
+    """Of a conversation; of the request alone where a gateway names none."""
+    named = b"conversation " + screen.conversation if screen.conversation else b"request " + screen.request_id.encode()
+    return Tokens(key, named)
 
 
 def piece_of(work: pb.Filter) -> Piece:
@@ -88,4 +95,5 @@ def _finding(finding: Finding, message: int) -> pb.Finding:
         level=finding.level,
         message_index=message,
         rule=finding.rule,
+        token=finding.token,
     )

@@ -21,12 +21,12 @@ SERVICES: dict[str, Any] = STACK["services"]
 OURS = [name for name, service in SERVICES.items() if "strongroom:" in service["image"]]
 OTHERS = sorted(SERVICES.keys() - set(OURS))
 
-# DESIGN: audit and workers hold keys/ticket and gateways do not; gateways and workers hold keys/queue; each service has
-# its own token and the hashes of the others'; the log's own keys are audit's alone.
+# DESIGN: audit and workers hold keys/ticket and gateways do not; gateways and workers hold keys/queue; guards hold
+# keys/token; each service has its own token and the hashes of the others'; the log's own keys are audit's alone.
 MAY_HOLD = {
     "redis": set(),
     "audit": {"credentials.json", "service-audit", "ticket", "log-signing", "audit-provider"},
-    "guard": {"credentials.json", "service-guard"},
+    "guard": {"credentials.json", "service-guard", "token"},
     "inference": {"credentials.json", "service-inference", "ticket", "queue"},
     "inference-gpu": {"credentials.json", "service-inference", "ticket", "queue"},
     "inference-vllm": {"credentials.json", "service-inference", "ticket", "queue"},

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.gateway.requests.restoring import Hidden, Restoring
+
 CONTENT, REASONING = "content", "reasoning"  # as RELEASE entries name them
+TOOL_ARGUMENTS = "tool_arguments"  # JSON; no engine asks for tools yet
 
 
 @dataclass(slots=True)
@@ -12,9 +16,11 @@ class Channel:
     """Each has an output filter of its own, which is opened with its first piece and closed with its last."""
 
     name: str
+    restoring: Restoring
     waiting: str = ""  # generated, not filtered yet
     filtered: str = ""  # generated and fed to the filter
-    cleared: str = ""  # what the filter let pass, not released yet
+    passed: int = 0  # characters that the filter let pass
+    cleared: str = ""  # of these, with what tokens stand for put back, what is not released yet
     released: str = ""  # authorised for release: in the journal, or on its way there
     pieces: int = 0
     closed: bool = False
@@ -27,10 +33,14 @@ class Channel:
         """The filter has something to do: text, or, where the text is `over`, what it holds back."""
         return bool(self.waiting) or (over and self.pieces > 0 and not self.closed)
 
-    @property
-    def passed(self) -> int:
-        """Characters that the filter let pass."""
-        return len(self.released) + len(self.cleared)
+    @classmethod
+    def named(cls, name: str, hidden: Mapping[str, Hidden]) -> Channel:
+        return cls(name, Restoring(hidden, in_json=name == TOOL_ARGUMENTS))
+
+    def clear(self, text: str, over: bool) -> None:
+        """What the filter let pass; with `over` nothing follows."""
+        self.passed += len(text)
+        self.cleared += self.restoring.feed(text, over)
 
     def release(self) -> str:
         """What was cleared: from now on it counts as released."""

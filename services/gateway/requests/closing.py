@@ -62,7 +62,7 @@ class Closing:
         return {
             "answer_generated": fields.answer(_said(one, one.generated, end) for one in choices),
             "answer_released": fields.answer(_said(one, one.released, end) for one in choices),
-            "findings": fields.findings(self._found),
+            "findings": fields.findings((*self._found, *(self._answer.restored if self._answer else ()))),
         }
 
     @property

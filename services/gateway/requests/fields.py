@@ -118,8 +118,8 @@ def circumstances(
 
 
 def release(deltas: Iterable[Delta]) -> bytes:
-    """The body of a RELEASE: what is about to be sent, of each choice the pieces of text by their channel, then
-    log-probabilities."""
+    """The body of a RELEASE: what is about to be sent, of each choice the pieces of text by their channel, where tokens
+    were put back in them, then log-probabilities."""
     return canonical([piece for delta in deltas for piece in _pieces(delta)])
 
 
@@ -128,6 +128,9 @@ def _pieces(delta: Delta) -> list[dict[str, Any]]:
     pieces: list[dict[str, Any]] = [
         {"channel": channel, "choice": delta.choice, "text": text} for channel, text in texts if text
     ]
+    if delta.restored:
+        places = [[one.side, one.start, one.end, one.type, one.level] for one in delta.restored]
+        pieces.append({"channel": "restored", "choice": delta.choice, "places": places})
     if delta.logprobs:
         told = [[one.token.hex(), _decimal(one.logprob), _alternatives(one)] for one in delta.logprobs]
         pieces.append({"channel": "logprobs", "choice": delta.choice, "tokens": told})

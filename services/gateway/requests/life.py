@@ -22,6 +22,7 @@ from services.gateway.requests.account import NOT_ACCEPTED, Account
 from services.gateway.requests.answer import Answer
 from services.gateway.requests.beside import texts_beside
 from services.gateway.requests.closing import Closing
+from services.gateway.requests.conversation import conversation_of
 from services.gateway.requests.endings import ANSWER_TOO_LARGE, end_of, error_of, key_taken
 from services.gateway.requests.mailbox import Mailbox
 from services.gateway.requests.neighbours import Job, KeyHeld, Party, RecordEnded
@@ -48,6 +49,7 @@ from services.gateway.requests.outcome import (
     Started,
     stricter,
 )
+from services.gateway.requests.restoring import hidden_in
 from services.gateway.requests.side_by_side import side_by_side
 from services.gateway.requests.terms import Neighbours, Terms
 
@@ -186,7 +188,11 @@ class Life:
     async def _ask(self) -> End | None:
         question, beside = self.terms.question, texts_beside(self.terms.question.sampling)
         screening = self._screening = await self._guard.screen(
-            self.terms.request_id, question.messages, self.terms.deadline, beside.texts
+            self.terms.request_id,
+            question.messages,
+            self.terms.deadline,
+            beside.texts,
+            conversation_of(self.terms.caller, question),
         )
         self._time("screen")
         await self._audit.know_policy(screening.policy_digest)
@@ -197,7 +203,8 @@ class Life:
             self.rejection = beside.refusal(screening.unmasked)
             raise self.rejection
         self._jobs = [self._job(screening, choice) for choice in range(self.terms.sampling.choices)]
-        answer = Answer(self.terms, screening.policy_digest, self._guard, self._audit, self._mailbox)
+        hidden = hidden_in(question.messages, screening.findings)
+        answer = Answer(self.terms, screening.policy_digest, self._guard, self._audit, self._mailbox, hidden)
         self._answer = answer
         accepted = await self._accept(screening)
         self._mailbox.push(Started(self.terms.request_id, self.terms.model, self.terms.trace_id))

@@ -78,9 +78,15 @@ class Guard(Protocol):
         """Raises Unavailable while the guard is away."""
 
     async def screen(
-        self, request_id: str, messages: Sequence[Message], deadline: float, texts: Sequence[str] = ()
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        deadline: float,
+        texts: Sequence[str] = (),
+        conversation: bytes = b"",
     ) -> Screening:
-        """`texts`: what else of the caller's shapes the answer. They are judged with the messages, and not masked."""
+        """`texts`: what else of the caller's shapes the answer. They are judged with the messages, and not masked.
+        `conversation` names the one that reversible tokens are of."""
 
     async def filter(
         self,

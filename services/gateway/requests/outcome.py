@@ -23,7 +23,8 @@ def stricter(one: str, other: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Where the guard found something; `side` is "prompt", "answer" or "reasoning", the latter two of a choice."""
+    """Where the guard found something; `side` is "prompt", "answer" or "reasoning", the latter two of a choice.
+    `token`: what stands in its place in the prompt, where the caller gets it back."""
 
     type: str
     start: int
@@ -33,6 +34,7 @@ class Finding:
     message_index: int = 0
     rule: str = ""
     choice: int = 0
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Delta:
     reasoning: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()  # of the text's tokens
     choice: int = 0
+    restored: tuple[Finding, ...] = ()  # where it holds what the prompt's tokens stand for; the record's alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,16 @@ from services.gateway.requests.outcome import Delta, TokenLogprob
 
 RELEASE_BYTES = 2 * 1024 * 1024  # half of what the stream to audit takes as one item
 _PARTS_A_RELEASE = 8  # so that one which is cut fills it well
-_AROUND_BYTES = 200  # of the pieces of a delta, three at most, beside their content
+_AROUND_BYTES = 200  # of the pieces of a delta, four at most, beside their content
 _CHARACTER_BYTES = 6  # at most, in JSON
+_PLACE_BYTES = 128  # at most, of one where a token was put back
 _LOGPROB_BYTES = 32  # at most 24 of a number, and the signs around it and its token
 T = TypeVar("T")
 
 
 def portions(deltas: Iterable[Delta], most_bytes: int = RELEASE_BYTES) -> Iterator[list[Delta]]:
-    """Of each choice in order: reasoning, text, then log-probabilities behind their text. Only what is too large is
-    cut."""
+    """Of each choice in order: where tokens were put back, reasoning, text, then log-probabilities behind their text.
+    Only what is too large is cut."""
     parts = (part for delta in deltas for part in _parts(delta, most_bytes // _PARTS_A_RELEASE))
     return _filled(parts, _weight, most_bytes)
 
@@ -27,6 +28,8 @@ def _parts(delta: Delta, most_bytes: int) -> Iterator[Delta]:
         yield delta
         return
     characters = most_bytes // _CHARACTER_BYTES
+    for places in _filled(delta.restored, lambda place: _PLACE_BYTES, most_bytes):
+        yield Delta("", choice=delta.choice, restored=tuple(places))
     for reasoning in _cut(delta.reasoning, characters):
         yield Delta("", reasoning, choice=delta.choice)
     for text in _cut(delta.text, characters):
@@ -57,7 +60,8 @@ def _filled(items: Iterable[T], weigh: Callable[[T], int], most: int) -> Iterato
 def _weight(delta: Delta) -> int:
     """No fewer bytes than it takes in a RELEASE."""
     characters = len(delta.text) + len(delta.reasoning)
-    return _AROUND_BYTES + _CHARACTER_BYTES * characters + sum(map(_weight_of_logprob, delta.logprobs))
+    places = _PLACE_BYTES * len(delta.restored)
+    return _AROUND_BYTES + _CHARACTER_BYTES * characters + places + sum(map(_weight_of_logprob, delta.logprobs))
 
 
 def _weight_of_logprob(one: TokenLogprob) -> int:

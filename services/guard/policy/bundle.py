@@ -1,12 +1,13 @@
 """A policy bundle: everything the guard decides by, pinned by the digest of the file it came from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from services.guard.redaction.masking import Masking
+from services.guard.redaction.masking import TOKEN, Masking
 from services.guard.redaction.table import Table
+from services.guard.redaction.tokens import Tokens
 
 if TYPE_CHECKING:
     from services.guard.policy.terms import TermIndex
@@ -79,3 +80,11 @@ class PolicyBundle:
     topics: tuple[Topic, ...] = field(repr=False)
     prompt_terms: "TermIndex" = field(repr=False)
     answer_terms: "TermIndex" = field(repr=False)
+
+    def maskings_with(self, tokens: Tokens) -> Mapping[str, Masking]:
+        """For a prompt: the classes whose mode is `token` get those of its conversation."""
+        if not any(one.mode == TOKEN for one in self.maskings.values()):
+            return self.maskings
+        return {
+            entity: replace(one, tokens=tokens) if one.mode == TOKEN else one for entity, one in self.maskings.items()
+        }

@@ -136,9 +136,7 @@ def _maskings(section: Section) -> dict[str, Masking]:
             maskings[entity] = Masking(entity, MODES[0], known.label, known.level)
             continue
         one = section.section(entity)
-        mode = one.choice("mode", (*MODES, "token"))
-        if mode == "token":
-            one.problem("mode", "reversible tokens are not built yet", f"write one of {', '.join(MODES)}")
+        mode = one.choice("mode", MODES)
         label, level = one.text("label"), one.choice("level", LEVELS)
         if len(label) > LONGEST_LABEL or any(character.isdigit() or character == "@" for character in label):
             one.problem("label", f"is {label!r}", f"write at most {LONGEST_LABEL} characters without digits or @")

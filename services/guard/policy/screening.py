@@ -12,6 +12,7 @@ from services.guard.policy.terms import TermIndex
 from services.guard.redaction.characters import IDEOGRAPHIC
 from services.guard.redaction.finding import Finding
 from services.guard.redaction.redactor import redact_prompt
+from services.guard.redaction.tokens import Tokens
 
 ROLES = ("system", "user", "assistant")
 CHINESE_SHARE = 0.2  # of the letters; an ideograph says as much as an English word
@@ -63,7 +64,9 @@ class UnfitMessages(Exception):
     """The messages are no conversation. The text says where, and quotes nothing."""
 
 
-def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[str] = ()) -> Screening:
+def screen(
+    bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[str] = (), tokens: Tokens | None = None
+) -> Screening:
     """Every message comes from the caller, so every one is judged and redacted, a system message too.
 
     `beside`: texts of the caller's that shape the answer, such as a grammar's. Masked they would ask for something
@@ -72,7 +75,8 @@ def screen(bundle: PolicyBundle, messages: Sequence[Message], beside: Sequence[s
     _check(messages)
     texts = [*(message.content for message in messages), *beside]
     judgement = _strongest([judge(bundle.prompt_terms, text) for text in texts])
-    redactions = [redact_prompt(bundle.maskings, message.content, bundle.table) for message in messages]
+    maskings = bundle.maskings if tokens is None else bundle.maskings_with(tokens)
+    redactions = [redact_prompt(maskings, message.content, bundle.table) for message in messages]
     findings = tuple(
         MessageFinding(index, finding) for index, redaction in enumerate(redactions) for finding in redaction.findings
     )

@@ -15,6 +15,7 @@ class Finding:
     end: int
     level: str
     rule: str
+    token: str = ""  # what stands in its place, where that can be undone
 
 
 @dataclass(frozen=True)

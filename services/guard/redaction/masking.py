@@ -1,10 +1,12 @@
-"""What stands in the place of personal data: a fixed word, a label, or a partial mask after JR/T 0171 annex A."""
+"""What stands in the place of personal data: a fixed word, a label, a partial mask after JR/T 0171 annex A, a token."""
 
 from dataclasses import dataclass
 
 from services.guard.redaction.classes import BY_NAME, DataClass
+from services.guard.redaction.tokens import Tokens
 
-MODES = ("redact", "label", "partial")
+TOKEN = "token"
+MODES = ("redact", "label", "partial", TOKEN)
 REDACTED = "[REDACTED]"
 _LEAST_HIDDEN = 4
 _SHOWN_OF_MAILBOX = 3
@@ -19,6 +21,7 @@ class Masking:
     mode: str
     label: str
     level: str
+    tokens: Tokens | None = None  # the conversation's, in a prompt; an answer has none, and masks what it invents
 
     def mask(self, value: str | None) -> str:
         """`value` is in its plain form: digits only, or an address in ASCII punctuation. None: its end is not known
@@ -27,6 +30,8 @@ class Masking:
             return self.label
         if self.mode == "partial" and value is not None:
             return _partial(self.entity, value)
+        if self.tokens is not None and value is not None:
+            return self.tokens.token(self.entity, value)
         return REDACTED
 
 

@@ -100,7 +100,8 @@ class Redactor:
                 self._cursor = max(self._cursor, span.end)
                 self._done_to = span.end
                 if span.complete:
-                    findings.append(Finding(span.entity, span.origin, span.end, masking.level, span.rule))
+                    token = mask if masking.tokens is not None and span.value is not None else ""
+                    findings.append(Finding(span.entity, span.origin, span.end, masking.level, span.rule, token))
                     mask_ends.append(written)
         del self._spans[:taken]
         released.append(self._raw_to(limit))

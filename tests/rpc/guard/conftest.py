@@ -67,7 +67,7 @@ async def guard(tmp_path: Path) -> AsyncIterator[Served]:
     path = tmp_path / "policy.yaml"
     path.write_bytes(SHIPPED_POLICY.read_bytes())
     shelf = PolicyShelf(load_bundle(path), tmp_path / "kept", time.time)
-    servicer = GuardServicer(shelf, OpenFilters(shelf, 100, 60, time.monotonic), max_long_texts=2)
+    servicer = GuardServicer(shelf, OpenFilters(shelf, 100, 60, time.monotonic), b"k" * 32, max_long_texts=2)
     health = Health()
     await health.ready()
 

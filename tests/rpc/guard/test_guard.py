@@ -32,6 +32,22 @@ async def test_a_prompt_is_redacted_composed_and_allowed(guard: Any) -> None:
     assert reply.policy_digest == hashlib.sha256(guard.path.read_bytes()).digest()
 
 
+async def test_tokens_are_a_conversations_own_and_told_with_their_places(guard: Any) -> None:
+    """Fails if the servicer keys tokens by the request where a conversation is named."""
+    document = guard.path.read_text().replace("MOBILE_NUMBER: {mode: redact", "MOBILE_NUMBER: {mode: token")
+    guard.path.write_text(document)
+    await guard.file.reload()
+    items = [screen(f"请联系{NUMBER}") for _ in range(5)]
+    for item, request_id, named in zip(items, "rrrss", (b"one", b"two", b"", b"one", b""), strict=True):
+        item.screen.request_id, item.screen.conversation = request_id, named
+    replies = [reply.screened for reply in await guard.exchange(*items)]
+    tokens = [reply.findings[0].token for reply in replies]
+    assert [reply.messages[1].content for reply in replies] == [f"请联系{token}" for token in tokens]
+    assert tokens[0] == tokens[3] and len(set(tokens)) == 4
+    told = await guard.stub.RedactText(pb.RedactTextRequest(text=NUMBER), metadata=guard.named())
+    assert told.text not in tokens and told.text.startswith("[MOBILE_NUMBER_")
+
+
 async def test_texts_beside_a_prompt_are_counted_and_what_is_in_them_is_told(guard: Any) -> None:
     item = screen("Say it.")
     item.screen.texts.extend(["a ; b", f"to ; {NUMBER}"])

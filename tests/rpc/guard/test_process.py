@@ -23,6 +23,8 @@ def home(tmp_path: Path) -> Path:
     keys.mkdir(parents=True)
     (keys / "credentials.json").write_text(json.dumps({"credentials": []}))
     (keys / "service-guard").write_text("token")
+    (keys / "token").write_bytes(bytes(32))
+    (keys / "token").chmod(0o600)
     return tmp_path / "home"
 
 
@@ -94,7 +96,7 @@ def test_sighup_reloads_and_a_bad_file_is_named_and_left_out(
 def test_invariant_7_a_wrong_policy_file_means_no_start(home: Path, free_port_base: int, tmp_path: Path) -> None:
     """Fails when __main__ falls back to the shipped policy."""
     policy = tmp_path / "wrong.yaml"
-    policy.write_text(SHIPPED_POLICY.read_text().replace("mode: redact", "mode: token"))
+    policy.write_text(SHIPPED_POLICY.read_text().replace("mode: redact", "mode: hide"))
     ended = subprocess.run(
         [sys.executable, "-m", "services.guard"],
         env=environment(home, free_port_base, policy),
@@ -103,4 +105,17 @@ def test_invariant_7_a_wrong_policy_file_means_no_start(home: Path, free_port_ba
         timeout=60,
     )
     assert ended.returncode == 78
-    assert f"{policy}: redaction.MOBILE_NUMBER.mode: reversible tokens are not built yet" in ended.stderr
+    assert f"{policy}: redaction.MOBILE_NUMBER.mode: is 'hide'" in ended.stderr
+
+
+def test_invariant_7_no_start_without_the_key_of_reversible_tokens(home: Path, free_port_base: int) -> None:
+    """Fails when __main__ makes a key of its own: two replicas would not have the same."""
+    (home / "keys" / "token").unlink()
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.guard"],
+        env=environment(home, free_port_base, SHIPPED_POLICY),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 78 and str(home / "keys" / "token") in ended.stderr

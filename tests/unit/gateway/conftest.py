@@ -171,16 +171,22 @@ class MemoryGuard:
     channels: list[str] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
     texts: tuple[str, ...] = ()  # beside the messages last screened
+    conversation: bytes = b""  # that those were of
 
     def require(self) -> None:
         if self.away:
             raise Unavailable("guard is away", reason="GUARD_UNAVAILABLE")
 
     async def screen(
-        self, request_id: str, messages: Sequence[Message], deadline: float, texts: Sequence[str] = ()
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        deadline: float,
+        texts: Sequence[str] = (),
+        conversation: bytes = b"",
     ) -> Screening:
         self.require()
-        self.texts = tuple(texts)
+        self.texts, self.conversation = tuple(texts), conversation
         await asyncio.sleep(0)
         return self.screening
 

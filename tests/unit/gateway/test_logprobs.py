@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from services.gateway.requests.channel import CONTENT, Channel
 from services.gateway.requests.logprobs import Logprobs
 from services.gateway.requests.outcome import TokenLogprob
+from services.gateway.requests.restoring import Restoring
 
 
 def tokens_of(text: str, sizes: list[int]) -> list[TokenLogprob]:
@@ -23,7 +24,7 @@ def tokens_of(text: str, sizes: list[int]) -> list[TokenLogprob]:
 
 def run(opening: str, content: str, released: str, sizes: list[int], cuts: list[int]) -> list[TokenLogprob]:
     """Feeds all, then lets `released` out in pieces of these sizes."""
-    logprobs, channel = Logprobs(), Channel(CONTENT, waiting=content)
+    logprobs, channel = Logprobs(), Channel(CONTENT, Restoring({}), waiting=content)
     logprobs.note(opening + content, tuple(tokens_of(opening + content, sizes)))
     channel.take()
     out: list[TokenLogprob] = []

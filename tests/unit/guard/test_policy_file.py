@@ -61,8 +61,11 @@ def test_the_small_policy_of_these_tests_is_right() -> None:
         ("format: 1", "format: 2", "format: is a format that this version does not know; write 1"),
         ("name: small\n", "", "name: is missing; write a text"),
         ("zh: 不行, ", "", "refusal_texts.zh: is missing"),
-        ("mode: label", "mode: token", "redaction.MOBILE_NUMBER.mode: reversible tokens are not built yet"),
-        ("mode: label", "mode: none", "redaction.MOBILE_NUMBER.mode: is 'none'; write one of redact, label, partial"),
+        (
+            "mode: label",
+            "mode: none",
+            "redaction.MOBILE_NUMBER.mode: is 'none'; write one of redact, label, partial, token",
+        ),
         ("level: C1", "level: C9", "redaction.EMAIL_ADDRESS.level: is 'C9'; write one of C1, C2, C3"),
         ('label: "[CARD]"', 'label: "[4111]"', "redaction.BANK_CARD.label: is '[4111]'"),
         ("  BANK_CARD:", "  BANK_CADR:", "redaction.BANK_CADR: no such key; remove it or correct its name"),
