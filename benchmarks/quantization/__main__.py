@@ -1,149 +1,142 @@
 """Each mode of quantization: memory, tokens a second, and what of the model's quality is left.
 
-Every mode in a process of its own. Speed is the engine's by itself, prompts in the time, as in `benchmarks.engine`: 1
-caller asks 16 questions, 16 callers ask 64. The default model was quantized (Q4_1) before it was packaged,
-so that what four bits cost is understated here; hence the small model beside it, taught just now.
+Every part of every mode is a process of its own with a limit of time. What it found is printed, and written to the JSON
+file, as soon as it is there; what that file had before stays until it is measured again. Rounds of speed go through all
+modes in turn. Speed is the engine's by itself, prompts in the time, as in `benchmarks.engine`: 1 caller asks 8
+questions, 16 callers ask 64. The default model was quantized (Q4_1) before it was packaged, so that what four bits cost
+is understated here; hence the small model beside it, which is taught here.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.engine.drivers.ours import Callers, opened
-from benchmarks.engine.endless import endless
-from benchmarks.engine.workload import COLUMNS
-from benchmarks.quantization import tiny
-from benchmarks.quantization.quality import cloze, predictions
+from benchmarks.quantization.modes import BASE, MODES, PARTS, PLAIN
 from benchmarks.report import arguments, machine, table, write
-from benchmarks.soak_engine.memory import resident_mib
-from services.inference.engine.loop import EngineLoop
 
-MODES = {
-    "fp32": ["dtype=float32"],
-    "bf16": ["dtype=bfloat16"],
-    "int8": ["dtype=bfloat16", "quantization=int8"],
-    "int8, fp32 between": ["dtype=float32", "quantization=int8"],
-    "int4": ["dtype=bfloat16", "quantization=int4"],
-}
-PLAIN, BASE = "fp32", "bf16"
-CALLERS = ("1", "16")
+LIMIT_S = 240  # of one part of one mode; a tenth of it is what the longest takes on two idle cores
+
+Rows = dict[str, dict[str, Any]]  # by mode, then by part
 
 
 def main() -> int:
-    parser = arguments("quantization")
+    options = _options()
+    rows = _earlier(options.json)
+    missed = 0
+    for mode, part, turn in _work(options):
+        began = time.monotonic()
+        found = _measured(options, mode, part)
+        row = rows.setdefault(mode, {})
+        if part == "speed":
+            row[part] = found if turn == 0 or not row.get(part) else _joined(row[part], found)
+        else:
+            row[part] = found
+        missed += not found
+        told = json.dumps(found) if found else f"nothing within {LIMIT_S} s, or it failed"
+        print(f"{mode}, {part}: {told} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+        write(options.json, {"prompts": options.prompts, "modes": rows})
+    show({mode: rows[mode] for mode in MODES if mode in rows})
+    return int(missed > 0)
+
+
+def _options() -> Any:
+    parser: argparse.ArgumentParser = arguments("quantization")
     parser.add_argument("--home", type=Path, default=Path(".strongroom"))
     parser.add_argument("--only", nargs="*", choices=MODES, default=list(MODES), metavar="MODE", help=", ".join(MODES))
-    parser.add_argument("--rounds", type=int, default=3, help="of each figure of speed, of which the median is taken")
-    parser.add_argument("--prompts", type=int, default=64, help="of the fixed text")
-    parser.add_argument("--measure", choices=MODES, help="only this one, in this process, as JSON")
-    options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measured(options)))
-        return 0
-    rows = {mode: _in_a_process(options, mode) for mode in options.only}
-    taught = tiny.trained()
-    for mode, row in rows.items():
-        settings = dict(setting.split("=") for setting in MODES[mode])
-        row["tiny"] = tiny.score(taught, getattr(torch, settings["dtype"]), settings.get("quantization", ""))
-    _agreement(rows)
-    show(rows)
-    write(options.json, {"prompts": options.prompts, "rounds": options.rounds, "modes": rows})
-    return 0
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=3, help="of speed, of which the median is taken")
+    parser.add_argument("--prompts", type=int, default=32, help="of the fixed text, at most 64")
+    return parser.parse_args()
 
 
-def measured(options: Any) -> dict[str, Any]:
-    from transformers import AutoTokenizer
-
-    folder = endless(options.home)
-    began = time.monotonic()
-    engine: Any = opened(folder, MODES[options.measure])
-    result: dict[str, Any] = {"open_s": time.monotonic() - began, **_weights(engine._runner)}
-    callers = Callers()
-    loop = EngineLoop(engine, callers)
-    callers.start(loop)
-    callers.play(COLUMNS["16"].asks[:4], 4)  # kernels are chosen
-    for name in CALLERS:
-        speeds = [_speed(callers, name) for _ in range(options.rounds)]
-        result[name] = statistics.median(speeds) if speeds else None
-    result["resident_mib"] = resident_mib(os.getpid())
-    loop.stop()
-    result["nll"], result["first"] = predictions(engine._runner, options.prompts)
-    result["cloze"] = cloze(engine._runner, AutoTokenizer.from_pretrained(folder))
-    return result
+def _work(options: Any) -> Iterator[tuple[str, str, int]]:
+    """Mode, part and number of the round. The plain mode comes first: others' quality is held against it."""
+    for part in options.parts:
+        for turn in range(options.rounds if part == "speed" else 1):
+            for mode in options.only:
+                if part != "saved" or any(setting.startswith("quantization") for setting in MODES[mode]):
+                    yield mode, part, turn
 
 
-def _speed(callers: Callers, name: str) -> float:
-    column = COLUMNS[name]
-    began = time.perf_counter()
-    answers = callers.play(column.asks, column.callers)
-    return sum(answer.count for answer in answers) / (max(answer.ended for answer in answers) - began)
+def _measured(options: Any, mode: str, part: str) -> dict[str, Any]:
+    """Empty: it failed, or took too long."""
+    command = [sys.executable, "-m", "benchmarks.quantization.measuring", part, mode]
+    command += ["--home", str(options.home), "--prompts", str(options.prompts)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return {}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {name: [value] for name, value in found.items()} if part == "speed" else found
 
 
-def _weights(runner: Any) -> dict[str, float]:
-    """MiB. A tied head that is the embedding counts once, one that is packed again twice."""
-    layers, ends = _bytes(runner._layers), _bytes([runner._embedding, runner._head])
-    return {"layers_mib": layers / 2**20, "weights_mib": (layers + ends) / 2**20}
+def _joined(earlier: dict[str, list[float]], found: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {name: values + found.get(name, []) for name, values in earlier.items()}
 
 
-def _bytes(held: Any, seen: set[int] | None = None) -> int:
-    """Of all tensors that an object holds; views of one that was counted are not."""
-    seen = set() if seen is None else seen
-    if isinstance(held, torch.Tensor):
-        place = id(held) if held.is_mkldnn else held.data_ptr()
-        fresh = place not in seen
-        seen.add(place)
-        return held.numel() * held.element_size() if fresh else 0
-    if isinstance(held, list | tuple):
-        return sum(_bytes(each, seen) for each in held)
-    names = [*getattr(held, "__dict__", ()), *getattr(type(held), "__slots__", ())]
-    if id(held) in seen or not type(held).__module__.startswith("services."):
-        return 0
-    seen.add(id(held))
-    return sum(_bytes(getattr(held, name), seen) for name in names)
+def _earlier(path: Path | None) -> Rows:
+    if path is None or not path.is_file():
+        return {}
+    rows: Rows = json.loads(path.read_text())["modes"]
+    return rows
 
 
-def _in_a_process(options: Any, mode: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.quantization", "--measure", mode, "--home", str(options.home)]
-    command += ["--rounds", str(options.rounds), "--prompts", str(options.prompts)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _agreement(rows: dict[str, dict[str, Any]]) -> None:
-    firsts = {mode: row.pop("first") for mode, row in rows.items()}
-    for mode, row in rows.items():
-        if plain := firsts.get(PLAIN):
-            row["agreement"] = sum(map(int.__eq__, plain, firsts[mode])) / len(plain)
-
-
-def show(rows: dict[str, dict[str, Any]]) -> None:
+def show(rows: Rows) -> None:
     print(" · ".join(f"{name} {value}" for name, value in machine().items()) + "\n")
-    base, plain = rows.get(BASE, {}), rows.get(PLAIN, {})
-    header = [
-        "", "layers MiB", "×", "weights MiB", "×", "resident MiB", "opens in s", "tokens/s, 1", "×", "16", "×", "NLL",
-        "%", "first choice", "cloze", "sums",
-    ]  # fmt: skip
-    cells = []
-    for mode, row in rows.items():
-        figures = [row["open_s"], *_beside(row, base, "1"), *_beside(row, base, "16")]
-        memory = [*_beside(row, base, "layers_mib"), *_beside(row, base, "weights_mib"), row["resident_mib"]]
-        worse = 100 * (row["nll"] / plain["nll"] - 1) if plain else "-"
-        quality = [f"{row['nll']:.3f}", worse, row.get("agreement", "-"), "{}/{}".format(*row["cloze"]), row["tiny"]]
-        cells.append([mode, *memory, *figures, *quality])
-    print(table(header, cells))
+    base, plain = rows.get(BASE, {}), rows.get(PLAIN, {}).get("quality", {})
+    print(table(_MEMORY, [_memory(mode, row, base) for mode, row in rows.items()]) + "\n")
+    print(table(_QUALITY, [_quality(mode, row, plain) for mode, row in rows.items()]))
+
+
+_MEMORY = [
+    "", "layers MiB", "×", "weights MiB", "×", "resident MiB", "opens in s", "saved in s", "×", "tokens/s, 1", "×",
+    "16", "×",
+]  # fmt: skip
+_QUALITY = ["", "NLL", "%", "± %", "first choice", "cloze", "sums"]
+
+
+def _memory(mode: str, row: dict[str, Any], base: dict[str, Any]) -> list[Any]:
+    held, saved = row.get("memory", {}), row.get("saved", {})
+    sooner = saved["quantizing_s"] / saved["saved_s"] if saved else "-"
+    return [
+        mode,
+        *_beside(held, base.get("memory", {}), "layers_mib"),
+        *_beside(held, base.get("memory", {}), "weights_mib"),
+        held.get("resident_mib", "-"),
+        held.get("opens_s", "-"),
+        saved.get("saved_s", "-"),
+        sooner,
+        *_beside(_medians(row), _medians(base), "1"),
+        *_beside(_medians(row), _medians(base), "16"),
+    ]
+
+
+def _quality(mode: str, row: dict[str, Any], plain: dict[str, Any]) -> list[Any]:
+    found = row.get("quality", {})
+    if not found:
+        return [mode, *["-"] * 5, row.get("sums", {}).get("right", "-")]
+    share = 100 / plain["nll"] if plain else 0.0
+    worse = f"{found['worse'] * share:+.2f}" if "worse" in found and plain else "-"
+    error = f"{found['error'] * share:.2f}" if "error" in found and plain else "-"
+    right, asked = found["cloze"]
+    said = [f"{found['nll']:.3f}", worse, error, found.get("agreement", "-"), f"{right}/{asked}"]
+    return [mode, *said, row.get("sums", {}).get("right", "-")]
+
+
+def _medians(row: dict[str, Any]) -> dict[str, float]:
+    return {name: statistics.median(rounds) for name, rounds in row.get("speed", {}).items()}
 
 
 def _beside(row: dict[str, Any], base: dict[str, Any], name: str) -> list[Any]:
-    return [row[name], row[name] / base[name] if base.get(name) and row[name] else "-"]
+    return [row.get(name, "-"), row[name] / base[name] if name in row and name in base else "-"]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,35 @@ CLOZE = Path(__file__).parents[1] / "data" / "cloze.json"
 CHOICES = 4
 
 
-def predictions(runner: Any, prompts: int) -> tuple[float, list[int]]:
-    """Of the workload's prompts: mean negative log-likelihood of each next token, and the token held most likely."""
-    lost, tokens, first = 0.0, 0, []
+@dataclass(frozen=True)
+class Predicted:
+    """Of each token of the text that has one before it: its negative log-likelihood, and the token held most likely."""
+
+    losses: torch.Tensor
+    first: torch.Tensor
+
+    def beside(self, plain: Predicted | None) -> dict[str, float]:
+        """`worse` and its standard error are of the mean difference to the plain model's, in nats."""
+        found = {"nll": float(self.losses.mean())}
+        if plain is None or len(plain.losses) != len(self.losses):
+            return found
+        worse = self.losses - plain.losses
+        return found | {
+            "worse": float(worse.mean()),
+            "error": float(worse.std() / len(worse) ** 0.5),
+            "agreement": float((self.first == plain.first).double().mean()),
+        }
+
+
+def predicted(runner: Any, prompts: int) -> Predicted:
+    """Of so many of the workload's prompts."""
+    losses, first = [], []
     for ask in COLUMNS["64"].asks[:prompts]:
-        logits = _logits(runner, ask.prompt)
-        first += logits.argmax(-1).tolist()
-        told = logits[:-1].log_softmax(-1)
-        lost -= float(told[range(len(ask.prompt) - 1), ask.prompt[1:]].sum())
-        tokens += len(ask.prompt) - 1
-    return lost / max(tokens, 1), first
+        logits = _logits(runner, ask.prompt)[:-1]
+        told = logits.log_softmax(-1)
+        losses.append(-told[range(len(told)), ask.prompt[1:]].double())
+        first.append(logits.argmax(-1))
+    return Predicted(torch.cat(losses), torch.cat(first))
 
 
 def cloze(runner: Any, tokenizer: Any) -> tuple[int, int]:

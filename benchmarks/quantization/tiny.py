@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,13 +33,27 @@ def sums(count: int, seed: int) -> torch.Tensor:
     )
 
 
-def trained(seed: int = 1) -> Any:
+def trained(kept: Path, seed: int = 1) -> Any:
+    """Taught now, if `kept` is not there to read it from."""
+    model = _untaught(seed)
+    if kept.is_file():
+        model.load_state_dict(torch.load(kept, weights_only=True))
+    else:
+        _teach(model)
+        torch.save(model.state_dict(), kept)
+    return model.eval().requires_grad_(False)
+
+
+def _untaught(seed: int) -> Any:
     torch.manual_seed(seed)
     config = hf.LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
     )  # fmt: skip
-    model: Any = hf.LlamaForCausalLM(config)
+    return hf.LlamaForCausalLM(config)
+
+
+def _teach(model: Any) -> None:
     steps = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
     slower = torch.optim.lr_scheduler.OneCycleLR(steps, max_lr=2e-3, total_steps=STEPS)
     for step in range(STEPS):
@@ -49,7 +64,6 @@ def trained(seed: int = 1) -> Any:
         loss.backward()  # type: ignore[no-untyped-call]
         steps.step()
         slower.step()
-    return model.eval().requires_grad_(False)
 
 
 def score(model: Any, dtype: torch.dtype, mode: str) -> float:
