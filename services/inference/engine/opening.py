@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
+from services.inference.engine import quantization
 from services.inference.engine.protocol import Engine
-from services.inference.engine.quantization import NAMES as QUANTIZATIONS
 from services.inference.engine.seat import CANDIDATES
 from services.inference.models.hub import settle_hub
 from services.inference.models.placement import device_map
@@ -28,7 +28,7 @@ class EngineSettings:
     model: str = DEFAULT_MODEL  # a name under HOME/models, a transformers folder, or a hub id
     revision: str = ""  # of a hub id
     dtype: str = "auto"  # auto: float32 on CPU, bfloat16 on a GPU
-    quantization: str = "none"  # int8, int4: weights in fewer bits, where the device can
+    quantization: str = "none"  # weights in fewer bits, where the engine and the device can
     device: str = "auto"
     device_map: str = ""  # as in transformers: a word, such as auto, or a JSON object by layer
     hub: bool = False  # may a missing model be fetched from the hub?
@@ -53,7 +53,7 @@ class EngineSettings:
         device_map(self.device_map)  # raises what it must be
         for name, ok, bound in (
             ("engine", self.engine in CANDIDATES, f"one of {', '.join(CANDIDATES)}"),
-            ("quantization", self.quantization in QUANTIZATIONS, f"one of {', '.join(QUANTIZATIONS)}"),
+            ("quantization", self.quantization in quantization.NAMES, f"one of {', '.join(quantization.SERVED)}"),
             ("slots", 1 <= self.slots <= 1024, "1 to 1024"),
             ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
             ("kv_memory_share", 0 < self.kv_memory_share <= 0.95, "above 0, at most 0.95"),

@@ -20,7 +20,7 @@ from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.seat import CANDIDATES, Progress
 from services.inference.engine.sizing import NoRoom, Place, kv_sizes
 from services.inference.models.container import available_cores, available_memory
-from services.inference.models.openvino import Converted, find, folder_of
+from services.inference.models.openvino import WEIGHTS, Converted, find, folder_of
 from services.inference.models.prompt import Prompt
 from services.inference.models.wheel import ModelUnavailable
 from services.inference.planning.architecture import ConfigUnreadable, read
@@ -47,6 +47,8 @@ class Shape:
 
 def open_openvino_engine(settings: EngineSettings, home: Path, progress: Progress) -> OpenVinoEngine:
     device, properties = _device(settings)
+    if settings.quantization not in WEIGHTS:
+        raise ValueError(f"quantization must be {' or '.join(WEIGHTS)} for the engine openvino")
     model = _converted(settings, home)
     python, why = CANDIDATES["openvino"].interpreter(settings.environments)
     log.info("openvino-genai runs with the Python of %s", why)

@@ -23,7 +23,12 @@ MODES = (
     Mode(name="int8", dtypes=("float32", "bfloat16"), apart=0.15, loss=_INT8),
     Mode(name="int4", dtypes=("bfloat16",), apart=0.4, loss=_INT4),
 )
-NAMES = (NONE, *(mode.name for mode in MODES))
+SERVED = (NONE, *(mode.name for mode in MODES))
+_NOT_SERVED = {
+    "nf4": "needs bitsandbytes, which is no part of this version,",
+    "fp8": "needs a GPU's own products, which no kernel of this version calls,",
+}
+NAMES = (*SERVED, *_NOT_SERVED)  # that a setting may say; what cannot be had is refused with the device's modes
 
 
 class QuantizationImpossible(ValueError):
@@ -37,8 +42,11 @@ def choose(name: str, *, device_type: str, dtype: str) -> Mode | None:
     can = possible(device_type, dtype)
     mode = next((mode for mode in can if mode.name == name), None)
     if mode is None:
+        why = f" {_NOT_SERVED[name]} and" if name in _NOT_SERVED else ""
         others = ", ".join((NONE, *(other.name for other in can)))
-        raise QuantizationImpossible(f"quantization {name} cannot be had on {device_type} in {dtype}: {others} can")
+        raise QuantizationImpossible(
+            f"quantization {name}{why} cannot be had on {device_type} in {dtype}: {others} can"
+        )
     return mode
 
 

@@ -41,7 +41,8 @@ class Scratch(threading.local):
 
     def like(self, x: Tensor) -> Tensor:
         if len(self._held) < x.numel():
-            self._held = torch.empty(x.numel())
+            with torch.inference_mode(False):  # so that it serves outside of it, too
+                self._held = torch.empty(x.numel())
         return self._held[: x.numel()].view(x.shape)
 
 

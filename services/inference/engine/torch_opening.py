@@ -18,7 +18,7 @@ from services.inference.engine.budget import PrefillBudget
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.prefix import BLOCK_TOKENS, PrefixCache, PrefixIndex
 from services.inference.engine.protocol import ModelInfo
-from services.inference.engine.quantization import NONE, Mode, choose
+from services.inference.engine.quantization import NONE, Mode, choose, possible
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sizing import NoRoom, Place, kv_sizes
 from services.inference.engine.torch_adapters import AdapterSet, Shape
@@ -49,7 +49,8 @@ _WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product t
 
 def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) -> TorchEngine:
     torch.set_num_threads(settings.threads or available_cores())
-    mode = choose(settings.quantization, device_type=choose_device(settings.device).type, dtype=settings.dtype)
+    device = choose_device(settings.device).type
+    mode = choose(settings.quantization, device_type=device, dtype=settings.dtype)
     source = ModelSource(
         model=settings.model,
         revision=settings.revision,
@@ -58,6 +59,7 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         device=settings.device,
         device_map=settings.device_map,
         hub=settings.hub,
+        modes=(NONE, *(each.name for each in possible(device, settings.dtype))),
     )
     try:
         engine = assemble(load(source, home, progress), settings, warm=True)

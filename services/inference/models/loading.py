@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from services.inference.models.convert import Progress, converted, marker, to_stderr
 from services.inference.models.device import Device, choose_device, choose_dtype
 from services.inference.models.files import Files, find
 from services.inference.models.placement import check_names, placing
+from services.inference.models.prequantized import made_plain, method, reading
 from services.inference.models.prompt import Prompt
 from services.inference.models.saved import Facts, Saved, facts, read
 from services.inference.models.soundness import check_complete, check_finite, check_vocabulary
@@ -35,6 +36,7 @@ class ModelSource:
     auto_dtype: str = "auto"  # what `auto` means where something else decides it
     device: str = "auto"
     device_map: str = ""  # a word or a JSON object by layer: see `placement`
+    modes: tuple[str, ...] = ()  # of quantization that plain files can have: said where quantized ones are not read
     hub: bool = False  # may a missing model be fetched?
 
 
@@ -122,6 +124,8 @@ def _read(source: ModelSource, files: Files | None, options: dict[str, Any], pro
         }
     )
     began = time.monotonic()
+    if not (files and files.gguf):
+        options = options | _as_quantized(source, where, shared, progress)
     if files:
         progress(f"model: loading {len(files.weights)} files, {files.size >> 20} MiB")
     try:
@@ -141,9 +145,23 @@ def _read(source: ModelSource, files: Files | None, options: dict[str, Any], pro
             "together and that device_map names its layers"
         ) from error
     model, info = loaded
+    made_plain(model)
     check_complete(info, source.model)
     progress(f"model: loaded in {time.monotonic() - began:.1f} s")
     return tokenizer, model
+
+
+def _as_quantized(source: ModelSource, where: str, shared: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Files that are quantized are read as plain numbers, or not at all. Raises ModelUnavailable."""
+    try:
+        config = AutoConfig.from_pretrained(where, **shared)
+    except (OSError, ValueError):
+        return {}  # reading the model itself says what is wrong
+    name = model_name(source.model)
+    told = reading(config, name, source.modes)
+    if told:
+        progress(f"model: the {method(config)} weights of {name} are read as plain numbers")
+    return told
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def write(target: Path, source: Path, told: Facts, *, codes: dict[str, Tensor], 
         for file in source.iterdir():
             if file.is_file() and not file.name.endswith(_NOT_COPIED):
                 shutil.copy(file, work / file.name)
+        _plain_config(work / "config.json")
         tensors = codes | {_PLAIN + name: tensor for name, tensor in plain.items()} | {_LOGITS: logits}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, work / WEIGHTS)
         (work / MARKER).write_text(json.dumps({"format": _FORMAT, **asdict(told)}, indent=2) + "\n")
@@ -81,6 +82,13 @@ def write(target: Path, source: Path, told: Facts, *, codes: dict[str, Tensor], 
         os.rename(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _plain_config(file: Path) -> None:
+    """Of files that came quantized: it is not how these are."""
+    told = json.loads(file.read_text())
+    if told.pop("quantization_config", None):
+        file.write_text(json.dumps(told, indent=2) + "\n")
 
 
 def read(folder: Path, told: Facts) -> tuple[Any, Saved]:

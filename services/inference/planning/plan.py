@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.inference.models.prequantized import READ
 from services.inference.planning.architecture import Architecture
 from services.inference.planning.devices import Gpu
 from services.inference.planning.fitting import VIEW_TOKENS, Asked, Fit, Machine, fit
@@ -198,8 +199,9 @@ def _notes(model: Architecture, machine: Machine, asked: Asked, best: Choice | N
         )
     if model.quantized:
         told.append(
-            f"the files are {model.quantized}: this version is tested with plain ones only, and the rows say what it "
-            "takes once they are"
+            f"the files are {model.quantized}, "
+            + ("which is read as plain numbers" if model.quantized in READ else "which the torch engine does not read")
+            + ": the rows say what the model takes in plain ones and in modes that are made of them"
         )
     return told
 

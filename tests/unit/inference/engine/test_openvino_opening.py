@@ -20,6 +20,7 @@ from services.inference.models.wheel import ModelUnavailable
         ({"device": "npu"}, "device"),
         ({"device_map": "auto"}, "device_map"),
         ({"dtype": "int8"}, "dtype"),
+        ({"quantization": "nf4"}, "quantization"),
     ],
 )
 def test_a_setting_that_it_cannot_follow_is_refused_by_name(

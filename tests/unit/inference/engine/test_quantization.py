@@ -127,11 +127,15 @@ def test_a_mode_that_a_device_cannot_run_is_refused_with_those_that_it_can(tmp_p
     for name in NAMES[1:]:
         with pytest.raises(QuantizationImpossible, match=f"quantization {name} .* on cuda in auto: none can"):
             choose(name, device_type="cuda", dtype="auto")
+    for name in ("nf4", "fp8"):  # known words, of which this version has no kernel anywhere
+        with pytest.raises(QuantizationImpossible, match=f"{name} needs .* on cpu in auto: none, int8, int4 can"):
+            choose(name, device_type="cpu", dtype="auto")
+        EngineSettings(quantization=name)
     with pytest.raises(QuantizationImpossible, match="in float16: none can"):
         open_torch_engine(
             EngineSettings(device="cpu", dtype="float16", quantization="int8"), tmp_path, lambda line: None
         )
-    with pytest.raises(ValueError, match="quantization must be one of none, int8"):
+    with pytest.raises(ValueError, match=r"quantization must be one of none, int8, int4$"):
         EngineSettings(quantization="int3")
 
 
