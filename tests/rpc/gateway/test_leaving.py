@@ -21,6 +21,7 @@ from services.inference.pacing import PacedEngine
 from services.inference.worker.worker import Seat, Worker
 from streams.cancels import CancelReader
 from streams.gateway import JobQueue
+from streams.keys import WORKER
 from streams.seal import QueueKeys
 from streams.worker import WorkQueue
 
@@ -108,23 +109,25 @@ class Path:
 
 
 @pytest.fixture
-async def path(redis_url: str, queue_key: bytes, ticket_key: bytes, door_with: Any, until: Any) -> AsyncIterator[Path]:
+async def path(
+    redis_url: str, shared_redis: Any, queue_key: bytes, ticket_key: bytes, door_with: Any, until: Any
+) -> AsyncIterator[Path]:
     keys, engine = QueueKeys(queue_key), WatchedEngine(slots=1, model_name="tiny", context_tokens=20_000)
     paced, work = PacedEngine(engine, STEPS_PER_SECOND), WorkQueue(redis_url, "tiny", "worker-0", "boot-0")
     seat, cancels = Seat(worker_id="worker-0", boot_id="boot-0"), CancelReader(redis_url)
     streams = JobQueue(redis_url, keys, "boot-1")
-    async with (
-        Worker(seat, paced, work, cancels, keys, ticket_key).running() as worker,
-        QueueClient(streams, "boot-1").running() as queue,
-    ):
-        await until(lambda: queue.models() or None)
-        async with door_with(queue) as door:
-            path = Path(door, engine, worker, until)
-            yield path
-            for call in path.calls:
-                call.cancel()
-            door.guard.filters.set()
-            door.audit.durable.set()
+    async with Worker(seat, paced, work, cancels, keys, ticket_key).running() as worker:
+        with shared_redis.client() as redis:  # who looks before a worker is there looks again a second later
+            await until(lambda: redis.exists(f"{WORKER}worker-0"))
+        async with QueueClient(streams, "boot-1").running() as queue:
+            await until(lambda: queue.models() or None)
+            async with door_with(queue) as door:
+                path = Path(door, engine, worker, until)
+                yield path
+                for call in path.calls:
+                    call.cancel()
+                door.guard.filters.set()
+                door.audit.durable.set()
 
 
 async def leave(path: Path, way: str, call: Any, request: str, deadline: float) -> float:

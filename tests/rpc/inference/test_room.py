@@ -101,7 +101,7 @@ async def test_an_urgent_request_is_claimed_though_all_slots_are_taken_and_nobod
 ):
     """Fails if `Intake._take_urgent` only waits."""
     engine, words = NarrowEcho(4000), " ".join(f"w{n}" for n in range(400))
-    async with worker(redis_url, engine=engine, steps_per_second=60), gateway(redis_url) as queue:
+    async with worker(redis_url, engine=engine, steps_per_second=150), gateway(redis_url) as queue:
         batch = [await queue.submit(make_job(f"batch-{n}", words, max_tokens=500, priority="batch")) for n in range(4)]
         async with asyncio.timeout(60):
             while len(engine.live()) < 4:
