@@ -15,6 +15,10 @@ class FolderUnusable(Exception):
     """A service's folder takes nothing. Says what is wrong, and the remedy."""
 
 
+class NoRoom(FolderUnusable):
+    """It takes something once there is space again: then starting again helps."""
+
+
 def explained(error: OSError, path: Path) -> str:
     """One sentence and the remedy. `path` is used where the error names none."""
     at = Path(os.fsdecode(error.filename)) if error.filename else path
@@ -42,7 +46,7 @@ def require_room(folder: Path, room_bytes: int) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             needed = -(-room_bytes // MIB)
-            raise FolderUnusable(
+            raise NoRoom(
                 f"{folder} has no room for {needed} MiB: free some space, or enlarge the volume; nothing in it was "
                 "changed"
             ) from None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from chassis.disk import FolderUnusable
+from chassis.disk import FolderUnusable, NoRoom
 from chassis.identity import InvalidCredentials
 from chassis.logs import log_as_json, log_loop_errors
 from chassis.server import CannotBind
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MADE_ON = datetime(2026, 1, 1, tzinfo=UTC)  # the earliest day on which this code can run
 EXIT_MISCONFIGURED = 78  # EX_CONFIG: the supervisor does not start it again
+EXIT_NO_ROOM = 75  # EX_TEMPFAIL: it does
 
 
 class CannotStart(Exception):
@@ -48,7 +49,7 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
         _loop_factory()(whole())
     except (InvalidSettings, InvalidCredentials, FolderUnusable, CannotBind, CannotStart) as problem:
         print(f"{service} cannot start:\n{problem}", file=sys.stderr, flush=True)
-        raise SystemExit(EXIT_MISCONFIGURED) from None
+        raise SystemExit(EXIT_NO_ROOM if isinstance(problem, NoRoom) else EXIT_MISCONFIGURED) from None
     except Exception:  # a traceback on standard error would show the exception's text
         log.exception("%s stopped", service)
         raise SystemExit(1) from None

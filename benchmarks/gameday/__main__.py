@@ -122,9 +122,9 @@ def full_disk() -> list[dict[str, Any]]:
     problem = faults.small_disk_problem()
     if problem:
         return [{"fault": "the disk fills", "alerts": [], "missing": [], "not_run": problem}]
-    # Small segments: what is reserved of one already is soon used up.
+    # Small segments: what is allocated of one already is soon used up.
     environment = {**ECHO, "STRONGROOM_AUDIT_SEGMENT_MIB": "1"}
-    rules = ("disk_low", "disk_nearly_full", "audit_down")
+    rules = ("disk_low", "disk_nearly_full", "journal_full")
     with local_stack(environment=environment, inside=faults.small_disk) as stack:
         fault = Fault("the disk fills, to the last byte", faults.filling_disk, rules, 180.0)
         [result] = asyncio.run(day(stack, (), [fault]))

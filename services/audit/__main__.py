@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, closing
 
-from chassis.disk import explained, require_room
+from chassis.disk import NoRoom, explained, require_room
 from chassis.identity import load_credentials, service_token
 from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
 from chassis.web import serving_http
 from services.audit.journal.journal import JournalLocked
+from services.audit.journal.reserve import is_full
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import VKEY
 from services.audit.known_checkpoints import LogDiverged
@@ -92,7 +93,8 @@ def _open(settings: AuditSettings, observer: Observer, witnessed: Mapping[str, s
     except _UNUSABLE as problem:
         raise CannotStart(str(problem)) from None
     except OSError as error:
-        raise CannotStart(explained(error, settings.folders.audit)) from None
+        kind = NoRoom if is_full(error) else CannotStart
+        raise kind(explained(error, settings.folders.audit)) from None
 
 
 async def _until_stopped(sequencer: Sequencer) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from chassis.metrics import Label, Metrics
 from services.audit.journal.frame import Entry
+from services.audit.journal.room import free_bytes
 from services.audit.log.leaf import Kind
 from services.audit.publishing import CHECKPOINT
 from services.audit.records.entries import AppendRefused, Outcome, Refusal
@@ -81,7 +81,18 @@ class AuditMetrics(Metrics):
         self.gauge(
             "strongroom_audit_disk_free_bytes",
             "What is free for audit on the disk that holds the journal.",
-            lambda: _free(folders.journal),
+            lambda: free_bytes(folders.journal),
+        )
+        self.gauge(
+            "strongroom_audit_journal_full",
+            "1 while no new request is accepted, because the disk has too little room; 2 while no text is released "
+            "either, so that what was accepted ends.",
+            lambda: writer.journal.room,
+        )
+        self.gauge(
+            "strongroom_audit_reserve_bytes",
+            "What entries of accepted requests may still take when the disk is full.",
+            lambda: writer.journal.reserve_bytes,
         )
 
 
@@ -90,8 +101,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _free(folder: Path) -> float:
-    disk = os.statvfs(folder)
-    return float(disk.f_bavail * disk.f_frsize)

@@ -25,7 +25,11 @@ class ActRecorder:
             await self._sequencer.append(act)
         except core.Busy:
             raise ResourceExhausted(
-                "too many entries wait", reason="JOURNAL_FULL", retry_after_seconds=RETRY_SECONDS
+                "too many entries wait", reason="JOURNAL_BUSY", retry_after_seconds=RETRY_SECONDS
+            ) from None
+        except core.AppendRefused as refused:
+            raise ResourceExhausted(
+                str(refused), reason=refused.refusal.name, retry_after_seconds=refused.retry_after_seconds
             ) from None
         except core.Unavailable as problem:
             raise Unavailable(str(problem), reason="JOURNAL_FAILED", retry_after_seconds=RETRY_SECONDS) from None

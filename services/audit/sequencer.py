@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from services.audit.disk_thread import DiskThread
+from services.audit.journal.segment import SegmentMoved
 from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
 from services.audit.records.planning import Control, Item, Presence, Reap
 from services.audit.writer import Durable, Writer
@@ -37,6 +38,7 @@ class SequencerLimits:
     publish_seconds: float = 1.0  # at most one checkpoint file in this time
     reap_seconds: float = 1.0
     heartbeat_seconds: float = 60.0
+    room_seconds: float = 1.0  # until it is looked whether the journal is in place, and has room
 
 
 Done = Callable[[Outcome | Exception], None]
@@ -80,6 +82,7 @@ class Sequencer:
             asyncio.create_task(sequencer._publish_behind()),
             asyncio.create_task(sequencer._reap_lost_gateways()),
             asyncio.create_task(sequencer._beat()),
+            asyncio.create_task(sequencer._look_after_journal()),
         ]
         try:
             yield sequencer
@@ -174,15 +177,18 @@ class Sequencer:
             _tell(each, Unavailable("the journal cannot be written"))
 
     async def _publish_behind(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, failing = asyncio.get_running_loop(), False
         while True:
             await self._unpublished.wait()
             self._unpublished.clear()
             try:
                 await loop.run_in_executor(self._publish_thread, self._writer.publish)
+                failing = False
             except Exception:  # a bug too: the journal is whole, and the next round writes what is missing
-                log.exception("tiles and checkpoint could not be written; trying again")
+                if not failing:
+                    log.exception("tiles and checkpoint could not be written; trying until they are")
                 self._unpublished.set()
+                failing = True
             await asyncio.sleep(self._limits.publish_seconds)
 
     async def _reap_lost_gateways(self) -> None:
@@ -198,9 +204,29 @@ class Sequencer:
         while True:
             await asyncio.sleep(self._limits.heartbeat_seconds)
             try:
+                await self._disk.run(self._writer.journal.check_in_place)
                 await self._enqueued(self._writer.heartbeat())
+            except SegmentMoved:
+                self._lost_journal()
+                return
             except Unavailable:
                 return
+
+    async def _look_after_journal(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.room_seconds)
+            try:
+                if told := await self._disk.run(self._writer.room.look):
+                    await self._enqueued(told)
+            except Unavailable:
+                return
+            except Exception:
+                self._lost_journal()
+                return
+
+    def _lost_journal(self) -> None:
+        log.exception("the journal is not as it was written; stopping")
+        self._fail([*self._line])
 
     async def _stop(self, commits: asyncio.Task[None], behind: list[asyncio.Task[None]]) -> None:
         """Commits what waits, then writes the last entry and publishes it, so that nothing is pending."""

@@ -14,12 +14,18 @@ from services.audit.sequencer import SequencerLimits
 from services.audit.witnesses.policy import PolicyInvalid, WitnessPolicy, read_policy, unreachable
 from services.audit.writer import Folders, WriterLimits
 
+SPARE_PART = (
+    4  # of the reserve, as much again for what is beside the journal: 0.3 KB of tiles for a leaf of 0.6 and more
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings(StackSettings):
     """STRONGROOM_AUDIT_…"""
 
     segment_mib: int = 64  # 1 to 4,096; a journal segment's size
+    reserve_mib: int = 32  # 1 to 4,096; of disk, set aside so that accepted requests can end when the rest is full
+    min_free_mib: int = 256  # 0 to 1,048,576; of disk, under which no new request is accepted
     max_item_kib: int = 6_144  # 64 to 8,192; one entry's text and content
     max_open_records: int = 10_000  # 1 to 1,000,000
     max_recent_records: int = 100_000  # 1,000 to 10,000,000; found without reading the journal
@@ -35,6 +41,8 @@ class AuditSettings(StackSettings):
     def check(self) -> list[str]:
         bounds: dict[str, tuple[float, float]] = {
             "segment_mib": (1, 4_096),
+            "reserve_mib": (1, 4_096),
+            "min_free_mib": (0, 1_048_576),
             "max_item_kib": (64, 8_192),
             "max_open_records": (1, 1_000_000),
             "max_recent_records": (1_000, 10_000_000),
@@ -76,7 +84,13 @@ class AuditSettings(StackSettings):
     @property
     def writer_limits(self) -> WriterLimits:
         return WriterLimits(
-            journal=JournalLimits(segment_bytes=self.segment_mib * MIB, chunk_bytes=min(self.segment_mib, 4) * MIB),
+            journal=JournalLimits(
+                segment_bytes=self.segment_mib * MIB,
+                chunk_bytes=min(self.segment_mib, 4) * MIB,
+                reserve_bytes=self.reserve_mib * MIB,
+                must_be_free_bytes=self.min_free_mib * MIB,
+            ),
+            spare_bytes=max(self.reserve_mib // SPARE_PART, 1) * MIB,
             records=RecordLimits(
                 item_bytes=self.max_item_kib * 1024,
                 open_records=self.max_open_records,

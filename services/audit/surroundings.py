@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.audit.journal.frame import Entry
 from services.audit.journal.journal import JournalLimits
+from services.audit.journal.room import free_bytes
 from services.audit.opening import CLOCK_BEHIND_SECONDS
 from services.audit.records.entries import Outcome
 from services.audit.records.planning import RecordLimits
@@ -30,6 +31,10 @@ class Folders:
         return self.audit / "tlog"
 
     @property
+    def spare(self) -> Path:
+        return self.audit / "reserve"
+
+    @property
     def wrapped_keys(self) -> Path:
         return self.audit / "keys"
 
@@ -42,6 +47,9 @@ class FaultPoints:
     synced: Callable[[], None] = lambda: None
     tiles_written: Callable[[], None] = lambda: None
     sync: Callable[[int], None] = os.fdatasync
+    growing: Callable[[int], None] = lambda size: None  # the journal, by so many bytes of the disk
+    free: Callable[[Path], int] = free_bytes  # of the journal's disk
+    writing: Callable[[], None] = lambda: None  # keys, tiles or checkpoint
 
 
 @dataclass(frozen=True)
@@ -56,4 +64,5 @@ class Observer:
 class WriterLimits:
     journal: JournalLimits = field(default_factory=JournalLimits)
     records: RecordLimits = field(default_factory=RecordLimits)
+    spare_bytes: int = 0  # set aside for keys, tiles and checkpoint on a full disk
     clock_behind_seconds: float = CLOCK_BEHIND_SECONDS  # the newest entry

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from services.audit.backup import LogCopy
 from services.audit.journal.frame import Entry, FrameInvalid
-from services.audit.journal.journal import Cut, Journal, open_directory
+from services.audit.journal.journal import Journal, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import LogKeys, open_keys
 from services.audit.known_checkpoints import check_newest, check_published, check_witnessed, no_log
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint, Verifier, sign_checkpoint
-from services.audit.opening import CLOCK_BEHIND_SECONDS, check_clock, check_format, mark_format
+from services.audit.opening import check_clock, check_format, mark_format
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
 from services.audit.records.open_records import Span
@@ -34,6 +34,8 @@ from services.audit.records.stored import StoredEntries
 from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
 from services.audit.restored import check_finished, note_recorded, restored_from
 from services.audit.sealing.keytree import KeyTree
+from services.audit.spare import RoomWatch, Spare
+from services.audit.starting import started
 from services.audit.surroundings import FaultPoints as FaultPoints
 from services.audit.surroundings import Folders as Folders
 from services.audit.surroundings import Observer as Observer
@@ -93,7 +95,16 @@ class Writer:
         self.origin = self._keys.signer.name
         keytree = KeyTree(folders.wrapped_keys, self._keys.provider, new=new, random=random)
         self._keytree = keytree
-        self.journal = Journal(folders.journal, self.origin, limits.journal, sync=self._faults.sync)
+        self._spare = Spare(folders.spare, limits.spare_bytes, self._faults.writing)
+        self.journal = Journal(
+            folders.journal,
+            self.origin,
+            limits.journal,
+            sync=self._faults.sync,
+            growing=self._faults.growing,
+            free=self._faults.free,
+        )
+        self.room = RoomWatch(self.journal, self._spare)
         self.cosigned: SignedCheckpoint | None = None  # the newest that meets the witness policy; others set it
         try:
             self._open(folders, clock, limits, random, newest_checkpoint, witnessed)
@@ -120,6 +131,7 @@ class Writer:
             self._keys.ticket,
             clock,
             limits.records,
+            self.journal,
             lambda item, signed: answer_again(self.recorder, self.stored, item, signed),
         )
         self.reader = RecordReader(self.journal, self.stored, self.recorder)
@@ -141,26 +153,14 @@ class Writer:
         self.journal.start(anew=not clean)
         replay.finish(clock.now_ms())
         repaired = self.publisher.rebuild(self.tree.size)
-        self._commit_started(clean, cut, repaired, behind)
+        self._commit_started(started(self.recorder, self.journal, clock, clean, cut, repaired, behind))
 
-    def _commit_started(self, clean: bool, cut: Cut | None, repaired: Sequence[str], behind: float) -> None:
-        detail: dict[str, object] = {"entries": self.tree.size, "open_records": len(self.recorder.open)}
-        if not clean:
-            # Whole, and so kept; but the stop may have come before anybody was told of them.
-            first, entries = self.journal.last_group
-            detail["perhaps_unacknowledged"] = {"first_frame": first, "entries": entries}
-        if clock := self._clock.kept():
-            detail["clock"] = clock
-        if cut:
-            detail["cut"] = {"segment": cut.segment, "offset": cut.offset, "reason": cut.reason}
-        if repaired:
-            detail["repaired_tiles"] = list(repaired)
-        if behind > CLOCK_BEHIND_SECONDS:
-            detail["clock_behind_seconds"] = int(behind)
-        backup = restored_from(self._folders.audit)
+    def _commit_started(self, first: Control) -> None:
+        backup, room = restored_from(self._folders.audit), self.room.look()
         self._sign()
-        self.commit([Control("started", detail), *([] if backup is None else [Control("restored", backup)])])
-        self.publisher.publish(self.checkpoint)
+        restored = None if backup is None else Control("restored", backup)
+        self.commit([each for each in (first, restored, room) if each])
+        self.publish()
         if backup is not None:
             note_recorded(self._folders.audit)
 
@@ -190,7 +190,7 @@ class Writer:
     def make_durable(self, group: Group) -> Durable:
         if not group.entries:
             return Durable([], 0.0)
-        self._keytree.flush()
+        self._spare.writing(self._keytree.flush)
         self._faults.appending()
         began = time.perf_counter()
         locations = self.journal.append(group.frames)
@@ -317,7 +317,7 @@ class Writer:
 
     def publish(self) -> None:
         """Writes tiles, bundles and checkpoint up to what is durable now. One thread at a time."""
-        self.publisher.publish(self.checkpoint)
+        self._spare.writing(lambda: self.publisher.publish(self.checkpoint))
 
     def stop(self) -> None:
         """A clean stop: a last entry, published, so that nothing is pending."""

@@ -16,8 +16,9 @@ from chassis.client import connect
 from chassis.errors import from_rpc_error
 from chassis.exchange import BatchStream
 from chassis.failures import ServiceError
+from services.gateway.audit_room import AuditRoom
 from services.gateway.batches import envelope, failure
-from services.gateway.requests.neighbours import KeyHeld, Party, RecordEnded
+from services.gateway.requests.neighbours import AuditFull, KeyHeld, Party, RecordEnded
 from services.gateway.requests.outcome import Accepted, End, ReadBack
 from services.gateway.requests.read_back import StoredOutcome, read_back
 from services.gateway.requests.record_id import new_request_id
@@ -42,6 +43,7 @@ class AuditClient:
         self._stub, self._boot, self._policy = stub, boot_id, policy
         self._sequence = 0
         self._known_policies: set[bytes] = set()
+        self._room = AuditRoom()
         self._stream: BatchStream[pb.AppendItem, pb.AppendReply] = BatchStream(
             "audit", stub.Append, self._pack, lambda message: message.replies, MAX_PENDING
         )
@@ -59,6 +61,9 @@ class AuditClient:
 
     def require(self) -> None:
         self._stream.require_connected()
+
+    def require_room(self) -> None:
+        self._room.require()
 
     def accept(
         self,
@@ -80,7 +85,7 @@ class AuditClient:
             fields=_fields(fields),
         )
         accept.deadline_time.FromMilliseconds(deadline_ms)
-        return self._append(request_id, _accepted, accept=accept)
+        return self._append(request_id, self._room.hearing(_accepted), accept=accept)
 
     def refuse(
         self,
@@ -100,7 +105,7 @@ class AuditClient:
             idempotency_key=idempotency_key,
             fields=_fields(fields),
         )
-        return self._append(request_id, _receipt, refuse=refuse)
+        return self._append(request_id, self._room.hearing(_receipt), refuse=refuse)
 
     def release(self, request_id: str, n: int, content: bytes) -> asyncio.Future[None]:
         return self._append(request_id, _durable, release=pb.Release(n=n, content=content))
@@ -213,6 +218,9 @@ def _refusal(status: pb.ItemStatus) -> Exception:
         return RecordEnded()
     if status.reason == "IDEMPOTENCY_CONFLICT":
         return KeyHeld(status.other_record_id, status.same_request)
+    if status.reason == "JOURNAL_FULL":
+        retry = status.retry_after.ToMilliseconds() / 1000
+        return AuditFull(status.message, reason=status.reason, retry_after_seconds=retry or None)
     refused: ServiceError = failure(status)
     return refused
 

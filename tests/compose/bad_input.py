@@ -14,6 +14,7 @@ from foreign_image import FOREIGN, foreign_image
 from project import ROOT, Project, require, run
 
 MISCONFIGURED = 78
+NO_ROOM = 75
 
 
 def check_all(project: Project, secrets: Path, scratch: Path) -> Iterator[str]:
@@ -60,7 +61,7 @@ def _a_full_volume(project: Project, scratch: Path) -> str:
     with _volume(
         project, "small", "true", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4m,uid=10001"
     ) as volume:
-        return _refused(project, "audit", "has no room for 8 MiB", mount=_mounting(scratch, volume))
+        return _refused(project, "audit", "has no room for 8 MiB", mount=_mounting(scratch, volume), code=NO_ROOM)
 
 
 def _a_volume_of_somebody_else(project: Project, scratch: Path) -> str:
@@ -118,12 +119,14 @@ def _all_at_once(image: str, secrets: Path, scratch: Path) -> str:
     return f"all at once: deploy/preflight.sh ends with {done.returncode}: {'; '.join(said)}"
 
 
-def _refused(project: Project, service: str, said: str, mount: Path | None = None, **environ: str) -> str:
-    """The container ends with 78 and the reason, whatever its restart policy: `run` makes one that is tried once."""
+def _refused(
+    project: Project, service: str, said: str, mount: Path | None = None, code: int = MISCONFIGURED, **environ: str
+) -> str:
+    """It ends with that code and the reason, whatever its restart policy: `run` makes one that is tried once."""
     files = ("--file", str(ROOT / "compose.yaml"), "--file", str(mount)) if mount else ()
     done = project.attempt(*files, "run", "--rm", "--no-deps", "-T", service, **environ)
     output = done.stdout + done.stderr
-    require(done.returncode == MISCONFIGURED and said in output, f"{service}, {said!r}: {done.returncode}\n{output}")
+    require(done.returncode == code and said in output, f"{service}, {said!r}: {done.returncode}\n{output}")
     [line] = [line for line in output.splitlines() if said in line]
     return f"{service}: exit {done.returncode}: {line.strip()}"
 

@@ -18,6 +18,10 @@ from services.audit.journal.frame import (
     decode_frame,
     encode_frame,
 )
+from services.audit.journal.open_segment import Identity, OpenSegment, check_in_place, identity
+from services.audit.journal.reserve import NAME as RESERVE
+from services.audit.journal.reserve import Reserve, is_full
+from services.audit.journal.room import HighWater, Room, free_bytes
 from services.audit.journal.segment import JournalCorrupt, fsync_directory
 
 # A location is one integer, so that an index costs 8 bytes an entry: segment ordinal above, byte offset below.
@@ -29,6 +33,10 @@ MIB = 1024 * 1024
 
 class JournalPoisoned(Exception):
     """A write or fdatasync failed. What the disk holds is unknown, so nothing more is acknowledged."""
+
+
+class JournalFull(Exception):
+    """The disk has no room and the reserve is used up. Nothing of the group was written."""
 
 
 class JournalLocked(Exception):
@@ -49,6 +57,8 @@ class JournalLimits:
     segment_bytes: int = 64 * MIB
     # Segments grow by zeroed chunks, so that fdatasync of a group moves no file size and no extents.
     chunk_bytes: int = 4 * MIB
+    reserve_bytes: int = 0  # set aside beside the segments; 0: nothing is
+    must_be_free_bytes: int = 0  # on the disk, for new records
 
 
 class Journal:
@@ -61,14 +71,20 @@ class Journal:
         limits: JournalLimits = JournalLimits(),
         *,
         sync: Callable[[int], None] = os.fdatasync,
+        growing: Callable[[int], None] = lambda size: None,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
-        self._directory, self._origin, self._limits, self._sync = directory, origin, limits, sync
+        """`growing` is told of bytes about to be taken from the disk, and `free` tells what is left (fault tests)."""
+        self._directory, self._origin, self._limits = directory, origin, limits
+        self._sync, self._growing = sync, growing
+        self._reserve = Reserve(directory / RESERVE, limits.reserve_bytes, growing)
+        self.high_water = HighWater(lambda: free(directory), limits.must_be_free_bytes, self._reserve)
         self._segments: list[tuple[int, Path]] = []  # first frame number, path
         self._next_number = 0
         self._last_group = 0  # number of its first frame
-        self._end = 0  # offset behind the last frame of the last segment
-        self._allocated = 0
-        self._file, self._identity = -1, (0, 0)  # of the last segment: descriptor; inode and device
+        self._end = 0  # of the last segment, as `scan` found it
+        self._open: OpenSegment | None = None  # the last one, once `start` was called
+        self._finished: dict[Path, Identity] = {}  # the others
         self._poisoned = False
         self.syncs = 0  # every fdatasync and fsync since start
         self.bytes_written = 0  # of frames
@@ -118,16 +134,21 @@ class Journal:
         """
         for leftover in self._directory.glob("*.partial"):
             leftover.unlink()
-        if not self._segments:
-            self._start_segment()
-            return
-        path = self._segments[-1][1]
-        if anew:
-            self._write_anew(path)
-        self._open(path)
-        os.ftruncate(self._file, self._end)
-        self._fsync(self._file)
-        self._allocated = self._end
+        if self._segments:
+            path = self._segments[-1][1]
+            if anew:
+                self._write_anew(path)
+            self._open = OpenSegment(path, self._end, self._fsync)
+            self._open.cut()
+        else:
+            self._start_segment(0)
+        self._finished |= {path: identity(path) for _, path in self._segments[:-1]}
+        self.look_after_room()
+
+    @property
+    def _last(self) -> OpenSegment:
+        assert self._open, "start first"
+        return self._open
 
     def _write_anew(self, path: Path) -> None:
         with segment.mapped(path) as view:
@@ -144,65 +165,102 @@ class Journal:
         if self._poisoned:
             raise JournalPoisoned("the journal was poisoned by an earlier failure")
         self._poisoned = True
-        locations = self._write(frames)
-        self._sync(self._file)
+        total = sum(map(len, frames))
+        self._find_place(total)
+        locations = self._write(frames, total)
+        self._sync(self._last.file)
         self.syncs += 1
-        self._check_in_place()
+        self._last.check_in_place()
         self._poisoned = False
         return locations
 
-    def _write(self, frames: Sequence[bytes]) -> list[int]:
-        total = sum(map(len, frames))
-        if self._end + total > self._limits.segment_bytes and self._next_number > self._segments[-1][0]:
-            self._finish_segment()
-            self._start_segment()
-        self._allocate(total)
-        locations, at = [], self._end
+    def _write(self, frames: Sequence[bytes], total: int) -> list[int]:
+        ordinal, at = len(self._segments) - 1, self._last.end
+        locations = []
         for frame in frames:
-            locations.append((len(self._segments) - 1) << OFFSET_BITS | at)
+            locations.append(ordinal << OFFSET_BITS | at)
             at += len(frame)
-        _write_all(self._file, b"".join(frames), self._end)
-        self.bytes_written += at - self._end
-        self._end, self._next_number = at, self._next_number + len(frames)
+        self._last.write(b"".join(frames))
+        self.bytes_written += total
+        self._next_number += len(frames)
         return locations
 
-    def _check_in_place(self) -> None:
-        """A journal that was deleted or replaced under the writer would take bytes that nobody can find again."""
-        named = os.stat(self._segments[-1][1])
-        if (named.st_ino, named.st_dev) != self._identity:
-            raise JournalPoisoned(f"{self._segments[-1][1].name} was replaced while it was written")
-
-    def _allocate(self, total: int) -> None:
-        if self._end + total <= self._allocated:
+    def _find_place(self, total: int) -> None:
+        """In this segment, which grows; in a next one; where the disk is full, in what is left or in the reserve."""
+        last, chunk = self._last, self._limits.chunk_bytes
+        fits, empty = total <= last.room, self._next_number == self._segments[-1][0]
+        over = not empty and last.end + total > self._limits.segment_bytes
+        if fits and not (over and self._reserve.there):
             return
-        chunk = self._limits.chunk_bytes
-        target = -(-(self._end + total) // chunk) * chunk
-        _write_all(self._file, bytes(target - self._allocated), self._allocated)
-        self._fsync(self._file)
-        self._allocated = target
+        try:
+            if over:
+                self._start_segment(total)
+            else:
+                more = -(-(last.end + total) // chunk) * chunk - last.end - last.room
+                self._growing(more)
+                last.grow(more)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if not fits:
+                self._take_reserve(total)
+
+    def _start_segment(self, total: int) -> None:
+        """With room for so many bytes of frames, at least."""
+        header, chunk = segment.encode_header(self._origin, self._next_number), self._limits.chunk_bytes
+        size = -(-(len(header) + total) // chunk) * chunk
+        path = self._directory / segment.file_name(self._next_number)
+        self._growing(size)
+        segment.put(path, header + bytes(size - len(header)))
+        self._go_on_in(path, len(header))
+
+    def _take_reserve(self, total: int) -> None:
+        """What stands in the segment until now is durable; what growing it left there is zero, and cut off."""
+        header, held = segment.encode_header(self._origin, self._next_number), self._reserve.held_bytes
+        if len(header) + total > held or self._next_number == self._segments[-1][0]:
+            raise JournalFull(f"no room for {total} bytes: {held} in reserve")
+        path = self._directory / segment.file_name(self._next_number)
+        self._reserve.become(path, header)
+        self._go_on_in(path, len(header))
+
+    def _go_on_in(self, path: Path, end: int) -> None:
+        """The segment before is only now cut to its length: where no other could be made it goes on."""
+        self.syncs += segment.SYNCS_OF_PUT
+        if self._open:
+            self._open.cut()
+            self._open.close()
+            self._finished[self._open.path] = identity(self._open.path)
+        self._segments.append((self._next_number, path))
+        self._open = OpenSegment(path, end, self._fsync)
 
     def _fsync(self, file: int) -> None:
         os.fsync(file)
         self.syncs += 1
 
-    def _finish_segment(self) -> None:
-        os.ftruncate(self._file, self._end)
-        self._fsync(self._file)
-        os.close(self._file)
+    def check_in_place(self) -> None:
+        """Every segment; of the last one each group sees for itself."""
+        for path, expected in self._finished.items():
+            check_in_place(path, expected)
+        self._last.check_in_place()
 
-    def _start_segment(self) -> None:
-        path = self._directory / segment.file_name(self._next_number)
-        segment.create(path, self._origin, self._next_number, self._limits.chunk_bytes)
-        self.syncs += segment.SYNCS_OF_PUT
-        self._segments.append((self._next_number, path))
-        self._open(path)
-        self._allocated = os.fstat(self._file).st_size
-        self._end = len(segment.encode_header(self._origin, self._next_number))
+    def look_after_room(self) -> Room:
+        """Now and again, from where groups are written."""
+        self._last.check_in_place()
+        self.high_water.look()
+        return self.room
 
-    def _open(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR)
-        opened = os.fstat(self._file)
-        self._identity = (opened.st_ino, opened.st_dev)
+    @property
+    def room(self) -> Room:
+        return self.high_water.room(self._last.room)
+
+    @property
+    def shortage(self) -> str:
+        return self.high_water.shortage
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What entries of accepted requests may still take where the disk has no room."""
+        return self._reserve.held_bytes if self._reserve.there else self._last.room
 
     @property
     def next_number(self) -> int:
@@ -242,9 +300,8 @@ class Journal:
         return [*((path, path.stat().st_size) for path in paths[:-1]), (paths[-1], end)]
 
     def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._open:
+            self._open.close()
         os.close(self._lock)
 
 
@@ -252,13 +309,6 @@ def _frame_at(file: int, at: int) -> Frame:
     header = os.pread(file, FRAME_HEADER_BYTES, at)
     length = int.from_bytes(header[4:8], "big")
     return decode_frame(header + os.pread(file, min(length, MAX_FRAME_BYTES), at + FRAME_HEADER_BYTES), 0)
-
-
-def _write_all(file: int, data: bytes, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, at)
-        view, at = view[written:], at + written
 
 
 def open_directory(path: Path) -> None:

@@ -22,6 +22,10 @@ class JournalCorrupt(Exception):
     """The journal is not what was made durable. Names file and offset; audit refuses to start."""
 
 
+class SegmentMoved(Exception):
+    """A file of the journal is not where it was, or not as long. Whoever writes it has to end."""
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """What a crash left behind the last whole frame: never acknowledged, because its group never became durable."""
@@ -40,18 +44,17 @@ def encode_header(origin: str, first: int) -> bytes:
     return body + sha256(body).digest()
 
 
-def create(path: Path, origin: str, first: int, size: int) -> None:
-    header = encode_header(origin, first)
-    put(path, header + bytes(max(size - len(header), 0)))
-
-
 def put(path: Path, content: bytes) -> None:
     """A segment appears under its name complete and durable, or not at all."""
     partial = path.with_suffix(".partial")
-    with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:  # on a full disk what was written of it would take the room of what can be
+        partial.unlink(missing_ok=True)
+        raise
     os.rename(partial, path)
     fsync_directory(path.parent)
 

@@ -182,6 +182,7 @@ class Refusal(Enum):
     IDEMPOTENCY_CONFLICT = "the idempotency key belongs to another request"
     IDEMPOTENCY_KEYS_FULL = "the tenant has too many idempotency keys in the last 24 hours"
     OPEN_RECORDS_FULL = "too many records are open"
+    JOURNAL_FULL = "the disk of the log is too full for this"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class Control:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-STOPPED, HEARTBEAT = "stopped", "heartbeat"  # events: a clean stop; now and again, that audit lives
+# Events: a clean stop; now and again, that audit lives; there is room for more or for less than there was.
+STOPPED, HEARTBEAT, ROOM_CHANGED = "stopped", "heartbeat", "room"
 
 Item = RequestItem | Act | Reap | Presence | Control
 Answer = Callable[[SignedCheckpoint], Outcome]

@@ -10,14 +10,15 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from chassis.departures import Departures
 from services.audit.journal.frame import ClearPart, Entry
+from services.audit.journal.room import Room
 from services.audit.log.leaf import Kind, decode_leaf
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint
 from services.audit.receipts import COSIGNED, DURABLE, receipt_text, tlog_proof
 from services.audit.records import sealer as sealing
 from services.audit.records.acts import RememberedActs
+from services.audit.records.admission import Admission, Disk
 from services.audit.records.boots import Boots
 from services.audit.records.entries import (
     ANSWER_RELEASED,
@@ -61,7 +62,7 @@ from services.audit.records.scribe import Scribe
 from services.audit.records.sealer import Draft, Sealer, with_prefix
 from services.audit.records.ticket import TicketKey
 from services.audit.records.validity import check, check_place
-from services.audit.sealing.keytree import KeyTree, SubjectKey
+from services.audit.sealing.keytree import KeyTree
 from services.audit.sealing.payload import RecordCipher
 from services.audit.sealing.provider import KeyUnusable
 
@@ -78,6 +79,7 @@ class Recorder:
         ticket_key: bytes,
         clock: Clock,
         limits: RecordLimits,
+        disk: Disk,
         answer_again: Callable[[RequestItem, SignedCheckpoint], Outcome],
     ) -> None:
         self._origin, self._keys, self._tree, self._sealer = origin, keys, tree, sealer
@@ -89,7 +91,7 @@ class Recorder:
         self.open: dict[str, OpenRecord] = {}
         self.idempotency = IdempotencyKeys(limits.idempotency_keys_per_tenant)
         self.acts = RememberedActs()
-        self._ended, self._departures = 0, Departures(clock.monotonic)
+        self._admission = Admission(disk, self.open, limits.open_records, clock.monotonic)
 
     def plan(self, item: Item) -> Plan:
         match item:
@@ -130,7 +132,7 @@ class Recorder:
             case Refuse():
                 return self._refuse(item)
             case Reject():
-                self._must_be_new(item.record_id)
+                self._may_open(item.record_id)
                 return self.scribe.reject(item, item.reason, {"field": item.field, "count": item.count}, {}), recorded
             case Release():
                 return self._release(item), recorded
@@ -142,21 +144,15 @@ class Recorder:
     # --- entries that open a record ------------------------------------------------------------------------------
 
     def _accept(self, item: Accept) -> tuple[Entry, Answer]:
-        self._must_be_new(item.record_id)
+        self._may_open(item.record_id)
         claim = self._claimed(item)
-        if len(self.open) >= self._limits.open_records:
-            self._note_ended(0)
-            raise AppendRefused(
-                Refusal.OPEN_RECORDS_FULL,
-                detail=f"at most {self._limits.open_records}",
-                retry_after_seconds=self._departures.seconds_until_room(),
-            )
+        self._admission.require_place()
         key = self.scribe.subject(item)
         cipher, about = RecordCipher(key.key, item.record_id), self.scribe.about(item, key)
         header = {"deadline_ms": item.deadline_ms, "job_digests": [digest.hex() for digest in item.job_digests]}
         salts = self._sealer.new_salts()
         leaves = leaves_of(salts, item.fields)
-        draft = self._opening_draft(item, Kind.ACCEPTED, key, {**about, **header}, salts, Content(leaves), claim)
+        draft = self.scribe.opening(item, Kind.ACCEPTED, key, {**about, **header}, salts, Content(leaves), claim)
         entry = self.scribe.leaf(cipher, draft)
         self._keep(claim, item)
         accepted = leaf_hash(entry.leaf)
@@ -183,36 +179,21 @@ class Recorder:
         return Ticket(digest, item.deadline_ms, self._tickets.mac(item.record_id, item.deadline_ms, digest))
 
     def _refuse(self, item: Refuse) -> tuple[Entry, Answer]:
-        self._must_be_new(item.record_id)
+        self._may_open(item.record_id)
         claim = self._claimed(item)
         index, key = self.scribe.next_leaf, self.scribe.subject(item)
         header = {**self.scribe.about(item, key), "rule": item.rule}
         salts = self._sealer.new_salts()
         content = Content(leaves_of(salts, item.fields))
-        draft = self._opening_draft(item, Kind.REFUSED, key, header, salts, content, claim)
+        draft = self.scribe.opening(item, Kind.REFUSED, key, header, salts, content, claim)
         entry = self.scribe.leaf(RecordCipher(key.key, item.record_id), draft)
         self._keep(claim, item)
         return entry, partial(self.receipt, item.record_id, index, entry.leaf, salts, content)
 
-    def _opening_draft(
-        self,
-        item: Accept | Refuse,
-        kind: Kind,
-        key: SubjectKey,
-        header: Mapping[str, object],
-        salts: Salts,
-        content: Content,
-        claim: Claim | None,
-    ) -> Draft:
-        parts = {**with_prefix(sealing.FIELD, item.fields), sealing.ITEM: item_digest(item)}
-        if claim:
-            parts |= {sealing.IDEMPOTENCY_KEY: claim.key, sealing.IDEMPOTENCY_REQUEST: claim.request}
-        clear = ClearPart(kind, item.record_id, 0, item.boot, item.sequence, key.key_id)
-        return Draft(clear, salts, self.scribe.timed(header), content, parts)
-
-    def _must_be_new(self, record_id: str) -> None:
+    def _may_open(self, record_id: str) -> None:
         if record_id in self.recent:
             raise AppendRefused(Refusal.RECORD_EXISTS)
+        self._admission.require_room(Room.NO_NEW_RECORDS)
 
     def _claimed(self, item: Accept | Refuse) -> Claim | None:
         """The item's claim on its idempotency key, if it has a key that nobody else holds."""
@@ -245,6 +226,7 @@ class Recorder:
 
     def _release(self, item: Release) -> Entry:
         record = self._opened_by(item)
+        self._admission.require_room(Room.ENDS)
         if item.n != record.releases:
             raise AppendRefused(Refusal.RELEASE_OUT_OF_ORDER, detail=f"expected n {record.releases}")
         place = (item.boot, item.sequence)
@@ -289,15 +271,11 @@ class Recorder:
         )
         metadata = self.scribe.timed({"accepted_ms": record.accepted_ms, **record.about, **header})
         entry = self.scribe.leaf(record.cipher, Draft(clear, record.salts, metadata, content, parts))
-        self._note_ended(1)
+        self._admission.ended(1)
         del self.open[record.record_id]
         if record.idempotency_key and end not in BINDING_ENDS and record.releases == 0:
             self.idempotency.free(record.tenant, record.idempotency_key, record.record_id)
         return entry
-
-    def _note_ended(self, count: int) -> None:
-        self._ended += count
-        self._departures.note(self._ended, 2 * len(self.open) >= self._limits.open_records)
 
     def receipt(
         self,
@@ -319,6 +297,7 @@ class Recorder:
     def _act(self, item: Act) -> Plan:
         if item.once and self.acts.known(item):
             return Plan([], recorded)
+        self._admission.require_room(Room.ENDS)
         self.acts.add(item.service, item.action, item.target)
         return Plan([self.scribe.act(item)], recorded)
 

@@ -9,10 +9,11 @@ from services.audit.journal.frame import ClearPart, Entry
 from services.audit.log.leaf import Kind
 from services.audit.records import sealer as sealing
 from services.audit.records.entries import Accept, Act, AppendRefused, Refuse, Reject, RequestItem, item_digest
-from services.audit.records.fields import Content
+from services.audit.records.fields import Content, Salts
+from services.audit.records.idempotency import Claim
 from services.audit.records.open_records import RecentRecords
 from services.audit.records.planning import Clock
-from services.audit.records.sealer import Draft, Sealer
+from services.audit.records.sealer import Draft, Sealer, with_prefix
 from services.audit.records.validity import is_id
 from services.audit.sealing.keytree import KeyTree, SubjectKey
 from services.audit.sealing.payload import RecordCipher
@@ -44,6 +45,23 @@ class Scribe:
 
     def subject(self, item: Accept | Refuse | Reject) -> SubjectKey:
         return self._keys.subject(item.tenant, item.subject or item.caller)
+
+    def opening(
+        self,
+        item: Accept | Refuse,
+        kind: Kind,
+        key: SubjectKey,
+        header: Mapping[str, object],
+        salts: Salts,
+        content: Content,
+        claim: Claim | None,
+    ) -> Draft:
+        """Of a record's first entry."""
+        parts = {**with_prefix(sealing.FIELD, item.fields), sealing.ITEM: item_digest(item)}
+        if claim:
+            parts |= {sealing.IDEMPOTENCY_KEY: claim.key, sealing.IDEMPOTENCY_REQUEST: claim.request}
+        clear = ClearPart(kind, item.record_id, 0, item.boot, item.sequence, key.key_id)
+        return Draft(clear, salts, self.timed(header), content, parts)
 
     def about(self, item: Accept | Refuse | Reject, key: SubjectKey) -> dict[str, object]:
         return {

@@ -149,14 +149,26 @@ class KeyTree:
                 tenant.key_unsaved = None
             path = tenant.folder / TABLE
             created = not path.exists()
-            with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                file.write("".join(tenant.unsaved).encode())
-                file.flush()
-                os.fsync(file.fileno())
+            _append(path, "".join(tenant.unsaved).encode())
             if created:
                 fsync_directory(tenant.folder)
             tenant.unsaved.clear()
             self._unsaved.pop()
+
+
+def _append(path: Path, rows: bytes) -> None:
+    """All of it durable, or nothing there: half a row would spoil the next one."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    before = os.fstat(file).st_size
+    try:
+        while rows:
+            rows = rows[os.write(file, rows) :]
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, before)
+        raise
+    finally:
+        os.close(file)
 
 
 def _b64(data: bytes) -> str:

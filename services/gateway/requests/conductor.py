@@ -12,7 +12,7 @@ from chassis.failures import NotFound, ServiceError, Unavailable, Unimplemented
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.life import Life
-from services.gateway.requests.neighbours import NOT_QUANTIZED, Grammars, ServedModel
+from services.gateway.requests.neighbours import NOT_QUANTIZED, AuditFull, Grammars, ServedModel
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
 from services.gateway.requests.question import ADAPTER_SIGN, Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
@@ -69,12 +69,12 @@ class Conductor:
     ) -> Life:
         """Admits a question and starts its life. Raises what a caller should hear: nothing was accepted then.
 
-        Bad input of a known caller leaves a REJECTED entry; a neighbour that is away leaves none.
+        Bad input of a known caller leaves a REJECTED entry; a neighbour that is away or full leaves none.
         """
         try:
             terms = self._settle(question, caller, trace_id, deadline_seconds, streamed)
             self._admission.enter(terms.sampling.choices)
-        except Unavailable as away:
+        except (Unavailable, AuditFull) as away:
             self._observer.turned_away(away.reason)
             raise
         except ServiceError as error:
@@ -136,6 +136,7 @@ class Conductor:
         check(question, self._able(served), self._profile)
         self._neighbours.guard.require()
         self._neighbours.audit.require()
+        self._neighbours.audit.require_room()
         self._neighbours.queue.require(model, question.priority, question.sampling.choices)
         return Terms(
             request_id=new_request_id(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chassis.failures import ResourceExhausted
 from services.gateway.requests.channel import CONTENT
 from services.gateway.requests.outcome import Accepted, End, Filtered, ReadBack, Screening, Step
 from services.gateway.requests.question import Adapter, Caller, Message, Sampling
@@ -26,6 +27,10 @@ class KeyHeld(Exception):
     def __init__(self, request_id: str, same_request: bool) -> None:
         super().__init__(request_id)
         self.request_id, self.same_request = request_id, same_request
+
+
+class AuditFull(ResourceExhausted):
+    """Audit's disk has room for no new record, not even of what was turned away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,9 @@ class Audit(Protocol):
 
     def require(self) -> None:
         """Raises Unavailable while audit is away."""
+
+    def require_room(self) -> None:
+        """Raises AuditFull while it takes no new records."""
 
     def accept(
         self,

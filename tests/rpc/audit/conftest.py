@@ -110,6 +110,12 @@ def wire(fields: dict[str, bytes]) -> list[pb.Field]:
     return [pb.Field(name=name, content=content) for name, content in fields.items()]
 
 
+@pytest.fixture
+def appends_of() -> type[Appends]:
+    """For tests that start audit themselves."""
+    return Appends
+
+
 Started = Callable[..., AbstractAsyncContextManager[Audit]]
 
 

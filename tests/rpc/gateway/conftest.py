@@ -128,7 +128,9 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         reply = audit_pb2.AppendReply(item_id=item.item_id)
         kind = item.WhichOneof("entry")
         if kind == "accept" and self.refusing:
-            reply.status.code, reply.status.reason, reply.status.other_record_id = 6, self.refusing, "other"
+            code = 8 if self.refusing == "JOURNAL_FULL" else 6
+            reply.status.code, reply.status.reason, reply.status.other_record_id = code, self.refusing, "other"
+            reply.status.retry_after.seconds = 30 if code == 8 else 0
             reply.status.same_request = self.told is not None
         elif kind == "accept":
             expires_ms, origin = item.accept.deadline_time.ToMilliseconds(), "dev.test/log"

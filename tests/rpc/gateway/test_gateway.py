@@ -49,6 +49,17 @@ async def test_a_stream_is_started_deltas_and_one_outcome(door):
     assert events[0].started.request_id == events[-1].outcome.request_id
 
 
+async def test_while_audits_disk_is_full_callers_are_turned_away_without_an_entry_each(door):
+    """Fails if `start` notes a rejection of them: each would be one more entry on the full disk."""
+    door.audit.refusing = "JOURNAL_FULL"
+    for _ in range(3):
+        error = await refused(door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key()))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert details(error, error_details_pb2.ErrorInfo).reason == "JOURNAL_FULL"
+        assert details(error, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+    assert door.audit.kinds() == ["accept"]
+
+
 async def test_the_policy_text_reaches_the_log_once_a_boot(door):
     for _ in range(3):
         await door.stub.Generate(pb.GenerateRequest(prompt=prompt()), metadata=door.key())

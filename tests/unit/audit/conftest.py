@@ -106,6 +106,7 @@ class Log:
     home: Path
     time: FakeClock = field(default_factory=FakeClock)
     journal: JournalLimits = SMALL_SEGMENTS
+    spare_bytes: int = 0
     opened: list[Writer] = field(default_factory=list)
 
     @property
@@ -114,7 +115,7 @@ class Log:
 
     def open(self, faults: FaultPoints | None = None, records: RecordLimits | None = None) -> Writer:
         self.crash()
-        limits = WriterLimits(journal=self.journal, records=records or RecordLimits())
+        limits = WriterLimits(journal=self.journal, records=records or RecordLimits(), spare_bytes=self.spare_bytes)
         writer = Writer(self.folders, self.time.clock(), limits, faults=faults)
         self.opened.append(writer)
         return writer

@@ -311,16 +311,6 @@ def test_after_a_clean_stop_nothing_is_written_anew_or_marked(audit_log, gateway
     assert "perhaps_unacknowledged" not in started(writer)
 
 
-def test_a_journal_that_was_replaced_under_the_writer_is_not_acknowledged(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    path = audit_log.segments()[-1]
-    data = path.read_bytes()
-    path.unlink()
-    path.write_bytes(data)
-    with pytest.raises(JournalPoisoned, match="replaced"):
-        writer.commit([gateway.accept("r1")])
-
-
 def test_tiles_are_rebuilt_and_a_wrong_one_is_recorded(audit_log, gateway) -> None:
     writer = audit_log.open()
     writer.commit([gateway.accept("r1"), gateway.end("r1")])

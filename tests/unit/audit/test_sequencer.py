@@ -9,6 +9,7 @@ import threading
 import pytest
 from strongroom.verify import VERIFIES, verify_home
 
+from services.audit.journal.journal import MIB, JournalLimits
 from services.audit.records.entries import Accepted, Act, Busy, Ended, Recorded, Unavailable
 from services.audit.sequencer import INLINE_BYTES, Sequencer, SequencerLimits
 from services.audit.writer import FaultPoints, Writer
@@ -177,6 +178,33 @@ async def test_a_failed_disk_fails_everything_and_asks_for_a_restart(audit_log, 
         assert sequencer.failed.is_set()
         with pytest.raises(Unavailable):
             await sequencer.append(gateway.end("r1"))
+
+
+async def test_a_journal_that_is_deleted_while_nothing_is_written_is_noticed(audit_log, gateway) -> None:
+    """Fails if only an append looks whether its file is in place."""
+    async with Sequencer.running(audit_log.open(), SequencerLimits(room_seconds=0.01)) as sequencer:
+        await sequencer.append(gateway.accept("r1"))
+        audit_log.segments()[-1].unlink()
+        await asyncio.wait_for(sequencer.failed.wait(), 30)
+        with pytest.raises(Unavailable):
+            await sequencer.append(gateway.end("r1"))
+
+
+async def test_what_there_is_room_for_is_told_by_the_log_itself(audit_log) -> None:
+    free = [1 << 40]
+    audit_log.journal = JournalLimits(must_be_free_bytes=MIB)
+    writer = audit_log.open(FaultPoints(free=lambda folder: free[0]))
+    async with Sequencer.running(writer, SequencerLimits(room_seconds=0.01)):
+        for bytes_free, rooms in ((0, ["NO_NEW_RECORDS"]), (1 << 40, ["NO_NEW_RECORDS", "ALL"])):
+            free[0] = bytes_free
+            async with asyncio.timeout(30):
+                while told_of_room(writer) != rooms:
+                    await asyncio.sleep(0.01)
+
+
+def told_of_room(writer: Writer) -> list[object]:
+    headers = [writer.stored.leaf(index).header for index in range(writer.stored.leaf_count)]
+    return [header["room"] for header in headers if header["event"] == "room"]
 
 
 async def test_a_clean_stop_leaves_nothing_pending(audit_log, gateway) -> None:

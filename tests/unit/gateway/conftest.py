@@ -14,7 +14,7 @@ import pytest
 from chassis.exchange import MAX_ITEM_BYTES
 from chassis.failures import ResourceExhausted, Unavailable
 from services.gateway.requests.life import Life
-from services.gateway.requests.neighbours import FilterLost, Job, KeyHeld, Party, RecordEnded, ServedModel
+from services.gateway.requests.neighbours import AuditFull, FilterLost, Job, KeyHeld, Party, RecordEnded, ServedModel
 from services.gateway.requests.outcome import (
     ALLOW,
     Accepted,
@@ -56,6 +56,7 @@ class MemoryAudit:
     refuses_from: int = 0  # the number of the first release that it does
     accepted: list[Mapping[str, bytes]] = field(default_factory=list)  # the fields of each ACCEPTED
     sent: list[str] = field(default_factory=list)  # kinds, whether durable or not
+    full: AuditFull | None = None
     held: KeyHeld | None = None  # whose idempotency key it is
     kept: ReadBack | None = None  # what that request was answered
 
@@ -65,6 +66,10 @@ class MemoryAudit:
     def require(self) -> None:
         if self.away:
             raise Unavailable("audit is away", reason="AUDIT_UNAVAILABLE")
+
+    def require_room(self) -> None:
+        if self.full:
+            raise self.full
 
     def accept(self, *given: Any) -> asyncio.Future[Accepted]:
         return asyncio.ensure_future(self._accept(*given))

@@ -94,6 +94,15 @@ def test_the_disk_fills(stack):
     assert "Free space now" in remedies(stack, "disk_nearly_full")["disk_nearly_full"]
 
 
+def test_audit_takes_no_new_requests_because_its_disk_is_full(stack):
+    stack.gauge("strongroom_audit_journal_full", 1)
+    assert stack.fired_after(30) == {"journal_full": 2}
+    assert "Free space" in remedies(stack, "journal_full")["journal_full"]
+    stack.gauge("strongroom_audit_journal_full", 0)
+    resolved = [alert.rule.id for alert in stack.pass_time(30) if alert.state is State.RESOLVED]
+    assert resolved == ["journal_full"]
+
+
 def test_audit_that_cannot_write_ends_itself_again_and_again(stack):
     def restart() -> None:
         if int(stack.now) % 20 == 0:
