@@ -38,7 +38,8 @@ def tokens_of(key: bytes, screen: pb.Screen) -> Tokens:
 
 
 def piece_of(work: pb.Filter) -> Piece:
-    return Piece(work.n, work.text, work.last, work.rebuild, work.released_chars)
+    in_json = work.channel == pb.CHANNEL_TOOL_ARGUMENTS
+    return Piece(work.n, work.text, work.last, work.rebuild, work.released_chars, in_json)
 
 
 def screened(screening: Screening, policy_digest: bytes, texts: int) -> pb.Screened:

@@ -23,13 +23,14 @@ class FilterKey(NamedTuple):
 
 class Piece(NamedTuple):
     """`n` counts from 0. With `rebuild`, `text` is everything so far, and `released` characters of the output were
-    handed out before."""
+    handed out before. `in_json`: it is of a tool's arguments."""
 
     n: int
     text: str
     last: bool = False
     rebuild: bool = False
     released: int = 0
+    in_json: bool = False
 
 
 @dataclass
@@ -71,12 +72,14 @@ class OpenFilters:
         fresh = _Open(None, digest, piece, Filtered(""), self._clock())
         if piece.rebuild:
             bundle = self._shelf.get(digest)
-            return Turn(key, fresh, lambda: _fed(rebuild(bundle, piece.text, piece.released), "", piece.last))
+            return Turn(
+                key, fresh, lambda: _fed(rebuild(bundle, piece.text, piece.released, piece.in_json), "", piece.last)
+            )
         if piece.n == 0 and known is None:
             bundle = self._shelf.get(digest)
             if piece.last:
-                return Turn(key, fresh, lambda: (None, check_whole(bundle, piece.text)))
-            return Turn(key, fresh, lambda: _fed(OutputFilter(bundle), piece.text, last=False))
+                return Turn(key, fresh, lambda: (None, check_whole(bundle, piece.text, piece.in_json)))
+            return Turn(key, fresh, lambda: _fed(OutputFilter(bundle, piece.in_json), piece.text, last=False))
         if known is None or known.digest != digest or known.piece.last or piece.n != known.piece.n + 1:
             raise FilterLost
         return Turn(key, fresh, lambda: _fed(known.filter, piece.text, piece.last))

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from services.guard.policy.bundle import PolicyBundle
 from services.guard.policy.folding import squeeze
+from services.guard.policy.json_masks import JsonMasks, Part
 from services.guard.policy.scan import TopicHit, TopicScan
 from services.guard.redaction.finding import Finding
-from services.guard.redaction.redactor import Redactor, redact
+from services.guard.redaction.redactor import Redaction, Redactor, redact
 
 
 class Filtered(NamedTuple):
@@ -20,6 +21,7 @@ class Filtered(NamedTuple):
 
 
 _NOTHING = Filtered("")
+NO_JSON = "arguments/no-json"  # the rule of an answer that ended because a mask would have left no JSON
 
 
 class CannotResume(Exception):
@@ -33,7 +35,9 @@ class OutputFilter:
     When a topic is hit, nothing at or after the beginning of its match has been or will be released; matches of
     personal data that reach over that place are left out whole."""
 
-    def __init__(self, bundle: PolicyBundle) -> None:
+    def __init__(self, bundle: PolicyBundle, in_json: bool = False) -> None:
+        """`in_json`: the answer is JSON, the arguments of a tool, and stays so; where it could not, it is withheld."""
+        self._json = JsonMasks() if in_json else None
         self._redactor = Redactor(bundle.maskings, bundle.table)
         self._topics = TopicScan(bundle.answer_terms)
         self._withheld: str | None = None
@@ -59,7 +63,7 @@ class OutputFilter:
         self._redactor.end()
         if stop:
             return self._withhold("", hits, stop)
-        return self._release(self._redactor.received, hits)
+        return self._release(self._redactor.received, hits, last=True)
 
     def _withhold(self, text: str, hits: list[TopicHit], stop: TopicHit) -> Filtered:
         """Nothing behind the place that decided is looked at: with smaller pieces it would not be there yet."""
@@ -68,8 +72,12 @@ class OutputFilter:
         self._withheld = stop.rule.source.rule
         return self._release(stop.start, hits[: hits.index(stop)])
 
-    def _release(self, limit: int, hits: list[TopicHit]) -> Filtered:
-        part = self._redactor.emit(limit)
+    def _release(self, limit: int, hits: list[TopicHit], last: bool = False) -> Filtered:
+        part: Redaction | Part = self._redactor.emit(limit)
+        if self._json is not None:
+            part = self._json.take(part, last)
+            if part.broken:
+                self._withheld = NO_JSON
         self._mask_ends = part.mask_ends
         if not hits and self._owed is _NOTHING:  # most pieces
             return Filtered(part.text, part.findings, self._withheld)
@@ -93,12 +101,12 @@ class OutputFilter:
         self._owed = Filtered(done.released[released_characters:], tuple(fresh), None, done.flagged)
 
 
-def check_whole(bundle: PolicyBundle, text: str) -> Filtered:
+def check_whole(bundle: PolicyBundle, text: str, in_json: bool = False) -> Filtered:
     """A whole answer in one piece, exactly as a filter would release it."""
-    if not bundle.answer_terms.possible(squeeze(text)):
+    if not in_json and not bundle.answer_terms.possible(squeeze(text)):
         redaction = redact(bundle.maskings, text, bundle.table)
         return Filtered(redaction.text, redaction.findings)
-    made = OutputFilter(bundle)
+    made = OutputFilter(bundle, in_json)
     return joined(made.feed(text), made.finish())
 
 
@@ -109,9 +117,11 @@ def joined(first: Filtered, rest: Filtered) -> Filtered:
     )
 
 
-def rebuild(bundle: PolicyBundle, raw_text_so_far: str, released_characters: int) -> OutputFilter:
+def rebuild(
+    bundle: PolicyBundle, raw_text_so_far: str, released_characters: int, in_json: bool = False
+) -> OutputFilter:
     """A filter in the place of one that was lost; what it hands out next, text and findings, follows the
     `released_characters`."""
-    made = OutputFilter(bundle)
+    made = OutputFilter(bundle, in_json)
     made.resume_after(raw_text_so_far, released_characters)
     return made

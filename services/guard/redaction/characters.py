@@ -103,4 +103,4 @@ def read_escape(escape: str) -> str:
         return chr(code) if code < 128 else "々"
     if escape[1] == "u":
         return chr(int(escape[2:], 16))
-    return {"n": "\n", "r": "\n", "t": " "}.get(escape[1], escape[1])
+    return {"n": "\n", "r": "\n", "t": " ", "b": " ", "f": " "}.get(escape[1], escape[1])

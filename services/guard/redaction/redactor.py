@@ -16,6 +16,20 @@ from services.guard.redaction.window import Window
 __all__ = ["ENTITIES", "Redaction", "Redactor", "redact", "redact_prompt"]
 
 
+class Mask(NamedTuple):
+    """Characters [start, end) of the masked text, and those of the original in whose place they stand. `finding`: once
+    all of what it masks is read."""
+
+    start: int
+    end: int
+    raw: str
+    finding: Finding | None
+
+    def __repr__(self) -> str:
+        """Where, never what: it may come into a log."""
+        return f"Mask({self.start}, {self.end})"
+
+
 class Redaction(NamedTuple):
     """A text with its personal data masked, and where that was, in characters of the original. `mask_ends` has for
     each finding how many characters of `text` reach to the end of its mask."""
@@ -23,6 +37,7 @@ class Redaction(NamedTuple):
     text: str
     findings: tuple[Finding, ...]
     mask_ends: tuple[int, ...]
+    masks: tuple[Mask, ...] = ()
 
 
 class Redactor:
@@ -86,6 +101,7 @@ class Redactor:
         taken = 0  # spans that are done with
         findings: list[Finding] = []
         mask_ends: list[int] = []
+        masks: list[Mask] = []
         for cluster in self._clusters(limit):
             if cluster[-1].end > limit:
                 limit = min(limit, cluster[0].start)
@@ -97,16 +113,18 @@ class Redactor:
                 plain, mask = self._raw_to(span.start), masking.mask(span.value) if first else ""
                 released += (plain, mask)
                 written += len(plain) + len(mask)
-                self._cursor = max(self._cursor, span.end)
-                self._done_to = span.end
+                raw, self._done_to = self._raw_to(span.end), span.end
+                finding = None
                 if span.complete:
                     token = mask if masking.tokens is not None and span.value is not None else ""
-                    findings.append(Finding(span.entity, span.origin, span.end, masking.level, span.rule, token))
+                    finding = Finding(span.entity, span.origin, span.end, masking.level, span.rule, token)
+                    findings.append(finding)
                     mask_ends.append(written)
+                masks.append(Mask(written - len(mask), written, raw, finding))
         del self._spans[:taken]
         released.append(self._raw_to(limit))
         self._trim()
-        return Redaction("".join(released), tuple(findings), tuple(mask_ends))
+        return Redaction("".join(released), tuple(findings), tuple(mask_ends), tuple(masks))
 
     def _clusters(self, limit: int) -> list[list[Span]]:
         """Spans that overlap, together; all that start before `limit` are known by now. Only the very last span may

@@ -7,7 +7,7 @@ from services.guard.redaction.characters import BREAK, folded, invisible, marked
 HIDDEN_MOST = 16  # invisible characters in a row; each further so many are a BREAK, which bounds what a stretch covers
 _ESCAPES = "\\%"
 _UNFINISHED = re.compile(r"(?:\\(?:u[0-9A-Fa-f]{0,3})?|%[0-9A-Fa-f]?)\Z", re.ASCII)
-_ESCAPE = re.compile(r"\\\\|\\u[0-9A-Fa-f]{4}|\\[nrt\"/]|%[0-9A-Fa-f]{2}", re.ASCII)
+_ESCAPE = re.compile(r"\\\\|\\u[0-9A-Fa-f]{4}|\\[bfnrt\"/]|%[0-9A-Fa-f]{2}", re.ASCII)
 
 
 class Window:

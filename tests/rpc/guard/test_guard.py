@@ -90,6 +90,19 @@ async def test_an_answer_goes_through_its_filter_over_several_streams(guard: Any
     assert [(f.start, f.end) for f in last.findings] == [(2, 13)]
 
 
+async def test_what_is_masked_in_a_tools_arguments_leaves_json(guard: Any) -> None:
+    """Fails if the channel is not looked at."""
+    digest, tool = guard.shelf.in_force.digest, pb.CHANNEL_TOOL_ARGUMENTS
+    content = await guard.one(piece(digest, 0, f"[{NUMBER}]", last=True))
+    first, last = piece(digest, 0, '{"phone": 139'), piece(digest, 1, '12345678, "n": 1}', last=True)
+    whole = piece(digest, 0, f"[{NUMBER}]", request_id="r-2", last=True)
+    for item in (first, last, whole):
+        item.filter.channel = tool
+    replies = [reply.filtered.text for reply in await guard.exchange(first, last, whole)]
+    assert content.filtered.text == "[[REDACTED]]"
+    assert ["".join(replies[:2]), replies[2]] == ['{"phone": "[REDACTED]", "n": 1}', '["[REDACTED]"]']
+
+
 async def test_pieces_in_one_batch_are_taken_in_order_long_ones_too(guard: Any) -> None:
     digest, long = guard.shelf.in_force.digest, "正常的文字。" * 4000
     replies = await guard.exchange(
