@@ -10,6 +10,7 @@ from services.guard.redaction.table import Table
 from services.guard.redaction.tokens import Tokens
 
 if TYPE_CHECKING:
+    from services.guard.policy.leakage import PromptIndex
     from services.guard.policy.terms import TermIndex
 
 
@@ -80,6 +81,7 @@ class PolicyBundle:
     topics: tuple[Topic, ...] = field(repr=False)
     prompt_terms: "TermIndex" = field(repr=False)
     answer_terms: "TermIndex" = field(repr=False)
+    prompt_index: "PromptIndex" = field(repr=False)  # what of the system prompt no answer may repeat
 
     def maskings_with(self, tokens: Tokens) -> Mapping[str, Masking]:
         """For a prompt: the classes whose mode is `token` get those of its conversation."""

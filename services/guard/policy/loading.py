@@ -9,6 +9,7 @@ import yaml
 from services.guard.policy.bundle import Action, Combination, Direction, PolicyBundle, Topic, WordList
 from services.guard.policy.document import Problems, Section, UniqueKeyLoader
 from services.guard.policy.folding import GAP, fold_word, spaced_script, squeeze
+from services.guard.policy.leakage import PromptIndex, index_prompt, letters_of
 from services.guard.policy.own_recognizers import own_recognizers
 from services.guard.policy.scan import TopicScan
 from services.guard.policy.terms import index_terms
@@ -69,9 +70,7 @@ def _bundle(tree: object, document: bytes, origin: str) -> PolicyBundle:
     if root.number("format", 1, 1000) != FORMAT:
         root.problem("format", "is a format that this version does not know", f"write {FORMAT}")
     name, version = root.text("name"), root.text("version")
-    prompt = root.section("system_prompt")
-    system_prompt, caller_instructions = prompt.text("text"), prompt.text("before_caller_instructions")
-    prompt.done()
+    system_prompt, caller_instructions, prompt_index = _system_prompt(root.section("system_prompt"))
     refusal = root.section("refusal_texts")
     refusal_texts = {language: refusal.text(language) for language in LANGUAGES}
     refusal.done()
@@ -96,10 +95,25 @@ def _bundle(tree: object, document: bytes, origin: str) -> PolicyBundle:
         topics=topics,
         prompt_terms=index_terms(topics, Direction.PROMPT),
         answer_terms=index_terms(topics, Direction.ANSWER),
+        prompt_index=prompt_index,
     )
     if unfindable := _unfindable(bundle):
         raise InvalidPolicy(origin, unfindable)
     return bundle
+
+
+def _system_prompt(section: Section) -> tuple[str, str, PromptIndex]:
+    """Its text, the words before a caller's own, and what of both no answer may repeat."""
+    texts = section.text("text"), section.text("before_caller_instructions")
+    action = Action(section.choice("repeated", [action.value for action in (Action.FLAG, Action.REFUSE)], "refuse"))
+    may_repeat = section.texts("may_repeat", required=False)
+    for number, allowed in enumerate(may_repeat):
+        if not any(letters_of(allowed) in letters_of(text) for text in texts):
+            section.problem(f"may_repeat[{number}]", "is no part of the prompt", "write a passage as it stands there")
+        elif not letters_of(allowed):
+            section.problem(f"may_repeat[{number}]", "has no letter", "write a passage of the prompt")
+    section.done()
+    return (*texts, index_prompt(texts, may_repeat, only_flags=action is Action.FLAG))
 
 
 def _unfindable(bundle: PolicyBundle) -> list[str]:

@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 from services.guard.policy.bundle import PolicyBundle
 from services.guard.policy.folding import squeeze
-from services.guard.policy.json_masks import JsonMasks, Part
+from services.guard.policy.json_masks import JsonMasks
+from services.guard.policy.leakage import RULE, Leak, LeakScan
 from services.guard.policy.scan import TopicHit, TopicScan
 from services.guard.redaction.finding import Finding
-from services.guard.redaction.redactor import Redaction, Redactor, redact
+from services.guard.redaction.redactor import Redactor, redact
 
 
 class Filtered(NamedTuple):
@@ -40,6 +41,8 @@ class OutputFilter:
         self._json = JsonMasks() if in_json else None
         self._redactor = Redactor(bundle.maskings, bundle.table)
         self._topics = TopicScan(bundle.answer_terms)
+        self._leaks = LeakScan(bundle.prompt_index)
+        self._only_flags_leaks = bundle.prompt_index.only_flags
         self._withheld: str | None = None
         self._mask_ends: tuple[int, ...] = ()  # of the last piece's findings, in its released text
         self._owed = _NOTHING  # after a rebuild: what was decided and has not been handed out
@@ -47,12 +50,14 @@ class OutputFilter:
     def feed(self, text: str) -> Filtered:
         if self._withheld is not None:
             return self._closed()
-        hits = self._topics.feed(text)
+        hits, leak = self._topics.feed(text), self._leaks.feed(text)
         stop = next((hit for hit in hits if hit.refuses), None) if hits else None
+        if leak and not self._only_flags_leaks and (stop is None or leak.decided < stop.decided):
+            return self._withhold(text, RULE, leak, [hit for hit in hits if hit.decided <= leak.decided])
         if stop:
-            return self._withhold(text, hits, stop)
+            return self._withhold(text, stop.rule.source.rule, stop, hits[: hits.index(stop)])
         self._redactor.push(text)
-        return self._release(self._topics.hold, hits)
+        return self._release(min(self._topics.hold, self._leaks.hold), hits, marks=(RULE,) if leak else ())
 
     def finish(self) -> Filtered:
         """The answer ends here."""
@@ -62,30 +67,28 @@ class OutputFilter:
         stop = next((hit for hit in hits if hit.refuses), None)
         self._redactor.end()
         if stop:
-            return self._withhold("", hits, stop)
+            return self._withhold("", stop.rule.source.rule, stop, hits[: hits.index(stop)])
         return self._release(self._redactor.received, hits, last=True)
 
-    def _withhold(self, text: str, hits: list[TopicHit], stop: TopicHit) -> Filtered:
+    def _withhold(self, text: str, rule: str, stop: TopicHit | Leak, hits: list[TopicHit]) -> Filtered:
         """Nothing behind the place that decided is looked at: with smaller pieces it would not be there yet."""
         if text:
             self._redactor.push(text[: max(0, stop.decided - self._redactor.received)])
-        self._withheld = stop.rule.source.rule
-        return self._release(stop.start, hits[: hits.index(stop)])
+        self._withheld = rule
+        return self._release(stop.start, hits)
 
-    def _release(self, limit: int, hits: list[TopicHit], last: bool = False) -> Filtered:
-        part: Redaction | Part = self._redactor.emit(limit)
+    def _release(self, limit: int, hits: list[TopicHit], last: bool = False, marks: tuple[str, ...] = ()) -> Filtered:
+        """`marks`: rules that flag, beside those of the hits."""
+        text, findings, self._mask_ends, _ = part = self._redactor.emit(limit)
         if self._json is not None:
-            part = self._json.take(part, last)
-            if part.broken:
+            text, findings, self._mask_ends, broken = self._json.take(part, last)
+            if broken:
                 self._withheld = NO_JSON
-        self._mask_ends = part.mask_ends
-        if not hits and self._owed is _NOTHING:  # most pieces
-            return Filtered(part.text, part.findings, self._withheld)
-        flagged = tuple(hit.rule.source.rule for hit in hits if hit.counts and not hit.refuses)
+        if not hits and not marks and self._owed is _NOTHING:  # most pieces
+            return Filtered(text, findings, self._withheld)
+        flagged = marks + tuple(hit.rule.source.rule for hit in hits if hit.counts and not hit.refuses)
         owed, self._owed = self._owed, _NOTHING
-        return Filtered(
-            owed.released + part.text, owed.findings + part.findings, self._withheld, owed.flagged + flagged
-        )
+        return Filtered(owed.released + text, owed.findings + findings, self._withheld, owed.flagged + flagged)
 
     def _closed(self) -> Filtered:
         owed, self._owed = self._owed, _NOTHING
@@ -103,7 +106,8 @@ class OutputFilter:
 
 def check_whole(bundle: PolicyBundle, text: str, in_json: bool = False) -> Filtered:
     """A whole answer in one piece, exactly as a filter would release it."""
-    if not in_json and not bundle.answer_terms.possible(squeeze(text)):
+    harmless = not (bundle.answer_terms.possible(squeeze(text)) or bundle.prompt_index.possible(text))
+    if harmless and not in_json:
         redaction = redact(bundle.maskings, text, bundle.table)
         return Filtered(redaction.text, redaction.findings)
     made = OutputFilter(bundle, in_json)

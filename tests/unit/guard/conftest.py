@@ -64,6 +64,6 @@ def size_of() -> Callable[[OutputFilter], int]:
 
     def size(output_filter: OutputFilter) -> int:
         redactor, topics = output_filter._redactor, output_filter._topics
-        return redactor.size + len(topics._text)
+        return redactor.size + len(topics._text) + output_filter._leaks.size
 
     return size

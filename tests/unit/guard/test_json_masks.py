@@ -123,6 +123,7 @@ def test_invariant_3_any_json_stays_json_in_any_pieces_or_ends_withheld(
 
 
 def test_invariant_8_a_rebuilt_filter_of_arguments_goes_on_where_the_lost_one_stopped() -> None:
+    """Fails if a finding is handed out before the mask of its number, which is held back."""
     text = '{"phone": 13912345678, "card": "4111 1111 1111 1111", "n": [1, 13912345679]}'
     whole, findings, _ = filtered(text)
     for lost_at in range(len(text) + 1):
