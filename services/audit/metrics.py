@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chassis.metrics import Label, Metrics
+from services.audit.completeness.counts import Difference
+from services.audit.completeness.counts import Kind as Differing
 from services.audit.journal.frame import Entry
 from services.audit.journal.room import free_bytes
 from services.audit.log.leaf import Kind
@@ -16,6 +18,7 @@ from services.audit.sequencer import Sequencer
 from services.audit.writer import Folders, Writer
 
 KIND = Label("kind", tuple(kind.name for kind in Kind))
+DIFFERENCE = Label("kind", tuple(kind.value for kind in Differing))
 REASON = Label("reason", tuple(refusal.name for refusal in Refusal))
 GROUP_ENTRIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 COMMIT_SECONDS = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 5.0)
@@ -89,11 +92,24 @@ class AuditMetrics(Metrics):
             "either, so that what was accepted ends.",
             lambda: writer.journal.room,
         )
+        self.gauge_by(
+            "strongroom_audit_open_differences",
+            "By how much the workers' counts differ from the log's, by kind, where nobody has explained it.",
+            DIFFERENCE,
+            lambda: _by_kind(writer.open_differences()),
+        )
         self.gauge(
             "strongroom_audit_reserve_bytes",
             "What entries of accepted requests may still take when the disk is full.",
             lambda: writer.journal.reserve_bytes,
         )
+
+
+def _by_kind(differences: Sequence[Difference]) -> dict[str, float]:
+    found = dict.fromkeys((kind.value for kind in Differing), 0.0)
+    for each in differences:
+        found[each.kind.value] += each.count
+    return found
 
 
 def _modified(path: Path) -> float:

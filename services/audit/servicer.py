@@ -19,6 +19,7 @@ from chassis.failures import FailedPrecondition, InvalidArgument, ResourceExhaus
 from chassis.identity import current_principal
 from chassis.tracing import carried
 from services.audit.backup_stream import streamed
+from services.audit.completeness_reads import CompletenessServicer
 from services.audit.reads import ReadsServicer, no_record, record_id_of
 from services.audit.recording import RETRY_SECONDS, ActRecorder
 from services.audit.records import entries as core
@@ -46,14 +47,16 @@ ALLOWED = {
     f"/{SERVICE}/ListRecords": _REVIEWER,
     f"/{SERVICE}/GetRecord": _REVIEWER,
     f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
+    f"/{SERVICE}/GetCompleteness": _REVIEWER | _OPERATOR,
+    f"/{SERVICE}/ExplainDifferences": _REVIEWER,
 }
 MAX_TARGET = 256
 MAX_DETAIL_BYTES = 1024 * 1024
 BACKUP_RETRY_SECONDS = 60.0
 
 
-class AuditServicer(ReadsServicer):
-    """The whole service; what shows records is in the class it is made of."""
+class AuditServicer(ReadsServicer, CompletenessServicer):
+    """The whole service; what shows records, and counts, is in the classes it is made of."""
 
     def __init__(self, sequencer: Sequencer, writer: Writer) -> None:
         super().__init__(writer, ActRecorder(sequencer))

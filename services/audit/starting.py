@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.audit.journal.journal import Cut, Journal
 from services.audit.opening import CLOCK_BEHIND_SECONDS
-from services.audit.records.planning import Clock, Control
+from services.audit.records.planning import STARTED, Clock, Control
 from services.audit.records.recorder import Recorder
 
 
@@ -33,4 +33,4 @@ def started(
         detail["repaired_tiles"] = list(repaired)
     if behind > CLOCK_BEHIND_SECONDS:
         detail["clock_behind_seconds"] = int(behind)
-    return Control("started", detail)
+    return Control(STARTED, detail)

@@ -17,7 +17,7 @@ from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
 from chassis.web import serving_http
-from services.inference.acts import AuditedActs
+from services.inference.acts import AuditedActs, AuditedCounts
 from services.inference.engine.opening import open_engine
 from services.inference.engine.protocol import Engine
 from services.inference.metrics import InferenceMetrics
@@ -63,6 +63,7 @@ async def main(settings: InferenceSettings) -> None:
         home=settings.home,
         observer=observer,
         acts=AuditedActs(audit_rpc.AuditServiceStub(audit)),
+        audit=AuditedCounts(audit_rpc.AuditServiceStub(audit), seat.boot_id),
         prefix_scope=settings.prefix_scope,
     )
     metrics.watch(worker)

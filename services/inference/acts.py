@@ -1,4 +1,4 @@
-"""What people change on a worker, as ACT entries of the audit log: durable before it takes effect."""
+"""What people change on a worker, and what it counts, as ACT entries of the audit log."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 2.0
+JOBS_COUNTED = "JOBS_COUNTED"  # what audit knows a count by
 
 
 class AuditedActs:
-    """Through audit's own service. What was not told to be durable may be so all the same: then the log says more."""
+    """What people change: durable before it takes effect. What was not told to be durable may be so all the same: then
+    the log says more."""
 
     def __init__(self, audit: rpc.AuditServiceStub) -> None:
         self._audit = audit
@@ -37,3 +39,21 @@ class AuditedActs:
                 reason="AUDIT_UNAVAILABLE",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             ) from None
+
+
+class AuditedCounts:
+    """A worker's counts for audit to hold its own against. They only grow, so that one which is told twice, or not at
+    all before the next, changes nothing."""
+
+    def __init__(self, audit: rpc.AuditServiceStub, worker_boot_id: str) -> None:
+        self._audit, self._worker = audit, worker_boot_id
+
+    async def tell(self, gateway: str, counts: Mapping[str, int]) -> bool:
+        detail = json.dumps({"worker": self._worker, **counts}, sort_keys=True).encode()
+        act = pb.RecordActRequest(action=JOBS_COUNTED, target=gateway, detail=detail)
+        try:
+            await self._audit.RecordAct(act, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            log.warning("audit was not told what was counted for gateway %s: %s", gateway, error.code().name)
+            return False
+        return True

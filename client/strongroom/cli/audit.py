@@ -11,7 +11,7 @@ from typing import Any
 
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
-from strongroom.cli import backup
+from strongroom.cli import backup, completeness
 from strongroom.cli.ending import OK, Complaint
 from strongroom.cli.findings import log_key
 from strongroom.cli.plain import plain
@@ -42,6 +42,7 @@ def register(commands: Any, shared: argparse.ArgumentParser) -> None:
     checkpoint = actions.add_parser("checkpoint", parents=[shared], help="the newest signed checkpoint")
     checkpoint.set_defaults(run=_checkpoint)
     backup.register(actions, shared)
+    completeness.register(actions, shared)
     receipt = commands.add_parser("receipt", parents=[shared], help="the receipt of a finished request, as JSON")
     receipt.add_argument("id", metavar="ID", help="a request id")
     kept = "keep the newest checkpoint seen there; the log has to prove that it continues it (exit 3 if not)"

@@ -27,6 +27,7 @@ class OpenRecord:
     leaves: Mapping[str, bytes]
     about: Mapping[str, object]  # the part of the header that every entry of the record repeats
     idempotency_key: bytes
+    jobs: int  # that its tickets are for
     releases: int
     head: bytes
 

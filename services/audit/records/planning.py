@@ -32,8 +32,8 @@ class Control:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-# Events: a clean stop; now and again, that audit lives; there is room for more or for less than there was.
-STOPPED, HEARTBEAT, ROOM_CHANGED = "stopped", "heartbeat", "room"
+# Events: a start; a clean stop; now and again, that audit lives; there is room for more or for less than there was.
+STARTED, STOPPED, HEARTBEAT, ROOM_CHANGED = "started", "stopped", "heartbeat", "room"
 
 Item = RequestItem | Act | Reap | Presence | Control
 Answer = Callable[[SignedCheckpoint], Outcome]

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from services.audit.completeness.ledger import Ledger
 from services.audit.journal.frame import ClearPart, Entry
 from services.audit.journal.room import Room
 from services.audit.log.leaf import Kind, decode_leaf
@@ -47,6 +48,9 @@ from services.audit.records.fields import Content, Salts, leaves_of
 from services.audit.records.idempotency import Claim, IdempotencyKeys, claim_of
 from services.audit.records.open_records import OpenRecord, RecentRecords, chained
 from services.audit.records.planning import (
+    HEARTBEAT,
+    STARTED,
+    STOPPED,
     Answer,
     Clock,
     Control,
@@ -91,6 +95,7 @@ class Recorder:
         self.open: dict[str, OpenRecord] = {}
         self.idempotency = IdempotencyKeys(limits.idempotency_keys_per_tenant)
         self.acts = RememberedActs()
+        self.ledger = Ledger(clock.monotonic)
         self._admission = Admission(disk, self.open, limits.open_records, clock.monotonic)
 
     def plan(self, item: Item) -> Plan:
@@ -100,7 +105,7 @@ class Recorder:
             case Presence():
                 return self._presence(item)
             case Control():
-                return Plan([self.scribe.control(item.event, item.detail)], recorded)
+                return Plan([self.scribe.control(item.event, {**item.detail, **self._kept_with(item.event)})], recorded)
             case Act():
                 return self._act(item)
             case _:
@@ -155,6 +160,7 @@ class Recorder:
         draft = self.scribe.opening(item, Kind.ACCEPTED, key, {**about, **header}, salts, Content(leaves), claim)
         entry = self.scribe.leaf(cipher, draft)
         self._keep(claim, item)
+        self.ledger.accepted(item.boot, len(item.job_digests))
         accepted = leaf_hash(entry.leaf)
         self.open[item.record_id] = OpenRecord(
             record_id=item.record_id,
@@ -167,6 +173,7 @@ class Recorder:
             leaves=leaves,
             about=about,
             idempotency_key=claim.key if claim else b"",
+            jobs=len(item.job_digests),
             releases=0,
             head=accepted,
         )
@@ -272,6 +279,7 @@ class Recorder:
         metadata = self.scribe.timed({"accepted_ms": record.accepted_ms, **record.about, **header})
         entry = self.scribe.leaf(record.cipher, Draft(clear, record.salts, metadata, content, parts))
         self._admission.ended(1)
+        self.ledger.ended(record.boot, record.jobs, header)
         del self.open[record.record_id]
         if record.idempotency_key and end not in BINDING_ENDS and record.releases == 0:
             self.idempotency.free(record.tenant, record.idempotency_key, record.record_id)
@@ -299,7 +307,14 @@ class Recorder:
             return Plan([], recorded)
         self._admission.require_room(Room.ENDS)
         self.acts.add(item.service, item.action, item.target)
+        self.ledger.act(item.service, item.action, item.target, item.detail)
         return Plan([self.scribe.act(item)], recorded)
+
+    def _kept_with(self, event: str) -> Mapping[str, object]:
+        """At least at each start, so that the next one finds counts to go on from."""
+        if event not in (STARTED, HEARTBEAT, STOPPED):
+            return {}
+        return self.ledger.snapshot(now=event != HEARTBEAT)
 
     def _presence(self, item: Presence) -> Plan:
         if item.opened:
@@ -310,6 +325,7 @@ class Recorder:
 
     def _reap(self) -> list[Entry]:
         """Invariant 4: every accepted request ends, after its gateway's death too."""
+        self.ledger.look()
         now = self._clock.monotonic()
         boots = {record.boot for record in self.open.values()}
         self.boots.forget_oldest(boots)

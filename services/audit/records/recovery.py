@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from services.audit.completeness.recount import LOOKED_THROUGH, jobs_of, recount
 from services.audit.journal.frame import Frame, decode_clear
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
@@ -36,6 +37,7 @@ class Replay:
         self._recorder, self._stored, self._tree = recorder, stored, tree
         self._open: dict[str, _Opened] = {}
         self._acts: deque[int] = deque(maxlen=REMEMBERED_ACTS)  # leaf indexes
+        self._controls: deque[int] = deque(maxlen=LOOKED_THROUGH)  # leaf indexes
         self._last: Kind | None = None  # of the last frame
 
     def visit(self, location: int, frame: Frame) -> None:
@@ -43,6 +45,8 @@ class Replay:
         self._last = entry.kind
         clear = decode_clear(entry.clear)
         if clear.boot:
+            if missing := clear.sequence - self._recorder.boots.next(clear.boot):
+                self._recorder.ledger.missing(clear.boot, missing)
             self._recorder.boots.advance(clear.boot, clear.sequence)
             self._recorder.boots.located(clear.boot, clear.sequence, location)
         if entry.leaf:
@@ -54,6 +58,8 @@ class Replay:
                 self._open.pop(clear.record_id, None)
             elif clear.kind is Kind.ACT:
                 self._acts.append(self._tree.size)
+            elif clear.kind is Kind.CONTROL and not clear.boot:
+                self._controls.append(self._tree.size)
             self._tree.append(leaf_hash(entry.leaf))
             self._stored.add_leaf(location, entry.leaf)
         elif clear.record_id in self._open:
@@ -78,6 +84,8 @@ class Replay:
         for index in self._acts:
             header = self._stored.leaf(index).header
             self._recorder.acts.add(str(header["service"]), str(header["action"]), str(header["target"]))
+        recorder = self._recorder
+        recount(recorder.ledger, self._stored, recorder.recent, self._controls, recorder.open.values())
         self._restore_idempotency(now_ms)
 
     def _restore_idempotency(self, now_ms: int) -> None:
@@ -115,6 +123,7 @@ def _open_record(durable: StoredEntry, opened: _Opened, cipher: RecordCipher) ->
         leaves=leaves_of(salts, durable.fields),
         about={name: durable.header[name] for name in _ABOUT},
         idempotency_key=durable.parts.get(sealer.IDEMPOTENCY_KEY, b""),
+        jobs=jobs_of(durable),
         releases=opened.releases,
         head=opened.head,
     )

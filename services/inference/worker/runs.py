@@ -31,6 +31,7 @@ from services.inference.worker.prefix_scope import TENANT, prefix_scope
 from services.inference.worker.prompt_turns import PromptTurns
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
+from services.inference.worker.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Runs:
         self.engine_died = asyncio.Event()  # what is held gets no further output: it is to go on elsewhere
         self.counters: Counter[str] = Counter()
         self.claimed_tokens: Counter[str] = Counter()  # by class, what the jobs that were started cost
+        self.tally = Tally()
         self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
         self._preparing: set[asyncio.Task[None]] = set()
 
@@ -239,6 +241,7 @@ class Runs:
     def done(self, run: Run) -> None:
         """Its end is in Redis."""
         if self._runs.get(run.request_id) is run:
+            self.tally.told(run)
             self._release(run)
 
     # From the engine, by way of Handover

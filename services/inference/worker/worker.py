@@ -23,6 +23,7 @@ from services.inference.worker.observer import Observer
 from services.inference.worker.prefix_scope import TENANT
 from services.inference.worker.publisher import Publisher
 from services.inference.worker.runs import Runs
+from services.inference.worker.tally import TELL_SECONDS, Audit
 from streams.cancels import CancelReader
 from streams.connection import out_of_service
 from streams.seal import QueueKeys
@@ -63,10 +64,11 @@ class Worker:
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
         acts: Acts | None = None,
+        audit: Audit | None = None,
         prefix_scope: str = TENANT,
     ) -> None:
         self._seat, self._model, self._engine_name = seat, engine.model, engine.name
-        self._queue, self._cancels, self._clock = queue, cancels, clock
+        self._queue, self._cancels, self._clock, self._audit = queue, cancels, clock, audit
         self.runs = Runs(engine, clock=clock, observer=observer, prefix_scope=prefix_scope)
         self.demand, self.adapters = Demand(), Adapters(engine, self.runs, home, seat.worker_id, acts)
         self._publisher = Publisher(queue, self.runs)
@@ -144,10 +146,13 @@ class Worker:
         self._spawn("announcement", self._repeat(self._announce, ANNOUNCE_SECONDS))
         self._spawn("demand", self._repeat(self._look_for_demand, DEMAND_SECONDS))
         self._spawn("cancels", self._hear_cancels())
+        if self._audit:
+            self._spawn("tally", self._repeat(self._tell_counts, TELL_SECONDS))
         try:
             yield self
         finally:
             await self.drain(0)
+            await self._tell_counts()
             self._stopping.set()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             await self.runs.aclose()
@@ -227,6 +232,10 @@ class Worker:
         depths = await self._queue.work.depths()
         self._intake.note(depths)
         self.demand.sample(self.runs.running, self.runs.slots, depths)
+
+    async def _tell_counts(self) -> None:
+        if self._audit:
+            await self.runs.tally.tell(self._audit)
 
     async def _hear_cancels(self) -> None:
         while not self._stopping.is_set():

@@ -94,6 +94,7 @@ class AuditHealth:
     fsyncs_per_second: float | None = None
     open_records: float | None = None
     waiting_items: float | None = None
+    open_differences: float | None = None  # between the log's counts and the workers'
     disk_free_bytes: float | None = None
 
 

@@ -25,6 +25,7 @@ from services.audit.writer import FaultPoints, Folders, Writer
 KNOWN = {
     digest("gateway"): Principal("service", "gateway"),
     digest("guard"): Principal("service", "guard"),
+    digest("inference"): Principal("service", "inference"),
     digest("caller"): Principal("person", "developer", "bank", frozenset({"caller"})),
     digest("operator"): Principal("person", "operator", "bank", frozenset({"operator"})),
     digest("reviewer"): Principal("person", "reviewer", "bank", frozenset({"reviewer"})),

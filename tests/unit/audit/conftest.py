@@ -137,6 +137,11 @@ def audit_log(tmp_path: Path) -> Iterator[Log]:
 
 
 @pytest.fixture
+def new_log() -> type[Log]:
+    return Log
+
+
+@pytest.fixture
 def gateway() -> Gateway:
     return Gateway()
 

@@ -106,6 +106,7 @@ class FakeStack:
     tampered: bool = False
     traces: list[monitor_pb2.GetTraceResponse] = field(default_factory=list)
     records: list[audit_pb2.RecordSummary] = field(default_factory=list)
+    counts: audit_pb2.GetCompletenessResponse = field(default_factory=audit_pb2.GetCompletenessResponse)
     asked: list[Any] = field(default_factory=list)
     waits: bool = False  # a stream goes no further than Started until its caller leaves
     left: threading.Event = field(default_factory=threading.Event)  # set by a caller who left
@@ -197,6 +198,16 @@ class _Audit(audit_pb2_grpc.AuditServiceServicer):
         end = start + min(request.page_size or 20, 3)  # small pages, so that paging shows
         more = str(end) if end < len(self._stack.records) else ""
         return audit_pb2.ListRecordsResponse(records=self._stack.records[start:end], next_page_token=more)
+
+    def GetCompleteness(self, request: Any, context: Any) -> Any:
+        return self._stack.counts
+
+    def ExplainDifferences(self, request: audit_pb2.ExplainDifferencesRequest, context: Any) -> Any:
+        for boot in self._stack.counts.boots:
+            if boot.boot_id == request.boot_id and request.reason:
+                boot.differences[0].open = False
+                self._stack.counts.open_differences = 0
+        return audit_pb2.ExplainDifferencesResponse(open_differences=self._stack.counts.open_differences)
 
     def GetRecord(self, request: audit_pb2.GetRecordRequest, context: Any) -> Any:
         for record in self._stack.records:

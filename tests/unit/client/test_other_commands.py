@@ -129,3 +129,21 @@ def test_an_address_may_stand_for_hosts_named_after_the_services(tmp_path):
 def test_an_address_that_is_none_is_named(wrong: dict[str, str]) -> None:
     with pytest.raises(NotConfigured, match=next(iter(wrong))):
         locate("nowhere", wrong).address("gateway")
+
+
+def test_completeness_shows_both_counts_and_ends_with_3_until_it_is_explained(
+    stack: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boot = audit_pb2.GatewayBoot(boot_id="g-1", accepted_jobs=4, completed_jobs=4, counted_jobs=5, finished_jobs=5)
+    boot.differences.add(kind="unrecorded_jobs", count=1, open=True)
+    stack.counts = audit_pb2.GetCompletenessResponse(boots=[boot], open_differences=1)
+    assert main(["audit", "completeness"]) == 3
+    head, row, difference, verdict = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["gateway", "process", "accepted", "completed"]
+    assert row.split() == ["g-1", "4", "4", "0", "0", "5", "5", "0", "differs"]
+    assert difference == "g-1: 1 jobs that workers ran and the log does not know"
+    assert verdict == "1 open differences: nothing is exported until they are explained"
+    assert main(["audit", "explain", "g-1", "--reason", "Redis lost a second"]) == 0
+    assert capsys.readouterr().out == "no open difference\n"
+    assert main(["audit", "completeness", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boots"][0]["differences"][0]["open"] is False

@@ -131,6 +131,7 @@ class PretendStack:
         self.gauge("strongroom_audit_disk_free_bytes", 60 * GIB)
         self.gauge("strongroom_audit_waiting_items", 0)
         self.gauge("strongroom_audit_journal_full", 0)
+        self.gauge("strongroom_audit_open_differences", 0, kind="unrecorded_jobs")
         self.gauge("strongroom_monitor_memory_used_bytes", 8 * GIB)
         self.gauge("strongroom_monitor_memory_limit_bytes", 24 * GIB)
         self.gauge("strongroom_monitor_gpu_utilisation_ratio", 0.0, gpu="0")
