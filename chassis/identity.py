@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,14 @@ CREDENTIALS_FILE = "credentials.json"
 
 @dataclass(frozen=True)
 class Principal:
-    """The holder of a credential. A service has a name and no tenant; a person or program has both."""
+    """The holder of a credential. A service has a name and no tenant; a person or program has both. `expires`: Unix
+    time, from which on the credential is none; an examiner's, say."""
 
     kind: str  # "service" or "person"
     name: str  # service name, or caller
     tenant: str = ""
     roles: frozenset[str] = frozenset()
+    expires: float = inf
 
     @cached_property
     def grants(self) -> frozenset[str]:
@@ -56,21 +61,29 @@ def identified(known: Mapping[str, Principal], allowed: AllowList) -> Layer:
     return layer
 
 
-def admit(authorization: str, known: Mapping[str, Principal], grants: frozenset[str], method: str) -> None:
+def admit(
+    authorization: str,
+    known: Mapping[str, Principal],
+    grants: frozenset[str],
+    method: str,
+    clock: Callable[[], float] = time.time,
+) -> None:
     """Sets the current principal from an `authorization` value, if one of `grants` is its own; both edges call it."""
-    principal = _principal(authorization, known)
+    principal = _principal(authorization, known, clock())
     if not principal.grants & grants:
         raise PermissionDenied(f"this credential may not call {method}", reason="METHOD_NOT_ALLOWED")
     current_principal.set(principal)
 
 
-def _principal(authorization: str, known: Mapping[str, Principal]) -> Principal:
+def _principal(authorization: str, known: Mapping[str, Principal], now: float) -> Principal:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("no credential: send `authorization: Bearer <key>`", reason="NO_CREDENTIAL")
     principal = known.get(digest(token.strip()))
     if principal is None:
         raise Unauthenticated("this credential is not known here: check the key", reason="UNKNOWN_CREDENTIAL")
+    if now >= principal.expires:
+        raise Unauthenticated("this credential has expired: ask for another", reason="CREDENTIAL_EXPIRED")
     return principal
 
 
@@ -104,7 +117,14 @@ def _holder(entry: Mapping[str, Any]) -> Principal:
         name=str(entry["name"]),
         tenant=str(entry.get("tenant", "")),
         roles=frozenset(map(str, entry.get("roles", ()))),
+        expires=_unix_time(str(entry["expires"])) if "expires" in entry else inf,
     )
+
+
+def _unix_time(text: str) -> float:
+    """Of ISO 8601; without an offset it is UTC."""
+    read = datetime.fromisoformat(text)
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
 def service_token(keys: Path, service: str) -> str:

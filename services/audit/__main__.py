@@ -14,6 +14,9 @@ from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
 from chassis.web import serving_http
+from services.audit.index.files import IndexFolder
+from services.audit.index.follower import Follower
+from services.audit.index.metrics import watch_index
 from services.audit.journal.journal import JournalLocked
 from services.audit.journal.reserve import is_full
 from services.audit.journal.segment import JournalCorrupt
@@ -61,13 +64,15 @@ async def main(settings: AuditSettings) -> None:
         # Entered before the sequencer, so that the last checkpoint, which that publishes on its way out, is cosigned.
         tlog, seconds = settings.folders.tlog, settings.witness_seconds
         await opened.enter_async_context(cosigning(writer, tlog, policy, seconds, metrics))
+        index = opened.enter_context(closing(await asyncio.to_thread(_index, settings, writer)))
         sequencer = await opened.enter_async_context(Sequencer.running(writer, settings.sequencer_limits))
         metrics.watch(writer, sequencer, settings.folders)
+        watch_index(metrics, index, lambda: writer.tree.size)
         address = settings.address("audit")
         await opened.enter_async_context(
             serving(
                 address,
-                AuditServicer(sequencer, writer).register,
+                AuditServicer(sequencer, writer, index).register,
                 known=known,
                 allowed=ALLOWED,
                 health=health,
@@ -95,6 +100,18 @@ def _open(settings: AuditSettings, observer: Observer, witnessed: Mapping[str, s
     except OSError as error:
         kind = NoRoom if is_full(error) else CannotStart
         raise kind(explained(error, settings.folders.audit)) from None
+
+
+def _index(settings: AuditSettings, writer: Writer) -> Follower:
+    """It follows what is published; what is missing of it is caught up with while audit already serves."""
+    try:
+        folder = IndexFolder(settings.folders.index, writer.provider)
+        index = Follower(writer.stored, folder, lambda: writer.publisher.published)
+    except OSError as error:
+        raise CannotStart(explained(error, settings.folders.index)) from None
+    writer.known_span = index.span
+    index.start()
+    return index
 
 
 async def _until_stopped(sequencer: Sequencer) -> None:

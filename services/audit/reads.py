@@ -4,44 +4,107 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
-from chassis.failures import InvalidArgument, NotFound
+from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
+from services.audit.index.follower import Follower
+from services.audit.index.identifiers import normalized
+from services.audit.index.search import search
+from services.audit.index_upkeep import checking, rebuilding
+from services.audit.looking import IndexReader
+from services.audit.record_filter import filter_of, told
 from services.audit.recording import ActRecorder
 from services.audit.records.validity import is_id
-from services.audit.translation import record_message, summary_message
+from services.audit.views_translation import POLICY_USED, Beside, record_message, summary_message
 from services.audit.writer import Writer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE, MAX_PAGE = 20, 200
+MAX_REASON = 500  # characters
+MAX_ACTS = 100
+CHECK_RETRY_SECONDS = 60.0
 
 
 class ReadsServicer(rpc.AuditServiceServicer):
-    def __init__(self, writer: Writer, acts: ActRecorder) -> None:
-        self._writer, self._acts = writer, acts
+    def __init__(self, writer: Writer, acts: ActRecorder, index: Follower | None) -> None:
+        self._writer, self._acts, self._index = writer, acts, IndexReader(index)
+        self._checking = False
 
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
-        if request.page_size > MAX_PAGE:
-            raise InvalidArgument(f"page_size is {request.page_size}: at most {MAX_PAGE}", field="page_size")
-        before = _page(request.page_token)
-        count = request.page_size or DEFAULT_PAGE
+        count, before, reason = _count(request.page_size), _page(request.page_token), reason_of(request.reason)
         summaries, following = await asyncio.to_thread(self._writer.summaries, before, count)
+        await self._acts.of_person(current_principal.get(), "RECORDS_LISTED", reason=reason, records=len(summaries))
         return pb.ListRecordsResponse(
             records=map(summary_message, summaries), next_page_token="" if following is None else str(following)
         )
 
+    async def SearchRecords(self, request: pb.SearchRecordsRequest, context: Context) -> pb.SearchRecordsResponse:
+        count, before, reason = _count(request.page_size), _page(request.page_token), reason_of(request.reason)
+        wanted = filter_of(request.filter, self._writer.pseudonym)
+        page = await self._index.look(lambda store: search(store, wanted, before, count))
+        keys = self._index.follower.store.keys
+        asked = told(wanted, lambda identifier: keys.token(wanted.tenant, normalized(identifier)))
+        await self._acts.of_person(
+            current_principal.get(), "RECORDS_SEARCHED", reason=reason, filter=asked, records=len(page.found)
+        )
+        return pb.SearchRecordsResponse(
+            records=[summary_message(summary) for _, summary in page.found],
+            next_page_token="" if page.following is None else str(page.following),
+            count=page.total,
+            indexed_entries=self._index.follower.leaves,
+            log_entries=self._writer.tree.size,
+        )
+
     async def GetRecord(self, request: pb.GetRecordRequest, context: Context) -> pb.GetRecordResponse:
-        record = await asyncio.to_thread(self._writer.record, record_id_of(request.record_id))
+        record_id, reason = record_id_of(request.record_id), reason_of(request.reason)
+        record = await asyncio.to_thread(self._writer.record, record_id)
         if record is None:
             raise no_record()
-        await self._acts.of_person(current_principal.get(), "RECORD_VIEWED", request.record_id, view="masked")
-        return record_message(record)
+        beside = await self._beside(record_id, record.policy_digest) if self._index.kept else Beside(None, [])
+        await self._acts.of_person(current_principal.get(), "RECORD_VIEWED", record_id, view="masked", reason=reason)
+        return record_message(record, beside)
+
+    async def _beside(self, record_id: str, policy: str) -> Beside:
+        """What other entries tell of a record. A record is shown without it rather than not at all."""
+        try:
+            return await self._index.look(
+                lambda store: Beside(
+                    store.act_named(POLICY_USED, policy) if policy else None,
+                    store.acts_on(record_id, MAX_ACTS, "audit"),
+                )
+            )
+        except (ResourceExhausted, Unavailable):
+            return Beside(None, [])
+
+    async def RebuildIndex(
+        self, request: pb.RebuildIndexRequest, context: Context
+    ) -> AsyncIterator[pb.RebuildIndexResponse]:
+        index = self._index.follower
+        await self._acts.of_person(current_principal.get(), "INDEX_REBUILD_STARTED")
+        async for message in rebuilding(index):
+            yield message
+
+    async def CheckIndex(self, request: pb.CheckIndexRequest, context: Context) -> AsyncIterator[pb.CheckIndexResponse]:
+        index = self._index.follower
+        if self._checking:
+            raise ResourceExhausted(
+                "the index is being checked already: wait until it ends",
+                reason="CHECK_RUNNING",
+                retry_after_seconds=CHECK_RETRY_SECONDS,
+            )
+        self._checking = True
+        try:
+            async for message in checking(index, self._writer.stored):
+                yield message
+        finally:
+            self._checking = False
 
 
 def record_id_of(record_id: str) -> str:
@@ -52,6 +115,18 @@ def record_id_of(record_id: str) -> str:
 
 def no_record() -> NotFound:
     return NotFound("no such record", reason="RECORD_UNKNOWN", field="record_id")
+
+
+def reason_of(reason: str) -> str:
+    if len(reason) > MAX_REASON:
+        raise InvalidArgument(f"reason has more than {MAX_REASON} characters", field="reason")
+    return reason
+
+
+def _count(page_size: int) -> int:
+    if page_size > MAX_PAGE:
+        raise InvalidArgument(f"page_size is {page_size}: at most {MAX_PAGE}", field="page_size")
+    return page_size or DEFAULT_PAGE
 
 
 def _page(token: str) -> int | None:

@@ -20,6 +20,7 @@ from chassis.identity import current_principal
 from chassis.tracing import carried
 from services.audit.backup_stream import streamed
 from services.audit.completeness_reads import CompletenessServicer
+from services.audit.index.follower import Follower
 from services.audit.reads import ReadsServicer, no_record, record_id_of
 from services.audit.recording import RETRY_SECONDS, ActRecorder
 from services.audit.records import entries as core
@@ -34,21 +35,25 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "strongroom.audit.v1.AuditService"
 _GATEWAY = frozenset({"service:gateway"})
-_REVIEWER = frozenset({"role:reviewer"})
-_OPERATOR = frozenset({"role:operator"})
+_REVIEWER = frozenset({"role:reviewer", "role:auditor"})
+_READER = _REVIEWER | {"role:examiner"}
+_OPERATOR = frozenset({"role:operator", "role:administrator"})  # no content
 _SERVICES = frozenset(f"service:{name}" for name in ("gateway", "guard", "inference", "monitor", "tuner"))
 ALLOWED = {
     f"/{SERVICE}/Append": _GATEWAY,
     f"/{SERVICE}/RecordAct": _SERVICES,
-    f"/{SERVICE}/GetReceipt": _GATEWAY | _REVIEWER,
+    f"/{SERVICE}/GetReceipt": _GATEWAY | _READER,
     f"/{SERVICE}/GetOutcome": _GATEWAY,
-    f"/{SERVICE}/GetCheckpoint": _GATEWAY | _REVIEWER,
-    f"/{SERVICE}/GetConsistencyProof": _GATEWAY | _REVIEWER,
-    f"/{SERVICE}/ListRecords": _REVIEWER,
-    f"/{SERVICE}/GetRecord": _REVIEWER,
+    f"/{SERVICE}/GetCheckpoint": _GATEWAY | _READER,
+    f"/{SERVICE}/GetConsistencyProof": _GATEWAY | _READER,
+    f"/{SERVICE}/ListRecords": _READER,
+    f"/{SERVICE}/GetRecord": _READER,
+    f"/{SERVICE}/SearchRecords": _READER,
     f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/GetCompleteness": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/ExplainDifferences": _REVIEWER,
+    f"/{SERVICE}/RebuildIndex": _REVIEWER | _OPERATOR,
+    f"/{SERVICE}/CheckIndex": _REVIEWER | _OPERATOR,
 }
 MAX_TARGET = 256
 MAX_DETAIL_BYTES = 1024 * 1024
@@ -58,8 +63,8 @@ BACKUP_RETRY_SECONDS = 60.0
 class AuditServicer(ReadsServicer, CompletenessServicer):
     """The whole service; what shows records, and counts, is in the classes it is made of."""
 
-    def __init__(self, sequencer: Sequencer, writer: Writer) -> None:
-        super().__init__(writer, ActRecorder(sequencer))
+    def __init__(self, sequencer: Sequencer, writer: Writer, index: Follower | None = None) -> None:
+        super().__init__(writer, ActRecorder(sequencer), index)
         self._sequencer = sequencer
         self._backing_up = False
 

@@ -35,6 +35,10 @@ class Folders:
         return self.audit / "reserve"
 
     @property
+    def index(self) -> Path:
+        return self.audit / "index"
+
+    @property
     def wrapped_keys(self) -> Path:
         return self.audit / "keys"
 

@@ -27,7 +27,6 @@ from services.audit.records.entries import (
     Unreadable,
 )
 from services.audit.records.outcomes import StoredOutcome
-from services.audit.records.views import RecordView, Summary
 
 _CODES = {
     Refusal.INVALID_ITEM: "INVALID_ARGUMENT",
@@ -194,7 +193,7 @@ def _accepted(accepted: Accepted) -> pb.Accepted:
     return pb.Accepted(
         log_origin=accepted.log_origin,
         tickets=[ticket.mac for ticket in tickets],
-        expire_time=_time(tickets[0].expires_ms) if tickets else None,
+        expire_time=time_of(tickets[0].expires_ms) if tickets else None,
     )
 
 
@@ -211,26 +210,9 @@ def _refusal(refused: AppendRefused) -> pb.ItemStatus:
     return status
 
 
-def _time(milliseconds: int) -> Timestamp:
+def time_of(milliseconds: int) -> Timestamp:
     seconds, rest = divmod(milliseconds, 1000)
     return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
-
-
-def summary_message(summary: Summary) -> pb.RecordSummary:
-    return pb.RecordSummary(
-        record_id=summary.record_id,
-        create_time=_time(summary.time_ms),
-        state=summary.state,
-        reason=summary.reason,
-        tenant=summary.tenant,
-        caller=summary.caller,
-        subject_pseudonym=summary.subject,
-        model=summary.model,
-        trace_id=summary.trace_id,
-        leaf_index=summary.leaf_index,
-        input_tokens=summary.input_tokens,
-        output_tokens=summary.output_tokens,
-    )
 
 
 def outcome_message(outcome: StoredOutcome) -> pb.GetOutcomeResponse:
@@ -246,19 +228,3 @@ def outcome_message(outcome: StoredOutcome) -> pb.GetOutcomeResponse:
         fields=[pb.Field(name=name, content=content) for name, content in outcome.fields.items()],
         receipt=outcome.receipt,
     )
-
-
-def record_message(record: RecordView) -> pb.GetRecordResponse:
-    response = pb.GetRecordResponse(summary=summary_message(record.summary))
-    for entry in record.entries:
-        response.entries.add(
-            kind=entry.kind,
-            n=entry.n,
-            leaf_index=entry.leaf_index,
-            segment=entry.segment,
-            offset=entry.offset,
-            create_time=_time(entry.time_ms),
-        )
-    for each in record.fields:
-        response.fields.add(name=each.name, length=each.length, masked=each.masked, sealed=each.sealed)
-    return response

@@ -36,6 +36,7 @@ from services.audit.records.stored import StoredEntries
 from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
 from services.audit.restored import check_finished, note_recorded, restored_from
 from services.audit.sealing.keytree import KeyTree
+from services.audit.sealing.provider import KeyProvider
 from services.audit.spare import RoomWatch, Spare
 from services.audit.starting import started
 from services.audit.surroundings import FaultPoints as FaultPoints
@@ -108,6 +109,8 @@ class Writer:
         )
         self.room = RoomWatch(self.journal, self._spare)
         self.cosigned: SignedCheckpoint | None = None  # the newest that meets the witness policy; others set it
+        # What an index knows of a record's leaves, and of how many leaves it knows; whoever keeps one sets it.
+        self.known_span: Callable[[str], tuple[Span | None, int]] = lambda record_id: (None, 0)
         try:
             self._open(folders, clock, limits, random, newest_checkpoint, witnessed)
         except BaseException:
@@ -300,7 +303,17 @@ class Writer:
         with self.lock:
             durable = self.stored.leaf_count
             recent = self.recorder.recent.span(record_id)
-        return recent.durable(durable) if recent else self.reader.search(record_id, durable)
+        if recent:
+            return recent.durable(durable)
+        known, leaves = self.known_span(record_id)
+        return self.reader.search(record_id, durable, known, leaves)
+
+    def pseudonym(self, tenant: str, subject: str) -> str:
+        return self._keytree.pseudonym(tenant, subject)
+
+    @property
+    def provider(self) -> KeyProvider:
+        return self._keys.provider
 
     @property
     def ledger(self) -> Ledger:

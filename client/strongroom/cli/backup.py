@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from strongroom.backup.manifest import KEEP_ALSO, Manifest
 from strongroom.backup.restore import Restored, restore
 from strongroom.backup.take import check_target, take_backup
 from strongroom.cli.ending import OK, Complaint
+from strongroom.cli.progress import Progress
 from strongroom.cli.services import streaming
 from strongroom.failures import InternalFailure
 from strongroom.location import locate
 from strongroom.verify import Malformed, note_in
 
 BACKUP_SECONDS = 24 * 3600.0
-REPORT_SECONDS, REDRAW_SECONDS = 5.0, 0.2
 
 
 def register(actions: Any, shared: argparse.ArgumentParser) -> None:
@@ -46,7 +45,7 @@ def register(actions: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    target, progress, began = arguments.folder.absolute(), _Progress(), time.monotonic()
+    target, progress, began = arguments.folder.absolute(), Progress(_megabytes), time.monotonic()
     try:
         check_target(target)
         with streaming(
@@ -68,7 +67,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    location, progress = locate(arguments.home), _Progress()
+    location, progress = locate(arguments.home), Progress(_megabytes)
     keys = os.environ.get("STRONGROOM_KEYS")
     try:
         restored = restore(
@@ -156,31 +155,3 @@ def _print(arguments: argparse.Namespace, facts: dict[str, object], rows: list[t
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
-
-
-class _Progress:
-    """On standard error: one line that is drawn again on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + (0 if self._terminal else REPORT_SECONDS)
-        self._drawn = False
-
-    def show(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + (REDRAW_SECONDS if self._terminal else REPORT_SECONDS)
-        share = min(100, 100 * done // total) if total else 100
-        line = f"{what} {share} %, {_megabytes(done)} of {_megabytes(total)}"
-        print(
-            f"\r\x1b[K{line}" if self._terminal else line,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-        self._drawn = self._terminal
-
-    def end(self) -> None:
-        if self._drawn:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

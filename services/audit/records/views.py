@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +10,15 @@ from services.audit.journal.frame import decode_clear
 from services.audit.journal.journal import Journal
 from services.audit.log.leaf import Kind
 from services.audit.records import sealer
-from services.audit.records.entries import ANSWER_GENERATED, PARAMETERS, REQUEST_RECEIVED
+from services.audit.records.entries import (
+    ANSWER_GENERATED,
+    ANSWER_RELEASED,
+    PARAMETERS,
+    REQUEST_RECEIVED,
+    REQUEST_SENT,
+    Ending,
+)
+from services.audit.records.masked import masked_answer, masked_request, policy_digest_of, without_callers_texts
 from services.audit.records.open_records import Span
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
@@ -52,7 +59,7 @@ class EntryView:
 class FieldView:
     name: str
     length: int
-    masked: str  # empty if sealed
+    masked: str  # empty where nothing of it may be shown
     sealed: bool
 
 
@@ -61,6 +68,7 @@ class RecordView:
     summary: Summary
     entries: tuple[EntryView, ...]
     fields: tuple[FieldView, ...]
+    policy_digest: str  # of the policy that judged it; empty if it is not known
 
 
 def summary_of(durable: StoredEntry, leaf_index: int) -> Summary:
@@ -88,25 +96,30 @@ def summary_of(durable: StoredEntry, leaf_index: int) -> Summary:
     )
 
 
-def field_view(name: str, content: bytes) -> FieldView:
-    if name in SEALED_FIELDS:
-        return FieldView(name, len(content), "", True)
+def verdict_of(summary: Summary) -> str:
+    """The severest that the log knows of: of the prompt, else of the answer. Bad input has none."""
+    if summary.state in (Kind.REFUSED.name, Ending.WITHHELD):
+        return "REFUSE"
+    if summary.state == Kind.REJECTED.name:
+        return ""
+    return "FLAG" if summary.state == Ending.COMPLETED and summary.reason else "ALLOW"
+
+
+def field_views(fields: Mapping[str, bytes]) -> Iterator[FieldView]:
+    for name in sorted(fields):
+        content = fields[name]
+        yield FieldView(name, len(content), _shown(name, fields).decode(errors="replace"), name in SEALED_FIELDS)
+
+
+def _shown(name: str, fields: Mapping[str, bytes]) -> bytes:
     if name == PARAMETERS:
-        content_shown = _without_stop_strings(content)
-    else:
-        content_shown = content
-    return FieldView(name, len(content), content_shown.decode(errors="replace"), False)
-
-
-def _without_stop_strings(parameters: bytes) -> bytes:
-    """Stop strings are a caller's text that no guard has redacted."""
-    try:
-        values = json.loads(parameters)
-    except ValueError:
-        return b""
-    if isinstance(values, dict) and isinstance(values.get("stop"), list):
-        values["stop"] = ["[sealed]"] * len(values["stop"])
-    return canonical(values)
+        return without_callers_texts(fields[name])
+    if name == REQUEST_RECEIVED and REQUEST_SENT not in fields:  # no model saw it: the guard's findings mask it
+        messages = masked_request(fields)
+        return canonical({"messages": messages}) if messages else b""
+    if name == ANSWER_RELEASED:  # tokens were put back in it for its caller, and are masked again for anybody else
+        return canonical(masked_answer(fields))
+    return b"" if name in SEALED_FIELDS else fields[name]
 
 
 class RecordReader:
@@ -115,10 +128,14 @@ class RecordReader:
     def __init__(self, journal: Journal, stored: StoredEntries, recorder: Recorder) -> None:
         self._journal, self._stored, self._recorder = journal, stored, recorder
 
-    def search(self, record_id: str, durable: int) -> Span | None:
-        """The first and last leaf of a record that is no longer in memory, found by reading the journal."""
-        found: Span | None = None
-        for location, frame in self._journal.frames(last=self._stored.leaf_location(durable - 1)):
+    def search(self, record_id: str, durable: int, found: Span | None = None, start: int = 0) -> Span | None:
+        """The first and last leaf of a record that is no longer in memory, found by reading the journal from leaf
+        `start` on, before which it is known."""
+        if start >= durable:
+            return found
+        for location, frame in self._journal.frames(
+            self._stored.leaf_location(start) if start else 0, self._stored.leaf_location(durable - 1)
+        ):
             clear = decode_clear(frame.entry.clear)
             if clear.record_id == record_id and frame.entry.leaf and clear.kind is not Kind.CONTROL:
                 index = self._stored.leaf_index(location)
@@ -147,7 +164,8 @@ class RecordReader:
         return RecordView(
             summary_of(last, span.last),
             tuple(self._entries(span, first, last)),
-            tuple(field_view(name, fields[name]) for name in sorted(fields)),
+            tuple(field_views(fields)),
+            policy_digest_of(fields),
         )
 
     def _entries(self, span: Span, first: StoredEntry, last: StoredEntry) -> Iterator[EntryView]:

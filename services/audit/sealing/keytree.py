@@ -73,6 +73,10 @@ class KeyTree:
         message = b"".join(len(word.encode()).to_bytes(4, "big") + word.encode() for word in words)
         return self._pseudonyms.of(message).hex()[:32]
 
+    def pseudonym(self, tenant: str, subject: str) -> str:
+        """Also of one that has no key."""
+        return self._keyed_name("subject", tenant, subject)
+
     def subject(self, tenant: str, subject: str) -> SubjectKey:
         """Its pseudonym is keyed, so that the journal's reader cannot guess a subject; per tenant, so that tenants
         cannot be joined."""
@@ -80,7 +84,7 @@ class KeyTree:
         return self._remembered(tenant, subject) if short else self._found_subject(tenant, subject)
 
     def _found_subject(self, tenant: str, subject: str) -> SubjectKey:
-        tenant_id, pseudonym = self._keyed_name("tenant", tenant), self._keyed_name("subject", tenant, subject)
+        tenant_id, pseudonym = self._keyed_name("tenant", tenant), self.pseudonym(tenant, subject)
         return self._by_subject.get((tenant_id, pseudonym)) or self._new_subject(tenant_id, pseudonym)
 
     def by_id(self, key_id: str) -> SubjectKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from chassis.client import connect
 from chassis.exchange import BatchStream
 from chassis.identity import Principal, digest
 from chassis.server import serving
+from services.audit.index.files import IndexFolder
+from services.audit.index.follower import Follower
 from services.audit.records.planning import Clock
 from services.audit.sequencer import Sequencer, SequencerLimits
 from services.audit.servicer import ALLOWED, AuditServicer
@@ -28,6 +31,10 @@ KNOWN = {
     digest("inference"): Principal("service", "inference"),
     digest("caller"): Principal("person", "developer", "bank", frozenset({"caller"})),
     digest("operator"): Principal("person", "operator", "bank", frozenset({"operator"})),
+    digest("administrator"): Principal("person", "admin", "bank", frozenset({"administrator"})),
+    digest("auditor"): Principal("person", "auditor", "bank", frozenset({"auditor"})),
+    digest("examiner"): Principal("person", "examiner", "bank", frozenset({"examiner"}), time.time() + 3_600),
+    digest("expired examiner"): Principal("person", "examiner", "bank", frozenset({"examiner"}), time.time() - 1),
     digest("reviewer"): Principal("person", "reviewer", "bank", frozenset({"reviewer"})),
 }
 PARTY = pb.Party(tenant="bank", caller="desk")
@@ -50,6 +57,7 @@ class Audit:
     address: str
     writer: Writer
     sequencer: Sequencer
+    index: Follower
     home: Path
     time: FakeClock
 
@@ -123,27 +131,32 @@ Started = Callable[..., AbstractAsyncContextManager[Audit]]
 @pytest.fixture
 def started(tmp_path: Path) -> Started:
     """Starts audit on the test's folder; may be used again after a stop."""
-    time = FakeClock()
+    now = FakeClock()
 
     @asynccontextmanager
     async def start(faults: FaultPoints | None = None) -> AsyncIterator[Audit]:
         home = tmp_path / "home"
-        clock = Clock(lambda: time.wall, lambda: time.monotonic)
+        clock = Clock(lambda: now.wall, lambda: now.monotonic)
         writer = Writer(Folders(home / "audit", home / "keys"), clock, faults=faults)
         limits = SequencerLimits(publish_seconds=0.05, reap_seconds=0.05)
+        folder = IndexFolder(home / "audit" / "index", writer.provider)
+        index = Follower(writer.stored, folder, lambda: writer.publisher.published, look_seconds=0.02)
+        writer.known_span = index.span
+        index.start()
         try:
             async with (
                 Sequencer.running(writer, limits) as sequencer,
                 serving(
                     "127.0.0.1:0",
-                    AuditServicer(sequencer, writer).register,
+                    AuditServicer(sequencer, writer, index).register,
                     known=KNOWN,
                     allowed=ALLOWED,
                     grace_seconds=0.2,
                 ) as port,
             ):
-                yield Audit(f"127.0.0.1:{port}", writer, sequencer, home, time)
+                yield Audit(f"127.0.0.1:{port}", writer, sequencer, index, home, now)
         finally:
+            index.close()
             writer.close()
 
     return start

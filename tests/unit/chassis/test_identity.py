@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from chassis.identity import InvalidCredentials, Principal, digest, load_credentials, new_token, service_token
+from chassis.failures import Unauthenticated
+from chassis.identity import (
+    InvalidCredentials,
+    Principal,
+    admit,
+    digest,
+    load_credentials,
+    new_token,
+    service_token,
+)
 
 
 def written(keys, document):
@@ -22,6 +31,25 @@ def test_the_file_holds_hashes_and_gives_holders(tmp_path):
     assert known[digest(token)].grants == {"person", "role:caller"}
     assert known[digest("s")].grants == {"service:gateway"}
     assert token not in (tmp_path / "credentials.json").read_text()
+
+
+def test_a_time_box_is_read_with_its_offset_or_as_utc(tmp_path):
+    people = [
+        {"sha256": str(n), "kind": "person", "name": "ex", "tenant": "t", "roles": ["examiner"], "expires": expires}
+        for n, expires in enumerate(["2026-12-01T00:00:00+08:00", "2026-11-30T16:00:00"])
+    ]
+    known = load_credentials(written(tmp_path, {"credentials": people}))
+    assert {holder.expires for holder in known.values()} == {1_796_054_400.0}
+    people[0]["expires"] = "next week"
+    with pytest.raises(InvalidCredentials):
+        load_credentials(written(tmp_path, {"credentials": people}))
+
+
+def test_a_credential_is_none_from_its_time_on():
+    known = {digest("t"): Principal("person", "ex", "b", frozenset({"examiner"}), 100.0)}
+    admit("Bearer t", known, frozenset({"role:examiner"}), "m", clock=lambda: 99.9)
+    with pytest.raises(Unauthenticated, match="expired"):
+        admit("Bearer t", known, frozenset({"role:examiner"}), "m", clock=lambda: 100.0)
 
 
 def test_a_person_named_like_a_service_is_none():

@@ -107,6 +107,7 @@ class FakeStack:
     traces: list[monitor_pb2.GetTraceResponse] = field(default_factory=list)
     records: list[audit_pb2.RecordSummary] = field(default_factory=list)
     counts: audit_pb2.GetCompletenessResponse = field(default_factory=audit_pb2.GetCompletenessResponse)
+    indexed: int = 50  # entries in the index, of 50; it is whole with all of them
     asked: list[Any] = field(default_factory=list)
     waits: bool = False  # a stream goes no further than Started until its caller leaves
     left: threading.Event = field(default_factory=threading.Event)  # set by a caller who left
@@ -208,6 +209,22 @@ class _Audit(audit_pb2_grpc.AuditServiceServicer):
                 boot.differences[0].open = False
                 self._stack.counts.open_differences = 0
         return audit_pb2.ExplainDifferencesResponse(open_differences=self._stack.counts.open_differences)
+
+    def SearchRecords(self, request: audit_pb2.SearchRecordsRequest, context: Any) -> Any:
+        self._stack.asked.append(request)
+        found = [record for record in self._stack.records if request.filter.caller in ("", record.caller)]
+        return audit_pb2.SearchRecordsResponse(
+            records=found[:3], count=len(found), indexed_entries=self._stack.indexed, log_entries=50
+        )
+
+    def RebuildIndex(self, request: Any, context: Any) -> Any:
+        yield audit_pb2.RebuildIndexResponse(done=0, total=50)
+        yield audit_pb2.RebuildIndexResponse(done=50, total=50, finished=True)
+
+    def CheckIndex(self, request: Any, context: Any) -> Any:
+        yield audit_pb2.CheckIndexResponse(done=20, total=50)
+        problems = [] if self._stack.indexed == 50 else ["leaf 3: the record is missing"]
+        yield audit_pb2.CheckIndexResponse(done=50, total=50, finished=True, records=7, problems=problems)
 
     def GetRecord(self, request: audit_pb2.GetRecordRequest, context: Any) -> Any:
         for record in self._stack.records:

@@ -91,6 +91,36 @@ def test_a_record_that_is_not_there_exits_with_2(stack: Any, capsys: pytest.Capt
     assert "NOT_FOUND RECORD_UNKNOWN" in capsys.readouterr().err
 
 
+def test_a_search_asks_for_what_was_said_and_counts(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.records, stack.indexed = records(5), 48
+    line = ["--since", "2026-11-26T08:00+08:00", "--until", "2026-11-27", "--state", "failed", "--class", "email"]
+    assert main(["audit", "search", "利率 loan", *line, "--verdict", "flag", "--reason", "case 7"]) == 0
+    [request] = stack.asked
+    wanted = request.filter
+    assert (wanted.text, wanted.verdict, request.reason) == ("利率 loan", "FLAG", "case 7")
+    assert (list(wanted.states), list(wanted.classes)) == (["FAILED"], ["EMAIL"])
+    assert wanted.start_time.ToJsonString() == "2026-11-26T00:00:00Z"
+    assert wanted.end_time.ToJsonString() == "2026-11-27T00:00:00Z"
+    assert capsys.readouterr().out.splitlines()[-1] == "3 of 5; the index is 2 entries behind the log"
+    assert main(["audit", "search", "--caller", "nobody"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "no record matches"
+
+
+@pytest.mark.parametrize("when", ["yesterday", "2026-13-01", "7y", ""])
+def test_a_time_that_is_none_is_named(stack: Any, when: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "search", "--since", when]) == (2 if when else 0)
+    assert bool(when) == ("--since" in capsys.readouterr().err)
+
+
+def test_the_index_is_rebuilt_and_checked(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "index", "rebuild"]) == 0
+    assert "made again: 50 entries" in capsys.readouterr().out
+    assert main(["audit", "index", "check"]) == 0
+    stack.indexed = 49
+    assert main(["audit", "index", "check"]) == 3
+    assert "leaf 3: the record is missing" in capsys.readouterr().out
+
+
 def test_key_and_checkpoint_are_printed_as_they_are(stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "key"]) == 0
     assert capsys.readouterr().out == f"{stack.log.vkey}\n"

@@ -1,0 +1,1 @@
+"""What the audit log's readers wait for, measured."""

@@ -1,0 +1,55 @@
+"""Rebuilding and checking the index, told over gRPC while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from strongroom.audit.v1 import audit_pb2 as pb
+
+from chassis.failures import Unavailable
+from services.audit.index.checking import checked
+from services.audit.index.database import IndexDamaged, TooSlow
+from services.audit.index.follower import Follower
+from services.audit.records.stored import StoredEntries
+
+_LOOK_SECONDS = 1.0
+RETRY_SECONDS = 60.0
+
+
+async def rebuilding(index: Follower) -> AsyncIterator[pb.RebuildIndexResponse]:
+    rebuild = index.rebuild()
+    while not rebuild.finished:
+        yield pb.RebuildIndexResponse(done=rebuild.done, total=rebuild.total)
+        await asyncio.to_thread(rebuild.wait, _LOOK_SECONDS)
+    if rebuild.failed:
+        raise Unavailable(
+            "the index could not be made again and the old one stays: audit's log says where it failed",
+            reason="INDEX_NOT_REBUILT",
+            retry_after_seconds=RETRY_SECONDS,
+        )
+    yield pb.RebuildIndexResponse(done=rebuild.done, total=rebuild.total, finished=True)
+
+
+async def checking(index: Follower, stored: StoredEntries) -> AsyncIterator[pb.CheckIndexResponse]:
+    """Compared by a thread, so that the loop, on which entries are committed, waits for no disk."""
+    coming = checked(index.store, stored)
+    try:
+        while (check := await asyncio.to_thread(next, coming, None)) is not None:
+            last = check
+            yield pb.CheckIndexResponse(done=check.done, total=check.total, records=check.records)
+    except (IndexDamaged, TooSlow):
+        raise Unavailable(
+            "a page of the index does not open, or it is too slow to be checked now: `strongroom audit index rebuild` "
+            "makes it again",
+            reason="INDEX_DAMAGED",
+            retry_after_seconds=RETRY_SECONDS,
+        ) from None
+    yield pb.CheckIndexResponse(
+        done=last.done,
+        total=last.total,
+        finished=True,
+        records=last.records,
+        problems=last.problems,
+        more_problems=last.more_problems,
+    )
