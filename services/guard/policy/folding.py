@@ -68,7 +68,8 @@ def spaced_script(character: str) -> bool:
 
 
 # All gaps but the usual one: a single GAP between two ASCII letters or digits.
-_GAPS = re.compile(f"[{GAP}{NOTHING}]{{2,}}|{NOTHING}|(?<![0-9a-z]){GAP}|{GAP}(?![0-9a-z])")
+# Each branch begins with one of the two signs, so that nothing else is tried at any other character.
+_GAPS = re.compile(f"[{GAP}{NOTHING}]{{2,}}|{NOTHING}|{GAP}(?<![0-9a-z]{GAP})|{GAP}(?![0-9a-z])")
 
 
 def squeeze(text: str) -> str:

@@ -24,7 +24,7 @@ _TIGHT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _SIG
 _TRIGGERS = (
     re.compile("[0-9@]"),
     re.compile(f"[{_D}]{{3}}"),
-    re.compile(r"(?<![A-Za-z0-9])[A-Z]{8}(?:[A-Z]{3})?(?![A-Za-z0-9])"),
+    re.compile(r"[A-Z]{8}(?<![A-Za-z0-9].{8})(?:[A-Z]{3})?(?![A-Za-z0-9])"),  # what is rare comes first
     re.compile("-----BEGIN"),
 )
 

@@ -37,6 +37,8 @@ class AddressReader:
         return found, max(position if ended else open_from, self._done, start)
 
     def _event(self, text: str, position: int) -> tuple[re.Match[str], bool] | None:
+        if text.isascii():  # no part of a place's name
+            return None
         division = self._grammar.division.search(text, position)
         number = NUMBERED.search(text, position)
         if division is None:

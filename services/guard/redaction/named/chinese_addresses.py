@@ -120,6 +120,8 @@ def _is_address(reading: Reading, text: str) -> bool:
 def scan(grammar: Grammar, text: str) -> list[Entity]:
     """All addresses of a whole text: from each number of a house or a room back to where its address begins."""
     found: list[Entity] = []
+    if text.isascii():  # no part of a place's name
+        return found
     done = 0
     for anchor in NUMBERED.finditer(text):
         if anchor.start() < done:

@@ -128,6 +128,8 @@ class NameReader:
         characters from its start are there."""
         found: list[Entity] = []
         size, position = len(text), start
+        if text.isascii():  # tested in no time, and most texts in English are
+            return found, size
         while (match := self._lexicon.candidate.search(text, position)) is not None:
             position = match.start()
             if not ended and position + REACH > size:

@@ -12,9 +12,9 @@ from services.guard.redaction.named.words import (
     NUMBER,
     Lexicon,
     Token,
+    Tokens,
     Word,
     complete,
-    tokens,
 )
 
 OUT, BEGIN_PERSON, IN_PERSON, BEGIN_ADDRESS, IN_ADDRESS = range(5)
@@ -65,6 +65,11 @@ class Walk:
             self.lines += word.text == "\n"
         self.previous = tag
         self.before, self.last = self.last, word
+
+    def pass_over(self, words: Sequence[Word]) -> None:
+        """Steps over words outside of any entity that begin none."""
+        if words:
+            self.before, self.last = words[-2] if len(words) > 1 else self.last, words[-1]
 
 
 def features(walk: Walk, word: Word, after: Word, second: Word) -> list[str]:
@@ -172,8 +177,10 @@ class Tagger:
         matters, its look-ahead are there; all of it when the text has ended."""
         found: list[Entity] = []
         size, walk = len(text), self._walk
-        read = tokens(self._lexicon, text, start)
-        for place, token in enumerate(read):
+        read = Tokens(self._lexicon, text, start)
+        place = -1
+        while (place := self._next(read, place + 1, size, ended)) < len(read):
+            token = read[place]
             word = token.word
             if word.shape in ENDS or (walk.previous == OUT and word.may_begin == NEVER):
                 if not ended and not complete(token, size):
@@ -199,6 +206,20 @@ class Tagger:
             found.append(self.open)
             self.open = None
         return found, size
+
+    def _next(self, read: Tokens, place: int, size: int, ended: bool) -> int:
+        """The next token that needs a look: outside of an entity most words begin none, and are passed over together.
+        Of the last two what comes may show that they are not complete."""
+        if self._walk.previous != OUT:
+            return place
+        sure = len(read) if ended else len(read) - 2
+        begins = read.next_begin(place)
+        if begins is not None and begins < sure:
+            sure = begins
+        if sure <= place:
+            return place
+        self._walk.pass_over(read.words[place:sure])
+        return sure
 
     def _grow(self, found: list[Entity], token: Token, tag: int) -> None:
         if tag in (IN_PERSON, IN_ADDRESS) and self.open:
