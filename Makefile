@@ -6,7 +6,10 @@ SHELL := bash
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+# A distribution's Python is built with its profile (PGO, LTO) and is what our images run; one that was built from
+# source, as pyenv does, spends up to a quarter more on the same request (docs/performance.md).
+PYTHON ?= $(firstword $(shell /usr/bin/python3.11 -c 'import ensurepip, venv' 2>&- && echo /usr/bin/python3.11) \
+            $(shell command -v python3.11 python3))
 PIP    := $(BIN)/python -u -m pip --disable-pip-version-check --no-input
 
 # A stamp carries the hash of what it was made from, so that nothing runs when nothing changed, whatever the clock
