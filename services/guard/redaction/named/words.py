@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple
+
+from services.guard.redaction.lazily import lazily
 
 LETTERS = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u052f\u1e00-\u1fff\u2206"
 _LONGEST = 15  # characters of one token: longer words come in pieces, so that a look-ahead of 16 sees where one ends
@@ -111,19 +113,20 @@ def _shape(text: str) -> str:
     return "Xx" if text[0].isupper() else "x"
 
 
-class Tokens(Sequence[Token]):
-    """A text's tokens from `start` on. Most texts are passed over word by word, and nobody asks where the words stand:
-    places are looked for when one is asked for."""
+class Reading:
+    """A text's words from `start` on. Most texts are passed over word by word, and nobody asks where the words stand:
+    their places are looked for when they are."""
 
     def __init__(self, lexicon: Lexicon, text: str, start: int = 0) -> None:
         self._text, self._start = text, start
         self.words = lexicon.read_all(_TOKEN.findall(text, start))
-        self._places: list[tuple[int, int]] | None = None
         self._begins = [place for place, word in enumerate(self.words) if word.may_begin]  # in order
         self._passed = 0  # of these, by next_begin
 
-    def __len__(self) -> int:
-        return len(self.words)
+    @lazily
+    def tokens(self) -> list[Token]:
+        found = _TOKEN.finditer(self._text, self._start)
+        return [Token(match.start(), match.end(), word) for match, word in zip(found, self.words, strict=True)]
 
     def next_begin(self, place: int) -> int | None:
         """The first word from `place` on that a name or an address may begin with; asked from left to right."""
@@ -131,19 +134,6 @@ class Tokens(Sequence[Token]):
         while self._passed < len(begins) and begins[self._passed] < place:
             self._passed += 1
         return begins[self._passed] if self._passed < len(begins) else None
-
-    @overload
-    def __getitem__(self, place: int) -> Token: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Token]: ...
-
-    def __getitem__(self, place: int | slice) -> Token | list[Token]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        if self._places is None:
-            self._places = [match.span() for match in _TOKEN.finditer(self._text, self._start)]
-        return Token(*self._places[place], self.words[place])
 
 
 def complete(token: Token, limit: int) -> bool:
