@@ -13,6 +13,7 @@ from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 from benchmarks.local_stack import LocalStack
 from benchmarks.soak_engine.questions import MOST_TOKENS, Question, Questions, Turn
 
+MASK = "[REDACTED]"
 STUCK_SECONDS = 180.0  # no answer of this traffic takes so long, a killed worker's start included
 LEFT = "left"
 
@@ -84,6 +85,9 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
     if turn.kind == "too long":
         return "" if seen.status == "INVALID_ARGUMENT" else f"ended as {seen.status}, not INVALID_ARGUMENT"
     wanted = reference[turn.question].text
+    if seen.finish == "LENGTH" and seen.text.endswith(MASK) and not wanted.startswith(seen.text):
+        # The reference goes on where this one ends by length: what nothing follows may be a name, and is masked.
+        return "" if wanted.startswith(seen.text.removesuffix(MASK)) else _parting(wanted, seen.text)
     if not wanted.startswith(seen.text):
         return f"{turn.tokens} tokens of {turn.question.text[:30]!r}… {_parting(wanted, seen.text)}"
     if seen.seconds >= STUCK_SECONDS:

@@ -98,12 +98,12 @@ class Intake:
 
     async def _wait(self) -> list[Entry]:
         """One may have come to every bucket since it was looked at: what there is no room for is handed back, and is
-        next here if no other worker takes it."""
+        next here if no other worker takes it. Jobs come in batches: what came with the first is claimed with it."""
         entries, room = await self._queue.work.wait(), max(self._runs.room, 1)
         if len(entries) > room:
             await self._queue.hand_back(entries[room:])
             self._look_aside_from = time.monotonic()
-        return entries[:room]
+        return entries[:room] + (await self._ready(room - len(entries)) if entries else [])
 
     async def _take_urgent(self) -> None:
         """While there is no room: the classes that others give way to are looked at now and again."""
