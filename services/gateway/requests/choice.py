@@ -11,7 +11,7 @@ from services.gateway.requests.reasoning import Parts, Split
 from services.gateway.requests.restoring import Hidden
 
 RESTORED = "token"  # the rule of a place where a token was put back
-Filter = Callable[["Choice", Channel, bool], Awaitable[Filtered]]  # the bool: the text is over
+Filter = Callable[[int, Channel, bool], Awaitable[Filtered]]  # of which choice; the bool: the text is over
 
 
 class Choice:
@@ -91,7 +91,7 @@ class Choice:
         for channel, over in ((self._reasoning, last or self._split.reasoned), (self._content, last)):
             if withheld or not channel.due(over):
                 continue
-            filtered = await self._filtering(self, channel, over)
+            filtered = await self._filtering(self.index, channel, over)
             self.findings += filtered.findings
             self.rule = filtered.rule or self.rule
             withheld = filtered.withheld

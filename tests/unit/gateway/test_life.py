@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -54,6 +56,22 @@ async def test_an_answer_is_started_released_and_closed_with_a_receipt(bench):
     end, fields = end_of(bench)
     assert end.state == "COMPLETED"
     assert json.loads(fields["answer_released"])[0]["content"] == "Hello world"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_what_a_request_said_is_let_go_of_without_the_garbage_collector(bench, streamed):
+    """Fails if a choice is given a bound method of its answer: each then keeps the other, and prompt and answer stay
+    in memory until the collector comes by."""
+    gc.collect()
+    gc.disable()
+    try:
+        life, _ = await run(bench, streamed=streamed)
+        kept = [weakref.ref(life), weakref.ref(life._answer), weakref.ref(life._answer.choices[0])]
+        del life
+        await asyncio.sleep(0)
+        assert [ref() for ref in kept] == [None] * len(kept)
+    finally:
+        gc.enable()
 
 
 async def test_invariant_1_no_model_input_without_a_durable_accepted(bench):
