@@ -27,6 +27,8 @@ POLICY = Path(__file__).parents[3] / "services" / "guard" / "policies" / "defaul
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 ANSWER_SECONDS = 600.0
 
+MASKED_SHARE = 0.05  # of a prompt's tokens, at most
+
 
 class Callers:
     def __init__(self, stack: LocalStack) -> None:
@@ -55,7 +57,8 @@ class Callers:
             if answer.first is None and event.WhichOneof("event") == "delta":
                 answer.first = time.perf_counter()
         answer.ended, usage = time.perf_counter(), event.outcome.usage
-        if usage.input_tokens != len(ask.prompt):
+        # The guard masks what it takes for names in these prompts: a mask has other tokens than what it covers.
+        if abs(usage.input_tokens - len(ask.prompt)) > MASKED_SHARE * len(ask.prompt):
             reason = pb.FinishReason.Name(event.outcome.finish_reason)
             raise RuntimeError(
                 f"request {ask.id}: read as {usage.input_tokens} tokens, not {len(ask.prompt)}; {reason}"
