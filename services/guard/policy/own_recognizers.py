@@ -1,7 +1,7 @@
 """Reads a firm's own recognizers out of a policy, and tries each on the texts that it must and must not find."""
 
 from services.guard.policy.document import Section
-from services.guard.redaction.custom import Custom, UnfitPattern, custom
+from services.guard.redaction.custom import WIDEST, Custom, UnfitPattern, custom
 from services.guard.redaction.masking import MODES, Masking
 from services.guard.redaction.recognizers import RECOGNIZERS
 from services.guard.redaction.redactor import redact
@@ -20,7 +20,7 @@ def own_recognizers(sections: list[Section], maskings: dict[str, Masking], level
             own.append(found)
     if len(sections) > MOST:
         sections[0].problem("name", f"is one of {len(sections)} recognizers", f"keep at most {MOST}")
-    return Table((*RECOGNIZERS, *own))
+    return Table((*RECOGNIZERS, *own), WIDEST if own else 0)
 
 
 def _one(section: Section, maskings: dict[str, Masking], levels: tuple[str, ...]) -> Custom | None:

@@ -23,6 +23,7 @@ from services.guard.redaction.stretch import Stretch
 MOST_DIGITS = 20
 _GROUP = re.compile("[0-9]+")
 _GAP = re.compile(r"[ \-._/·|*(),\n+\\]{0,4}")
+_DIGITS_THEN = re.compile(r"[0-9]([^0-9]*)\Z")
 _OPENING = re.compile(r"(?:\((?:\+ ?)?|\+ ?\(?)\Z")
 _LOOSE = frozenset(",\n")
 _HEX_OR_CODE = re.compile(r"[0-9a-f]+|[0-9A-Z]{1,6}|[A-Za-z]{1,2}")
@@ -213,13 +214,20 @@ def groups_of(stretch: Stretch) -> list[Group]:
             continue  # the rest of a number that began before
         if end == stretch.end and not stretch.whole:
             break  # the beginning of one that goes on
-        gap = stretch.text[found[-1].end : start] if found else "?"
+        gap = stretch.text[found[-1].end : start] if found else _gap_before(stretch.text, start)
         linked = _GAP.fullmatch(gap) is not None
         if stretch.has_chinese_digits:
             found += _split(stretch.text, start, end, Group(start, end, linked, gap))
         else:
             found.append(Group(start, end, linked, gap))
     return found
+
+
+def _gap_before(text: str, start: int) -> str:
+    """Between the first group of a stretch and digits before it: a row is looked at in parts."""
+    before = text[max(0, start - 5) : start]
+    gap = _DIGITS_THEN.search(before)
+    return gap[1] if gap else "?"
 
 
 def _split(text: str, start: int, end: int, whole: Group) -> list[Group]:

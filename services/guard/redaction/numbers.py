@@ -6,6 +6,7 @@ from services.guard.redaction.finding import Match
 from services.guard.redaction.number import MOST_DIGITS, Group, Lead, NumberShape, Reading, groups_of, joined
 from services.guard.redaction.stretch import Stretch
 
+OPENING = 3  # characters of a bracket and a plus sign before a number
 FEW_GROUPS = 6  # of more than so many none is longer than the one before: what is spelled out, and no row of a table
 
 
@@ -25,7 +26,10 @@ class Numbers:
         groups = groups_of(stretch)
         found: list[Match] = []
         done = 0  # a longer number of the same kind is not looked for inside one
+        until = stretch.end if stretch.whole else stretch.until + OPENING  # the rest is the next stretch's
         for first, group in enumerate(groups):
+            if group.start >= until:
+                break
             goes_on = first + 1 < len(groups) and groups[first + 1].linked
             if group.start >= done and (goes_on or group.end - group.start >= self._least):
                 match = self._from(stretch, groups, first)

@@ -7,6 +7,7 @@ from services.guard.redaction.email import CHINESE_TOPS
 from services.guard.redaction.finding import Match, Span
 from services.guard.redaction.overlong import Overlong
 from services.guard.redaction.plate import PROVINCES
+from services.guard.redaction.rows import LEAST, early_part
 from services.guard.redaction.stretch import Stretch, Undecided
 from services.guard.redaction.table import Table
 from services.guard.redaction.window import Window
@@ -77,7 +78,7 @@ class Stretches:
                 self.settled = len(text) if window.ended else self._beginning(text, len(text))
                 return spans
             start = self._beginning(text, at)
-            stretch = cut(text, start, ended=window.ended)
+            stretch = cut(text, start, ended=window.ended, widest=self._table.widest)
             if stretch is None or not self._decide(window, stretch, spans):
                 self.settled = start
                 return spans
@@ -123,11 +124,13 @@ def next_trigger(text: str, start: int) -> int | None:
     return at
 
 
-def cut(text: str, start: int, *, ended: bool) -> Stretch | None:
+def cut(text: str, start: int, *, ended: bool, widest: int = 0) -> Stretch | None:
     """The stretch that begins at `start`; None where the window ends before it is known."""
     limit = start + FRAME
     match = _STRETCH.match(text, start, limit)
     end = max(match.end() if match else start, start + 1)
+    if end - start >= LEAST and (part := early_part(text, start, end - start, widest)):
+        return Stretch(text, start, *part, whole=False, ended=ended)
     whole = end < limit - EDGE
     if whole and not ended and len(text) < limit and _may_go_on(text, start, end):
         return None

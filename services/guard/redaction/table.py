@@ -12,7 +12,9 @@ class Table:
     """Most stretches are short and plain, and most recognizers need a sign or a letter: which are left is worked out
     once for each combination."""
 
-    def __init__(self, recognizers: Sequence[Recognizer]) -> None:
+    def __init__(self, recognizers: Sequence[Recognizer], widest: int = 0) -> None:
+        """`widest`: characters that those of a firm's own may find; 0 where there are none."""
+        self.widest = widest
         self._recognizers = tuple(recognizers)
         self._fitting: dict[tuple[bool, ...], tuple[Recognizer, ...]] = {}
 
