@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from strongroom.verify import VERIFIES, verify_home
 
-from services.audit.journal.frame import Frame
+from services.audit.journal.frame import FRAME_HEADER_BYTES, MAGIC, Frame
 from services.audit.journal.journal import Journal, JournalPoisoned
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.known_checkpoints import LogDiverged
@@ -64,7 +64,7 @@ def test_invariant_8_a_crash_at_any_step_loses_nothing_acknowledged(audit_log, g
     before = [gateway.accept("r1"), gateway.release("r1", 0), gateway.accept("r2")]
     acknowledged = writer.commit(before)
     writer.publish()
-    used = len(audit_log.segments()[-1].read_bytes().rstrip(b"\0"))
+    used = used_of(audit_log.segments()[-1].read_bytes())
     armed.armed = True
     during = [gateway.release("r1", 1), gateway.end("r1"), gateway.accept("r3")]
     with pytest.raises(Crash):
@@ -85,6 +85,12 @@ def test_invariant_8_a_crash_at_any_step_loses_nothing_acknowledged(audit_log, g
     assert (report.entries["ACCEPTED"], report.entries["RELEASE"], report.entries["END"]) == (3, 2, 1)
 
 
+def used_of(segment: bytes) -> int:
+    """Where its last frame ends. That may end with zeroes itself."""
+    last = segment.rfind(MAGIC)
+    return last + FRAME_HEADER_BYTES + int.from_bytes(segment[last + len(MAGIC) :][:4], "big")
+
+
 def zero_after(path: Path, at: int) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:at] + bytes(max(len(data) - at, 0)))
@@ -94,11 +100,11 @@ def test_a_tail_torn_at_any_byte_is_told_from_a_whole_one(audit_log, gateway) ->
     writer = audit_log.open()
     writer.commit([gateway.accept("r1")])
     path = audit_log.segments()[-1]
-    start = len(path.read_bytes().rstrip(b"\0"))
+    start = used_of(path.read_bytes())
     writer.commit([gateway.release("r1", 0)])
     audit_log.crash()
     whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))
+    end = len(whole.rstrip(b"\0"))  # the last byte that is missed when it is cut off
     for cut in range(start, end):
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         journal = Journal(audit_log.folders.journal, writer.origin)
@@ -114,11 +120,11 @@ def test_a_torn_tail_is_cut_and_recorded(audit_log, gateway) -> None:
     kept = writer.commit([gateway.accept("r1")])
     writer.publish()
     path = audit_log.segments()[-1]
-    start = len(path.read_bytes().rstrip(b"\0"))
+    start = used_of(path.read_bytes())
     writer.commit([gateway.release("r1", 0)])
     audit_log.crash()
     whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))
+    end = len(whole.rstrip(b"\0"))  # the last byte that is missed when it is cut off
     saved = {file: file.read_bytes() for file in audit_log.home.rglob("*") if file.is_file()}
     for cut in [start, start + 1, start + 4, start + 30, (start + end) // 2, end - 1]:
         for file, data in saved.items():
@@ -161,7 +167,7 @@ def test_swapped_frames_are_not_taken_for_a_torn_tail(audit_log, gateway) -> Non
     path = audit_log.segments()[0]
     data = path.read_bytes()
     a, b = [at for at in range(len(data)) if data[at : at + 4] == b"SRF\x01"][2:4]
-    end = len(data.rstrip(b"\0"))
+    end = used_of(data)
     path.write_bytes(data[:a] + data[b:end] + data[a:b] + data[end:])
     with pytest.raises(JournalCorrupt, match="wrong number"):
         audit_log.open()
@@ -170,7 +176,7 @@ def test_swapped_frames_are_not_taken_for_a_torn_tail(audit_log, gateway) -> Non
 def test_entries_that_were_published_and_are_gone_stop_the_start(audit_log, gateway) -> None:
     writer = audit_log.open()
     writer.commit([gateway.accept("r1")])
-    used = len(audit_log.segments()[-1].read_bytes().rstrip(b"\0"))
+    used = used_of(audit_log.segments()[-1].read_bytes())
     writer.commit([gateway.end("r1")])
     writer.publish()
     audit_log.crash()
@@ -291,7 +297,8 @@ def test_after_an_unclean_stop_the_last_segment_is_written_anew_and_the_last_gro
     with pytest.raises(OSError, match="Input/output"):
         writer.commit([gateway.release("r1", 0), gateway.end("r1")])
     path = audit_log.segments()[-1]
-    before, content = path.stat().st_ino, path.read_bytes().rstrip(b"\0")
+    before, content = path.stat().st_ino, path.read_bytes()
+    content = content[: used_of(content)]
     writer = audit_log.open()
     assert path.stat().st_ino != before and path.read_bytes().startswith(content)
     assert started(writer)["perhaps_unacknowledged"] == {"first_frame": 2, "entries": 2}
