@@ -14,7 +14,7 @@ from services.guard.redaction.stretch import Stretch
 WIDEST = 64  # characters of a match: with it a stretch's bounds hold
 MOST_INSTRUCTIONS = 2_000  # of RE2's program: what one character may cost
 _NEAR = 32  # characters before a match in which a word of its context must stand
-_MOST_MATCHES = 64  # in one stretch
+MOST_MATCHES = 64  # in one stretch
 
 
 class UnfitPattern(Exception):
@@ -33,24 +33,26 @@ class Custom(NamedTuple):
     def find(self, stretch: Stretch) -> list[Match]:
         found: list[Match] = []
         content, at = stretch.content, 0
-        while len(found) < _MOST_MATCHES and (match := self.pattern.search(content, at)):
+        while len(found) < MOST_MATCHES and (match := self.pattern.search(content, at)):
             start, end = match.span()
             at = max(end, start + 1)
-            if self._stands_free(content, start, end) and self._named(stretch, start):
+            if stands_free(content, start, end) and named(stretch, start, self.context):
                 place = stretch.start + start
                 found.append(Match(self.entity, place, stretch.start + end, match.group(), "policy"))
         return found
 
-    def _named(self, stretch: Stretch, start: int) -> bool:
-        if not self.context:
-            return True
-        before = stretch.before(stretch.start + start, _NEAR)
-        return any(word in before for word in self.context)
 
-    @staticmethod
-    def _stands_free(content: str, start: int, end: int) -> bool:
-        """Not the middle of a longer word or number."""
-        return not (_glued(content[start - 1 : start + 1] if start else "") or _glued(content[end - 1 : end + 1]))
+def named(stretch: Stretch, start: int, context: Sequence[str]) -> bool:
+    """A word of the context stands near before what begins there, if there is a context."""
+    if not context:
+        return True
+    before = stretch.before(stretch.start + start, _NEAR)
+    return any(word in before for word in context)
+
+
+def stands_free(content: str, start: int, end: int) -> bool:
+    """Not the middle of a longer word or number."""
+    return not (_glued(content[start - 1 : start + 1] if start else "") or _glued(content[end - 1 : end + 1]))
 
 
 def custom(entity: str, pattern: str, context: Sequence[str]) -> Custom:
