@@ -164,10 +164,20 @@ class Follower:
                 start = store.standing.leaves
                 batch = self._projection.batch(start, min(start + self._batch, self._covered()))
                 self.unreadable += batch.unreadable
+                if batch.keys_destroyed:
+                    self._forget_erased(store)
                 _write(store, batch)
         except BaseException:
             self._projection = None  # what it knows of open records has gone on without the file
             raise
+
+    def _forget_erased(self, store: IndexStore) -> None:
+        """The rows at once; what is left of their words in the file goes with its keys, when it has been made again."""
+        gone = [key_id for key_id in store.key_ids() if not self._stored.key_known(key_id)]
+        rows = sum(map(store.forget, gone))
+        if rows:
+            log.info("%d records whose keys were destroyed are gone from the index, which is made again", rows)
+            self.rebuild()
 
     @property
     def _rebuilding(self) -> bool:

@@ -21,6 +21,7 @@ from services.audit.sealing.provider import KeyUnusable
 
 log = logging.getLogger(__name__)
 
+KEYS_DESTROYED = frozenset({"SUBJECT_ERASED", "TENANT_ERASED"})  # acts that come once the keys are gone
 BATCH_BYTES = 16 * 1024 * 1024  # of entries: a batch ends early, so that memory stays bounded
 
 _UNREADABLE = (KeyUnusable, PayloadInvalid, FrameInvalid)
@@ -38,6 +39,7 @@ class Batch:
     acts: list[ActRow] = field(default_factory=list)
     last_hash: bytes = b""
     unreadable: int = 0
+    keys_destroyed: bool = False  # an act says so
 
 
 class Projection:
@@ -95,7 +97,9 @@ class Projection:
             case Kind.REFUSED | Kind.REJECTED:
                 self._row(index, entry, index, entry, (), made)
             case Kind.ACT:
-                made.acts.append(act_row_of(index, entry))
+                act = act_row_of(index, entry)
+                made.acts.append(act)
+                made.keys_destroyed |= act.action in KEYS_DESTROYED
             case _:
                 pass
 

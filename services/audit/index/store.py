@@ -98,6 +98,10 @@ class IndexStore:
                 self._delete(leaf)
         return len(leaves)
 
+    def key_ids(self) -> list[str]:
+        """Of the records."""
+        return [key_id for (key_id,) in self._writer.execute("SELECT DISTINCT key_id FROM records")]
+
     def settle(self) -> None:
         """Moves what was written from SQLite's log into the file, and empties the log."""
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

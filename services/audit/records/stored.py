@@ -14,6 +14,7 @@ from services.audit.records import sealer
 from services.audit.records.sealer import without_prefix
 from services.audit.sealing.keytree import KeyTree
 from services.audit.sealing.payload import RecordCipher
+from services.audit.sealing.provider import KeyUnusable
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ class StoredEntries:
         for location, frame in self._journal.frames(self._leaf_locations[first_leaf], last):
             if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
                 yield location, self._opened(frame.entry)
+
+    def key_known(self, key_id: str) -> bool:
+        """Not where the key was destroyed, and with it what it sealed."""
+        try:
+            self._keys.by_id(key_id)
+        except KeyUnusable:
+            return False
+        return True
 
     def cipher_of(self, stored: StoredEntry) -> RecordCipher:
         """Of the record that the entry belongs to."""

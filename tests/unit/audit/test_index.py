@@ -320,6 +320,18 @@ def test_what_was_destroyed_is_left_out_and_the_rest_goes_on(some) -> None:
     assert some.problems() == []
 
 
+def test_after_an_erasure_nothing_of_it_is_found_and_the_old_file_is_gone(some) -> None:
+    """Fails if the rows are only left out of a rebuild that somebody asks for."""
+    store = some.level().store
+    [(leaf, summary)] = search(store, Filter(trace_id="ab" * 16), None, 1).found
+    del some.writer._keytree._by_id[some.writer.stored.clear(leaf).key_id]
+    some.commit(Act(service="audit", actor="ann", action="SUBJECT_ERASED", target="x"))
+    wait_for(lambda: some.follower.store is not store)
+    assert not store.file.path.exists() and summary.record_id == "r2"
+    assert some.ids() == ["r5", "r4", "r3", "r1"] and some.ids(identifier=CARD) == ["r4", "r3", "r1"]
+    assert some.problems() == []
+
+
 def test_what_is_not_as_it_should_be_is_left_out_and_the_rest_goes_on(indexed, gateway) -> None:
     odd = {**asked("x"), "findings": b'[{"type":"A","side":"prompt","message_index":0,"start":"one","end":"two"}]'}
     del odd["request_sent"]
