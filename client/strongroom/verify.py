@@ -15,9 +15,11 @@ import re
 import struct
 import sys
 import time
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -610,9 +612,10 @@ class _Record:
 
 @dataclass
 class Report:
-    """What was found in a log."""
+    """What was found in a log, or in an export of one."""
 
     path: str
+    what: str = "log"
     origin: str = ""
     key_pinned: bool = False
     size: int = 0
@@ -621,6 +624,8 @@ class Report:
     segments: int = 0
     tiles: int = 0
     bundles: int = 0
+    files: int = 0  # of an export
+    opened: int = 0  # texts that it proves
     entries: Counter[str] = field(default_factory=Counter)
     pending: list[str] = field(default_factory=list)
     cosigned: int = 0  # entries that the newest cosigned checkpoint covers
@@ -1073,6 +1078,111 @@ def _checkpoint(path: Path, key: LogKey, report: Report) -> Checkpoint | None:
         return None
 
 
+# --- an export --------------------------------------------------------------------------------------------------------
+
+_TRAIL, _RECORDS = "trail.jsonl", "records.jsonl"
+_SUMS = "SHA256SUMS"
+
+
+def verify_export(path: str | Path, key: str | None = None) -> Report:
+    """Checks an export, a ZIP or its unpacked folder: every file by its hash, every entry against the checkpoint, and
+    every text that it proves against its entry."""
+    with _export_files(Path(path)) as read:
+        try:
+            manifest = json.loads(read("manifest.json"))
+            report = Report(str(path), key_pinned=key is not None, what="export")
+            return _judge_export(read, manifest, key, report)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotALog(f"{path} is not an export: {type(error).__name__} in what it says of itself") from None
+
+
+@contextmanager
+def _export_files(path: Path) -> Iterator[Callable[[str], bytes]]:
+    """Yields what reads a file of it by its name."""
+    if path.is_dir():
+        yield lambda name: (path / name).read_bytes()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive.read
+    except zipfile.BadZipFile:
+        raise NotALog(f"{path} is neither a home folder nor an export") from None
+
+
+def _judge_export(read: Callable[[str], bytes], manifest: Mapping[str, Any], key: str | None, report: Report) -> Report:
+    for name, told in sorted(manifest["files"].items()):
+        _judge_file(read, name, told, report)
+    try:
+        log_key = parse_vkey(read("log.vkey").decode().removesuffix("\n"))
+        if key is not None and parse_vkey(key) != log_key:
+            raise Malformed("not the key that was given with --key")
+        checkpoint = open_checkpoint(read("checkpoint").decode(), log_key)
+    except (Malformed, UnicodeDecodeError) as malformed:
+        report.problems.append(Problem(str(malformed), "checkpoint"))
+        return report
+    report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
+    records = _judge_lines(read, _RECORDS, checkpoint, report)
+    trail = _judge_lines(read, _TRAIL, checkpoint, report)
+    for name, found in (("records", records), ("acts", trail)):
+        if found != manifest[name]:
+            report.problems.append(Problem(f"{found} {name}, and the manifest says {manifest[name]}", "manifest.json"))
+    words = ("record ids and verdicts", "reasons of acts", "texts without an opening", "that no record was left out")
+    report.not_covered += [f"{each}: the log keeper's word" for each in words]
+    return report
+
+
+def _judge_file(read: Callable[[str], bytes], name: str, told: str, report: Report) -> None:
+    try:
+        if hashlib.sha256(read(name)).hexdigest() != told:
+            report.problems.append(Problem("not the bytes that the manifest names", name))
+        report.files += 1
+    except (KeyError, OSError, zipfile.BadZipFile, zlib.error):
+        report.problems.append(Problem("missing or damaged", name))
+
+
+def _judge_lines(read: Callable[[str], bytes], name: str, checkpoint: Checkpoint, report: Report) -> int:
+    """How many there are. Offsets are those of the lines."""
+    at = count = 0
+    try:
+        data = read(name)
+    except (KeyError, OSError, zipfile.BadZipFile, zlib.error):
+        return 0  # told of already
+    for line in data.splitlines(keepends=True):
+        record = ""
+        try:
+            value = json.loads(line)
+            record = str(value["record_id"])
+            entries = value["entries"] if name == _RECORDS else [value]
+            for entry in entries:
+                leaf = _judge_entry(entry, checkpoint)
+                report.entries[str(entry["kind"])] += 1
+            if name == _TRAIL and json.loads(entries[0]["header"])["target"] != record:
+                raise Malformed("the act was done to another record")
+            for field_name, opening in (entries[-1].get("openings") or {}).items():
+                _check_opening(field_name, value["fields"][field_name].encode(), opening, leaf[66:98])
+                report.opened += 1
+        except Malformed as malformed:
+            report.problems.append(Problem(str(malformed), name, at, record=record))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, UnboundLocalError) as error:
+            report.problems.append(Problem(f"not what a line is: {type(error).__name__}", name, at, record=record))
+        at, count = at + len(line), count + 1
+    return count
+
+
+def _judge_entry(entry: Mapping[str, Any], checkpoint: Checkpoint) -> bytes:
+    """Its leaf: of its kind, in the log that was signed, and with this header."""
+    leaf, kind = unb64(entry["leaf"], LEAF_BYTES), str(entry["kind"])
+    if leaf[0] != 1 or _KINDS.get(leaf[1]) != kind:
+        raise Malformed("the leaf is of another kind")
+    path = [unb64(each, 32) for each in entry["proof"]]
+    if root_from_path(leaf_hash(leaf), int(entry["leaf_index"]), checkpoint.size, path) != checkpoint.root:
+        raise Malformed(f"entry {entry['leaf_index']} is not in the log that was signed")
+    salt, header = unb64(entry["header_salt"], 32), str(entry["header"]).encode()
+    if hashlib.sha256(b"\x00" + f"header:{kind}".encode() + b"\x00" + salt + header).digest() != leaf[2:34]:
+        raise Malformed(f"entry {entry['leaf_index']}: the header is not the one that the log holds")
+    return leaf
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -1084,6 +1194,7 @@ def _as_json(report: Report) -> str:
     return json.dumps(
         {
             "path": report.path,
+            "what": report.what,
             "verifies": report.exit_code == VERIFIES,
             "exit_code": report.exit_code,
             "origin": report.origin,
@@ -1095,6 +1206,8 @@ def _as_json(report: Report) -> str:
             "entries": dict(sorted(report.entries.items())),
             "tiles": report.tiles,
             "bundles": report.bundles,
+            "files": report.files,
+            "opened": report.opened,
             "pending": report.pending,
             "cosigned": {"size": report.cosigned, "witnesses": {k: _utc(v) for k, v in report.witnesses.items()}},
             "not_covered": report.not_covered,
@@ -1116,10 +1229,7 @@ def _as_text(report: Report) -> str:
         ("log", report.origin + ("   DEVELOPMENT" if report.origin.startswith("dev.") else "")),
         ("key", _key_line(report)),
         ("checkpoint", f"{report.size} entries, root {report.root[:16]}…" if report.root else "not valid"),
-        ("journal", f"{report.frames} frames in {report.segments} segments: {kinds}"),
-        ("tiles", f"{report.tiles} tiles, {report.bundles} bundles"),
-        *([("cosigned", f"{report.cosigned} entries, by {witnesses}")] if report.witnesses else []),
-        *((("pending", line) for line in report.pending) if report.pending else [("pending", "nothing")]),
+        *(_export_rows(report, kinds) if report.what == "export" else _log_rows(report, kinds, witnesses)),
         *(("not covered", line) for line in report.not_covered),
         *(("ABSENT", line) for line in report.absent),
         *(("PROBLEM", str(problem)) for problem in report.problems[:50]),
@@ -1130,6 +1240,23 @@ def _as_text(report: Report) -> str:
     if report.problems:
         verdict = f"FAILS: {len(report.problems)} problems"
     return "\n".join([*(f"{name:<12} {value}" for name, value in rows), "", verdict])
+
+
+def _log_rows(report: Report, kinds: str, witnesses: str) -> list[tuple[str, str]]:
+    return [
+        ("journal", f"{report.frames} frames in {report.segments} segments: {kinds}"),
+        ("tiles", f"{report.tiles} tiles, {report.bundles} bundles"),
+        *([("cosigned", f"{report.cosigned} entries, by {witnesses}")] if report.witnesses else []),
+        *((("pending", line) for line in report.pending) if report.pending else [("pending", "nothing")]),
+    ]
+
+
+def _export_rows(report: Report, kinds: str) -> list[tuple[str, str]]:
+    return [
+        ("export", f"{report.files} files, as the manifest names them"),
+        ("entries", f"{kinds}: each in the log that was signed, with the header shown"),
+        ("texts", f"{report.opened} are the very bytes that the log holds"),
+    ]
 
 
 def _kept(path: str | None) -> str | None:
@@ -1148,7 +1275,7 @@ def _policy(path: str | None) -> Policy | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("strongroom-verify", description="Checks a Strongroom audit log, offline.")
-    parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log")
+    parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log; or an export")
     parser.add_argument("--key", metavar="VKEY", help="the log's public key, as you were given it")
     parser.add_argument("--checkpoint", metavar="FILE", help="one that you kept, or a receipt: the log must hold it")
     parser.add_argument("--policy", metavar="FILE", help="a witness policy that the log must meet (exit 4 if not)")
@@ -1160,10 +1287,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise NotALog("--max-age is of the cosignatures that a policy asks for: give --policy too")
         if re.match("https?://", options.path):
             raise NotALog("logs behind a URL are not supported yet; give a home folder")
-        if Path(options.path).is_file():
-            raise NotALog("exports are not supported yet; give a home folder")
         since = 0 if options.max_age is None else time.time() - options.max_age
-        report = verify_home(options.path, options.key, _kept(options.checkpoint), _policy(options.policy), since)
+        if Path(options.path).is_file() or (Path(options.path) / _RECORDS).is_file():
+            if options.checkpoint or options.policy:
+                raise NotALog("--checkpoint and --policy are for a whole log: an export has one checkpoint")
+            report = verify_export(options.path, options.key)
+        else:
+            report = verify_home(options.path, options.key, _kept(options.checkpoint), _policy(options.policy), since)
     except NotALog as reason:
         print(
             json.dumps({"verifies": False, "exit_code": NOT_A_LOG, "reason": str(reason)}) if options.json else reason

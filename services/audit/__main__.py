@@ -17,8 +17,9 @@ from chassis.web import serving_http
 from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
 from services.audit.index.metrics import watch_index
-from services.audit.journal.journal import JournalLocked
+from services.audit.journal.journal import MIB, JournalLocked
 from services.audit.journal.reserve import is_full
+from services.audit.journal.room import free_bytes
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import VKEY
 from services.audit.known_checkpoints import LogDiverged
@@ -106,7 +107,13 @@ def _index(settings: AuditSettings, writer: Writer) -> Follower:
     """It follows what is published; what is missing of it is caught up with while audit already serves."""
     try:
         folder = IndexFolder(settings.folders.index, writer.provider)
-        index = Follower(writer.stored, folder, lambda: writer.publisher.published)
+        kept_free = settings.min_free_mib * MIB
+        index = Follower(
+            writer.stored,
+            folder,
+            lambda: writer.publisher.published,
+            room=lambda size: free_bytes(settings.folders.index) - size > kept_free,
+        )
     except OSError as error:
         raise CannotStart(explained(error, settings.folders.index)) from None
     writer.known_span = index.span

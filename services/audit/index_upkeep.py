@@ -24,7 +24,7 @@ async def rebuilding(index: Follower) -> AsyncIterator[pb.RebuildIndexResponse]:
         await asyncio.to_thread(rebuild.wait, _LOOK_SECONDS)
     if rebuild.failed:
         raise Unavailable(
-            "the index could not be made again and the old one stays: audit's log says where it failed",
+            "the index could not be made again and the old one stays: audit's log says why",
             reason="INDEX_NOT_REBUILT",
             retry_after_seconds=RETRY_SECONDS,
         )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
-from chassis.failures import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
+from services.audit.export_stream import messages
+from services.audit.exporting import Export
 from services.audit.index.follower import Follower
 from services.audit.index.identifiers import normalized
-from services.audit.index.search import search
+from services.audit.index.search import Filter, counted, search
 from services.audit.index_upkeep import checking, rebuilding
+from services.audit.log.note import SignedCheckpoint
 from services.audit.looking import IndexReader
 from services.audit.record_filter import filter_of, told
 from services.audit.recording import ActRecorder
@@ -27,6 +31,7 @@ from services.audit.writer import Writer
 Context = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE, MAX_PAGE = 20, 200
+MOST_EXPORTS = 2
 MAX_REASON = 500  # characters
 MAX_ACTS = 100
 CHECK_RETRY_SECONDS = 60.0
@@ -35,7 +40,7 @@ CHECK_RETRY_SECONDS = 60.0
 class ReadsServicer(rpc.AuditServiceServicer):
     def __init__(self, writer: Writer, acts: ActRecorder, index: Follower | None) -> None:
         self._writer, self._acts, self._index = writer, acts, IndexReader(index)
-        self._checking = False
+        self._checking, self._exporting = False, 0
 
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
         count, before, reason = _count(request.page_size), _page(request.page_token), reason_of(request.reason)
@@ -49,11 +54,8 @@ class ReadsServicer(rpc.AuditServiceServicer):
         count, before, reason = _count(request.page_size), _page(request.page_token), reason_of(request.reason)
         wanted = filter_of(request.filter, self._writer.pseudonym)
         page = await self._index.look(lambda store: search(store, wanted, before, count))
-        keys = self._index.follower.store.keys
-        asked = told(wanted, lambda identifier: keys.token(wanted.tenant, normalized(identifier)))
-        await self._acts.of_person(
-            current_principal.get(), "RECORDS_SEARCHED", reason=reason, filter=asked, records=len(page.found)
-        )
+        asked: dict[str, Any] = {"reason": reason, "filter": self._told(wanted), "records": len(page.found)}
+        await self._acts.of_person(current_principal.get(), "RECORDS_SEARCHED", **asked)
         return pb.SearchRecordsResponse(
             records=[summary_message(summary) for _, summary in page.found],
             next_page_token="" if page.following is None else str(page.following),
@@ -61,6 +63,57 @@ class ReadsServicer(rpc.AuditServiceServicer):
             indexed_entries=self._index.follower.leaves,
             log_entries=self._writer.tree.size,
         )
+
+    async def ExportRecords(
+        self, request: pb.ExportRecordsRequest, context: Context
+    ) -> AsyncIterator[pb.ExportRecordsResponse]:
+        reason, before = reason_of(request.reason), _page(request.page_token)
+        if not reason.strip():
+            raise InvalidArgument("reason is empty: say why the records are exported", field="reason")
+        wanted, signed = filter_of(request.filter, self._writer.pseudonym), self._checkpoint_of(request.checkpoint_size)
+        if found := self._writer.open_differences():
+            raise FailedPrecondition(
+                f"the workers' counts and the log's differ in {len(found)} places, so that records may be missing: see "
+                "`strongroom audit completeness`, and explain them",
+                reason="COUNTS_DIFFER",
+            )
+        if self._exporting >= MOST_EXPORTS:
+            raise ResourceExhausted(
+                f"{MOST_EXPORTS} exports run already: wait until one ends",
+                reason="EXPORTS_RUNNING",
+                retry_after_seconds=CHECK_RETRY_SECONDS,
+            )
+        self._exporting += 1
+        try:
+            asked: dict[str, Any] = {"reason": reason, "filter": self._told(wanted), "checkpoint": signed.size}
+            await self._acts.of_person(current_principal.get(), "EXPORT_STARTED", **asked, resumed=before is not None)
+            yield await self._export_start(wanted, signed)
+            export = Export(self._index.follower.store, self._writer.stored, self._writer.tree, signed)
+            coming = messages(export.records(wanted, before))
+            while (message := await self._index.look(lambda _: next(coming, None))) is not None:
+                if message.HasField("end"):
+                    count = message.end.records
+                    await self._acts.of_person(current_principal.get(), "RECORDS_EXPORTED", **asked, records=count)
+                yield message
+        finally:
+            self._exporting -= 1
+
+    def _checkpoint_of(self, size: int) -> SignedCheckpoint:
+        """A new export is under what the index has: nothing below is then left out for being too young."""
+        try:
+            return self._writer.checkpoint_of(size or self._index.follower.leaves)
+        except IndexError:
+            raise FailedPrecondition(f"the log has fewer than {size} entries", reason="LOG_SHORTER") from None
+
+    async def _export_start(self, wanted: Filter, signed: SignedCheckpoint) -> pb.ExportRecordsResponse:
+        start = pb.ExportStart(checkpoint=signed.note, verifier_key=self._writer.verifier_key)
+        with suppress(ResourceExhausted):  # too many to count in time: it goes on without a total
+            start.matching = await self._index.look(lambda store: counted(store, wanted))
+        return pb.ExportRecordsResponse(start=start)
+
+    def _told(self, wanted: Filter) -> dict[str, Any]:
+        keys = self._index.follower.store.keys
+        return told(wanted, lambda identifier: keys.token(wanted.tenant, normalized(identifier)))
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: Context) -> pb.GetRecordResponse:
         record_id, reason = record_id_of(request.record_id), reason_of(request.reason)

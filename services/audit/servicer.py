@@ -37,6 +37,7 @@ SERVICE = "strongroom.audit.v1.AuditService"
 _GATEWAY = frozenset({"service:gateway"})
 _REVIEWER = frozenset({"role:reviewer", "role:auditor"})
 _READER = _REVIEWER | {"role:examiner"}
+_EXPORTER = frozenset({"role:auditor", "role:examiner"})
 _OPERATOR = frozenset({"role:operator", "role:administrator"})  # no content
 _SERVICES = frozenset(f"service:{name}" for name in ("gateway", "guard", "inference", "monitor", "tuner"))
 ALLOWED = {
@@ -49,6 +50,7 @@ ALLOWED = {
     f"/{SERVICE}/ListRecords": _READER,
     f"/{SERVICE}/GetRecord": _READER,
     f"/{SERVICE}/SearchRecords": _READER,
+    f"/{SERVICE}/ExportRecords": _EXPORTER,
     f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/GetCompleteness": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/ExplainDifferences": _REVIEWER,

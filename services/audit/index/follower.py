@@ -22,6 +22,7 @@ from services.audit.records.stored import StoredEntries
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2  # between looks for what is new
+BATCH_ROOM_BYTES = 64 * 1024 * 1024  # more than a batch takes, SQLite's log included
 RETRY_SECONDS = 5.0  # after a failure, such as a full disk
 _DAMAGED = (IndexDamaged, apsw.CorruptError, apsw.NotADBError)
 BATCH_LEAVES = 2_000  # a transaction's; about a second of work for two threads
@@ -29,6 +30,10 @@ BATCH_LEAVES = 2_000  # a transaction's; about a second of work for two threads
 
 class _Stopping(Exception):
     """Audit stops: the rebuild is given up."""
+
+
+class _NoRoom(Exception):
+    """The disk has no room for a second index beside the first."""
 
 
 @dataclass
@@ -61,10 +66,12 @@ class Follower:
         folder: IndexFolder,
         covered: Callable[[], int],
         *,
+        room: Callable[[int], bool] = lambda size: True,
         batch_leaves: int = BATCH_LEAVES,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self._stored, self._folder, self._covered = stored, folder, covered
+        """`room`: whether the index may take so many bytes more of the disk, which is the journal's first."""
+        self._stored, self._folder, self._covered, self._room = stored, folder, covered, room
         self._batch, self._look = batch_leaves, look_seconds
         self.store = self._open()
         self._projection: Projection | None = None
@@ -160,7 +167,7 @@ class Follower:
         if self._projection is None:
             self._projection = Projection(self._stored, store.keys, store.open_records())
         try:
-            while not self._stopping and not self._rebuilding and store.standing.leaves < self._covered():
+            while store.standing.leaves < self._covered() and self._may_write:
                 start = store.standing.leaves
                 batch = self._projection.batch(start, min(start + self._batch, self._covered()))
                 self.unreadable += batch.unreadable
@@ -180,6 +187,10 @@ class Follower:
             self.rebuild()
 
     @property
+    def _may_write(self) -> bool:
+        return not self._stopping and not self._rebuilding and self._room(BATCH_ROOM_BYTES)
+
+    @property
     def _rebuilding(self) -> bool:
         return self._asked is not None and not self._asked.finished
 
@@ -187,7 +198,8 @@ class Follower:
         began = time.monotonic()
         try:
             self._replace(asked)
-        except _Stopping:
+        except (_Stopping, _NoRoom):
+            log.error("the index is not made again: audit stops, or its disk has too little room for a second one")
             asked.failed = True
         except Exception:
             log.exception("the index cannot be made again; the old one stays")
@@ -197,6 +209,8 @@ class Follower:
             log.info("the index was made again: %d entries in %.1f s", asked.done, time.monotonic() - began)
 
     def _replace(self, asked: Rebuild) -> None:
+        if not self._room(self.store.file.path.stat().st_size * 5 // 4):
+            raise _NoRoom
         file = self._folder.new()
         store = IndexStore(file, new=True)
         try:

@@ -61,6 +61,13 @@ def search(store: IndexStore, wanted: Filter, before: int | None, count: int) ->
     return Page(rows, rows[-1][0] if len(rows) == count else None, total)
 
 
+def counted(store: IndexStore, wanted: Filter) -> int:
+    """All of them, however many."""
+    with store.readers.one() as reader:
+        statement = _statement(store, reader, wanted, None)
+        return int(reader.execute(f"SELECT count(*) {statement.text}", statement.values).get)
+
+
 def all_of(store: IndexStore, wanted: Filter, before: int | None, size: int) -> Iterator[list[tuple[int, Summary]]]:
     """Every record, a page at a time."""
     while True:

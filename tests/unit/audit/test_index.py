@@ -45,12 +45,13 @@ class Indexed:
         self.followers: list[Follower] = []
         self.writer: Writer = log.open()
 
-    def open(self, batch_leaves: int = 3) -> Follower:
+    def open(self, batch_leaves: int = 3, room: Callable[[int], bool] = lambda size: True) -> Follower:
         folder = IndexFolder(self.folder, self.writer.provider)
         self.follower = Follower(
             self.writer.stored,
             folder,
             lambda: self.writer.publisher.published,
+            room=room,
             batch_leaves=batch_leaves,
             look_seconds=0.01,
         )
@@ -258,6 +259,20 @@ def test_a_check_finds_what_is_not_as_the_journal_has_it(some, altered, told) ->
     assert some.problems() == []
     some.level().store._writer.execute(altered)
     assert told in "; ".join(some.problems()) and bool(some.problems()) == bool(told)
+
+
+def test_where_the_disk_is_the_journals_the_index_waits(some) -> None:
+    """Fails if a rebuild begins a second file where there is room for one only."""
+    leaves, path = some.level().leaves, some.follower.store.file.path
+    some.close()
+    some.commit(Act(service="audit", actor="ann", action="RECORD_VIEWED", target="r2"))
+    enough = []
+    some.open(room=lambda size: bool(enough))
+    rebuild = some.follower.rebuild()
+    rebuild.wait(60)
+    assert (rebuild.failed, some.follower.leaves, some.follower.store.file.path) == (True, leaves, path)
+    enough.append(True)
+    assert some.problems() == []
 
 
 def test_a_restart_goes_on_with_the_same_file(some) -> None:

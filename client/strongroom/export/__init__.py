@@ -1,0 +1,1 @@
+"""Exports of records: taken from audit, made into one file that a stranger can check."""
