@@ -96,7 +96,7 @@ def sums(mode: str, options: Any) -> dict[str, Any]:
 
 
 _MEASURES: dict[str, Callable[[str, Any], dict[str, Any]]] = dict(
-    zip(PARTS, (memory, quality, sums, saved, speed), strict=True)
+    zip(PARTS, (memory, speed, quality, saved, sums), strict=True)
 )
 
 

@@ -9,7 +9,7 @@ MODES = {
     "int8, fp32 between": ("dtype=float32", "quantization=int8"),
     "int4": ("dtype=bfloat16", "quantization=int4"),
 }
-PARTS = ("memory", "quality", "sums", "saved", "speed")
+PARTS = ("memory", "speed", "quality", "saved", "sums")
 PLAIN, BASE = "fp32", "bf16"  # what quality is held against, and what memory and speed are
 
 
