@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-Codes = tuple[Tensor, Tensor]  # of the weights, and their scales
+
+class Codes(NamedTuple):
+    """Of the weights of one layer."""
+
+    codes: Tensor
+    scales: Tensor
+    factors: Tensor | None = None  # that its activations are divided by: see torch_channels
+
+
 Encode = Callable[[Tensor], Codes]
 
 
@@ -44,12 +52,12 @@ class CodesRead:
         self._count = 0
 
     def codes(self, weight: Tensor, bias: Tensor | None, encode: Encode) -> tuple[Codes, Tensor | None]:
-        codes, scales, kept = (self._tensors.pop(name, None) for name in _names(self._count))
+        codes, scales, factors, kept = (self._tensors.pop(name, None) for name in _names(self._count))
         self._count += 1
         if codes is None or scales is None or (kept is None) != (bias is None) or len(codes) != len(weight):
             raise ValueError("the saved codes are not this model's: quantize it again")
-        return (codes, scales), kept
+        return Codes(codes, scales, factors), kept
 
 
-def _names(number: int) -> tuple[str, str, str]:
-    return f"{number}.codes", f"{number}.scales", f"{number}.bias"
+def _names(number: int) -> tuple[str, str, str, str]:
+    return f"{number}.codes", f"{number}.scales", f"{number}.factors", f"{number}.bias"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
+from services.inference.engine.torch_channels import factors
 from services.inference.engine.torch_dense_attention import FILLED_ROWS, Attention, Spans
 from services.inference.engine.torch_linear import (
     TRIED_ROWS,
@@ -55,11 +56,14 @@ class Layer:
         self._qkv = packing.linear(
             torch.cat([projection.weight for projection in projections]),
             None if biases[0] is None else torch.cat(biases),
+            factors=factors(*projections),
         )
-        self._out, self._gate, self._up, self._down = (
-            packing.linear(linear.weight, linear.bias)
-            for linear in (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        self._out = packing.linear(attention.o_proj.weight, attention.o_proj.bias)
+        self._gate, self._up = (
+            packing.linear(linear.weight, linear.bias, factors=factors(mlp.gate_proj, mlp.up_proj))
+            for linear in (mlp.gate_proj, mlp.up_proj)
         )
+        self._down = packing.linear(mlp.down_proj.weight, mlp.down_proj.bias, uneven=True)
         self._before, self._after = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
         self._query_norm = _norm(attention.q_norm) if hasattr(attention, "q_norm") else None
         self._key_norm = _norm(attention.k_norm) if hasattr(attention, "k_norm") else None

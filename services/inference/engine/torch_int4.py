@@ -6,9 +6,12 @@ prompt's chunk takes nearly three times as long as in bf16. Unpacking the weight
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+from services.inference.engine.torch_codes import Codes
 from services.inference.engine.torch_int8 import Int8Packing
 from services.inference.engine.torch_linear import Fused
 
@@ -16,7 +19,9 @@ GROUP = 64  # the inputs of a layer are a multiple of it
 _CODES = 16
 _MIDDLE = 8  # weight = (code - 8) × scale + zero
 # Of a group's span: covering its outermost weights may cost the others more than it is worth.
-_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)
+_SHRINKS = (1.0, 0.9, 0.8)
+_FITS = 2  # times that scale and zero are fitted to the codes, and these chosen again
+_LEAST = 1e-8  # a group of equals has a scale, too
 _OUTPUTS = 16  # the kernel takes them in such blocks
 
 
@@ -31,26 +36,43 @@ def fits(weight: Tensor) -> bool:
     return outputs % _OUTPUTS == 0 and inputs % GROUP == 0
 
 
-def weight_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
+def weight_codes(weight: Tensor) -> Codes:
     """uint8 [out, in / 2], two neighbours' codes of 0 to 15 in a byte, and bf16 [in / group, out, 2], scale and zero.
 
-    Each group's span by least squares.
+    By least squares: of each group the best of some spans, with codes, scale and zero fitted to each other.
     """
     groups = weight.detach().float().view(len(weight), -1, group_of(weight))
+    best = torch.full((*groups.shape[:2], 1), torch.inf)
+    codes, pair = torch.empty_like(groups), torch.empty(*groups.shape[:2], 2)
+    for scale, zero in _spans(groups):
+        for turn in range(1 + _FITS):
+            tried = (groups - zero).div_(scale).add_(_MIDDLE).round_().clamp_(0, _CODES - 1).sub_(_MIDDLE)
+            lost = (tried * scale).add_(zero).sub_(groups).square_().sum(2, keepdim=True)
+            better = lost < best
+            best = torch.where(better, lost, best)
+            codes = torch.where(better, tried, codes)
+            pair = torch.where(better, torch.cat([scale, zero], 2), pair)
+            if turn < _FITS:
+                scale, zero = _fitted(groups, tried, scale)
+    low, high = codes.add_(_MIDDLE).view(len(weight), -1, 2).to(torch.uint8).unbind(2)
+    return Codes(low | high << 4, pair.transpose(0, 1).contiguous().bfloat16())
+
+
+def _spans(groups: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scale and zero of spans around the middle of each group's own, as bf16 holds them."""
     least, most = groups.aminmax(dim=2, keepdim=True)
-    best = torch.full_like(least, torch.inf)
-    codes, pair = torch.empty_like(groups), torch.empty(*least.shape[:2], 2)
     for shrink in _SHRINKS:
-        scale = (most - least).mul_(shrink / (_CODES - 1)).clamp_min_(1e-8).bfloat16().float()
-        zero = (most + least).mul_(0.5).add_(scale, alpha=0.5).bfloat16().float()
-        tried = (groups - zero).div_(scale).add_(_MIDDLE).round_().clamp_(0, _CODES - 1)
-        lost = (tried - _MIDDLE).mul_(scale).add_(zero).sub_(groups).square_().sum(2, keepdim=True)
-        better = lost < best
-        best = torch.where(better, lost, best)
-        codes = torch.where(better, tried, codes)
-        pair = torch.where(better, torch.cat([scale, zero], 2), pair)
-    low, high = codes.view(len(weight), -1, 2).to(torch.uint8).unbind(2)
-    return low | high << 4, pair.transpose(0, 1).contiguous().bfloat16()
+        scale = (most - least).mul_(shrink / (_CODES - 1)).clamp_min_(_LEAST).bfloat16().float()
+        yield scale, (most + least).mul_(0.5).add_(scale, alpha=0.5).bfloat16().float()
+
+
+def _fitted(groups: Tensor, codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The line through a group's weights over their codes; where all codes are one, the scale stays."""
+    middle, mean = codes.mean(2, keepdim=True), groups.mean(2, keepdim=True)
+    apart = codes - middle
+    slope = (apart * groups).sum(2, keepdim=True) / apart.square().sum(2, keepdim=True)
+    scale = torch.where(slope > _LEAST, slope, scale).bfloat16().float()  # a comparison with NaN is false
+    return scale, (mean - scale * middle).bfloat16().float()
 
 
 class Int4:
@@ -82,8 +104,10 @@ class Int4:
 class Int4Packing(Int8Packing):
     """Embedding and head in eight bits, and so are layers whose sizes the kernel does not take."""
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fused:
+    def linear(
+        self, weight: Tensor, bias: Tensor | None = None, *, factors: Tensor | None = None, uneven: bool = False
+    ) -> Fused:
         if not fits(weight):
-            return super().linear(weight, bias)
-        (pairs, scales), bias = self._source.codes(weight, bias, weight_codes)
-        return Int4(pairs, scales, bias)
+            return super().linear(weight, bias, factors=factors, uneven=uneven)
+        made, bias = self._source.codes(weight, bias, weight_codes)
+        return Int4(made.codes, made.scales, bias)

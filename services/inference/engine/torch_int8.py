@@ -7,18 +7,19 @@ nothing, in any dtype. oneDNN's fast kernels want unsigned activations: their co
 from __future__ import annotations
 
 import threading
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from services.inference.engine.quantization import QuantizationImpossible
-from services.inference.engine.torch_codes import CodesMade, Source
+from services.inference.engine.torch_codes import Codes, CodesMade, Source
 from services.inference.engine.torch_linear import Fused
 
 _MOST = 127
 _ZERO = 128  # of the activations' codes
+_FINE = 1 / (2 * _MOST)  # of a step: what is left of a number is at most half a step, and has a byte to itself
 _LEAST = 1e-30  # a row of zeros has a scale, too
 _MOST_ROW = torch.full((1, 1), float(_MOST))  # not a plain number: that would divide in the rows' own dtype
 # Between 2^23 and 2^24 neighbouring float32 numbers are 1 apart: adding this rounds to the nearest whole number, and
@@ -29,7 +30,7 @@ _LAST_BYTE = 1.5 * 2**23 + _ZERO
 class Rows(NamedTuple):
     """Activations in eight bits, for all layers that read the same ones."""
 
-    codes: Tensor  # uint8 [rows, in]
+    codes: Tensor  # uint8 [rows, in], or [2 * rows, in]: then behind all rows comes what rounding took from them
     largest: Tensor  # of each row's numbers, without sign, in the rows' dtype [rows, 1]; a code is a 127th of it
 
 
@@ -39,11 +40,13 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self._held = torch.empty(0)
 
-    def like(self, x: Tensor) -> Tensor:
-        if len(self._held) < x.numel():
+    def like(self, x: Tensor, times: int = 1) -> Tensor:
+        """[times * rows, in]"""
+        size = times * x.numel()
+        if len(self._held) < size:
             with torch.inference_mode(False):  # so that it serves outside of it, too
-                self._held = torch.empty(x.numel())
-        return self._held[: x.numel()].view(x.shape)
+                self._held = torch.empty(size)
+        return self._held[:size].view(-1, x.shape[1])
 
 
 _scratch = Scratch()
@@ -56,32 +59,50 @@ def coded(x: Tensor) -> Rows:
     return Rows(spread.add_(_LAST_BYTE).view(torch.int32).to(torch.uint8), largest)
 
 
-def weight_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 [out, in], and float32 scales [out]."""
+def finely_coded(x: Tensor) -> Rows:
+    """In two bytes: the nearest codes, and how far off they are, in steps of `_FINE`."""
+    largest = x.abs().amax(1, keepdim=True)
+    both = _scratch.like(x, times=2)
+    coarse, rest = both[: len(x)], both[len(x) :]
+    torch.mul(x, torch.div(_MOST_ROW, largest), out=rest)
+    torch.add(rest, _LAST_BYTE, out=coarse).sub_(_LAST_BYTE)
+    rest.sub_(coarse).mul_(1 / _FINE)
+    return Rows(both.add_(_LAST_BYTE).view(torch.int32).to(torch.uint8), largest)
+
+
+def weight_codes(weight: Tensor, factors: Tensor | None = None) -> Codes:
+    """int8 [out, in], float32 scales [out], and the factors."""
     full = weight.detach().float()
+    if factors is not None:
+        full = full * factors
     scales = full.abs().amax(1).clamp_min_(_LEAST).mul_(1 / _MOST)
-    return (full / scales[:, None]).round_().to(torch.int8), scales
+    return Codes((full / scales[:, None]).round_().to(torch.int8), scales, factors)
 
 
 class Int8:
     """`torch_linear.Packed` in eight bits."""
 
-    def __init__(self, codes: Tensor, scales: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        self._weight = torch.ops.onednn.qlinear_prepack(codes, None)
-        self._scales = scales / _MOST  # the rows' share of 1/127 with it
-        self._zeros = _zeros(len(codes))
+    def __init__(self, weight: Codes, bias: Tensor | None, dtype: torch.dtype, *, fine: bool = False) -> None:
+        """`fine`: activations have two bytes."""
+        self._weight = torch.ops.onednn.qlinear_prepack(weight.codes, None)
+        self._scales = weight.scales / _MOST  # the rows' share of 1/127 with it
+        self._zeros = _zeros(len(weight.codes))
+        self._evened = None if weight.factors is None else (1 / weight.factors).to(dtype)
         self._bias = None if bias is None else bias.detach().contiguous()
         self._dtype = dtype
+        self._code, self._sums = (finely_coded, torch.float32) if fine else (coded, dtype)
 
     def rows(self, x: Tensor) -> Rows:
-        return coded(x)
+        return self._code(x if self._evened is None else x * self._evened)
 
     def plain(self, x: Tensor | Rows) -> Tensor:
-        rows = x if isinstance(x, Rows) else coded(x)
+        rows = x if isinstance(x, Rows) else self.rows(x)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rows.codes, 1.0, _ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, self._dtype, "none", [], ""
+            rows.codes, 1.0, _ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, self._sums, "none", [], ""
         )
-        out.mul_(rows.largest)
+        if (count := len(rows.largest)) < len(out):
+            out = out[:count].add_(out[count:].mul_(_FINE))  # not at once: where a vector ends it would round otherwise
+        out = out.mul_(rows.largest).to(self._dtype)
         return out if self._bias is None else out.add_(self._bias)
 
     def silu(self, x: Tensor | Rows) -> Tensor:
@@ -109,10 +130,10 @@ class Int8Embedding:
         scales = x.abs().amax(1, keepdim=True).float().clamp_min_(_LEAST).mul_(1 / _MOST)
         spread = x / scales
         high = spread.round()
-        low = spread.sub_(high).mul_(2 * _MOST).round_()
+        low = spread.sub_(high).mul_(1 / _FINE).round_()
         codes = torch.cat([high, low]).to(torch.int8)
         sums: Tensor = torch._int_mm(codes, self._turned).float()
-        logits = sums[: len(x)].add_(sums[len(x) :], alpha=1 / (2 * _MOST))
+        logits = sums[: len(x)].add_(sums[len(x) :], alpha=_FINE)
         return logits.mul_(self._scales).mul_(scales)
 
 
@@ -128,7 +149,7 @@ def products_are_exact() -> bool:
     weight = torch.full((16, 64), _MOST, dtype=torch.int8)
     largest = torch.full((1, 1), float(_MOST))
     try:
-        layer = Int8(weight, torch.ones(16), None, torch.float32)
+        layer = Int8(Codes(weight, torch.ones(16)), None, torch.float32)
         found = layer.plain(Rows(torch.full((1, 64), 255, dtype=torch.uint8), largest))
         head = torch._int_mm(weight[:1], weight.t())
     except (AttributeError, RuntimeError, NotImplementedError):  # operators that this build of torch has not
@@ -148,14 +169,16 @@ class Int8Packing:
             )
         self._source = source or CodesMade()
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fused:
-        (codes, scales), bias = self._source.codes(weight, bias, weight_codes)
-        return Int8(codes, scales, bias, weight.dtype)
+    def linear(
+        self, weight: Tensor, bias: Tensor | None = None, *, factors: Tensor | None = None, uneven: bool = False
+    ) -> Fused:
+        codes, bias = self._source.codes(weight, bias, partial(weight_codes, factors=factors))
+        return Int8(codes, bias, weight.dtype, fine=uneven)
 
     def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Int8Embedding, Int8Embedding]:
         first = self._end(embedding)
         return first, first if head is None else self._end(head)
 
     def _end(self, weight: Tensor) -> Int8Embedding:
-        (codes, scales), _ = self._source.codes(weight, None, weight_codes)
-        return Int8Embedding(codes, scales, weight.dtype)
+        made, _ = self._source.codes(weight, None, weight_codes)
+        return Int8Embedding(made.codes, made.scales, weight.dtype)

@@ -53,7 +53,12 @@ class Head(Protocol):
 class Packing(Protocol):
     """How the weights of a decoder lie in memory."""
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Fused: ...
+    def linear(
+        self, weight: Tensor, bias: Tensor | None = None, *, factors: Tensor | None = None, uneven: bool = False
+    ) -> Fused:
+        """`factors`: [in], that even its input channels out (torch_channels). `uneven`: its inputs are products
+        themselves, of which others stand out far in each row, as before an MLP's down."""
+        ...
 
     def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Embedding, Head]:
         """No head: the embedding is it, too."""
@@ -112,7 +117,10 @@ class PlainEmbedding:
 class PlainPacking:
     """In the model's own dtype. A tied head lies in memory a second time, packed."""
 
-    linear = Packed
+    def linear(
+        self, weight: Tensor, bias: Tensor | None = None, *, factors: Tensor | None = None, uneven: bool = False
+    ) -> Fused:
+        return Packed(weight, bias)
 
     def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Embedding, Head]:
         return PlainEmbedding(embedding), Packed(embedding if head is None else head)

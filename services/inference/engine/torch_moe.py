@@ -58,7 +58,7 @@ def pack_experts(experts: Any, packing: Packing) -> None:
     """Holds each expert's two products as `packing` does, and leaves the module without its weights."""
     experts.packed = []
     for gate_up, down in zip(experts.gate_up_proj.detach(), experts.down_proj.detach(), strict=True):
-        experts.packed.append((packing.linear(gate_up), packing.linear(down)))
+        experts.packed.append((packing.linear(gate_up), packing.linear(down, uneven=True)))
     experts.gate_up_proj = experts.down_proj = None
 
 

@@ -87,7 +87,7 @@ def assemble(
     """
     adapters = AdapterSet(Shape.of(loaded.model, loaded.name))  # the layers' shapes, before they are fused
     mode = _mode(loaded, settings)
-    probe = probe or probed(loaded)
+    probe = probe or probed(loaded, watch=mode is not None)
     attention, token_bytes = _attention(loaded, probe), probe.token_bytes
     context = _context(loaded, settings)
     slot = -(-context // attention.view_tokens) * attention.view_tokens  # tokens; whole views

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from services.inference.engine.batch import Segment
+from services.inference.engine.protocol import Message
 from services.inference.engine.quantization import Mode
 from services.inference.engine.torch_attention import AttentionChoice
+from services.inference.engine.torch_channels import TEXT, TOKENS, watched
 from services.inference.engine.torch_runner import ModelRunner, Runner
 from services.inference.engine.torch_slots import SlotCache
 from services.inference.models.loading import LoadedModel
@@ -27,8 +29,11 @@ class Probe:
     logits: Tensor
 
 
-def probed(loaded: LoadedModel) -> Probe:
-    """Of a model that was saved quantized it was asked before: its weights are not there."""
+def probed(loaded: LoadedModel, *, watch: bool = False) -> Probe:
+    """Of a model that was saved quantized it was asked before: its weights are not there.
+
+    `watch`: what its linear layers read is noted at each of them, for their codes.
+    """
     if loaded.saved:
         told = loaded.saved.facts
         return Probe(
@@ -41,6 +46,10 @@ def probed(loaded: LoadedModel) -> Probe:
     loaded.model.set_attn_implementation("sdpa")
     cache = SlotCache(loaded.model.config.num_hidden_layers, 1, _TOKENS)
     logits = ModelRunner(loaded.model, cache, sdpa, context=_TOKENS).run([_asked(loaded)])
+    if watch:
+        ids = loaded.prompt.ids([Message(role="user", content=TEXT)])[:TOKENS]
+        with watched(loaded.model), torch.no_grad():
+            loaded.model(torch.tensor([ids]), use_cache=False)
     return Probe(
         token_bytes=cache.token_bytes(),
         page_tokens=cache.page_tokens(),

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
+from services.inference.engine.torch_channels import factors
 from services.inference.engine.torch_codes import Source
 from services.inference.engine.torch_int4 import Int4Packing
 from services.inference.engine.torch_int8 import Int8Packing
@@ -28,10 +29,11 @@ def packing_of(mode: str, source: Source | None = None) -> Packing:
 class QuantizedLinear(nn.Module):
     """Holds no parameter: inference only."""
 
-    def __init__(self, linear: nn.Linear, packing: Packing) -> None:
+    def __init__(self, linear: nn.Linear, packing: Packing, *, uneven: bool) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self._packed = packing.linear(linear.weight, linear.bias)
+        even = None if uneven else factors(linear)
+        self._packed = packing.linear(linear.weight, linear.bias, factors=even, uneven=uneven)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self._packed.plain(x.reshape(-1, self.in_features))
@@ -74,7 +76,7 @@ def quantize(model: Any, packing: Packing, *, saved: bool = False) -> str:
     experts = [layer.experts for layer in mixtures]
     found = _linears(model)
     for parent, name, layer in tqdm(found, "quantizing", disable=None):
-        setattr(parent, name, QuantizedLinear(layer, packing))
+        setattr(parent, name, QuantizedLinear(layer, packing, uneven=name == "down_proj"))
     for each in tqdm(experts, "quantizing experts", disable=None if experts else True):
         pack_experts(each, packing)
     _quantize_ends(model, packing)

@@ -35,7 +35,7 @@ def save_quantized(settings: EngineSettings, home: Path, target: str, progress: 
     loaded = load(source, home, progress)
     if loaded.saved:
         raise ValueError(f"model must be one that is not quantized yet: {loaded.name} is")
-    probe, plain, kept = probed(loaded), plain_state(loaded.model), CodesKept()
+    probe, plain, kept = probed(loaded, watch=True), plain_state(loaded.model), CodesKept()
     progress(f"model: quantizing to {mode.name} ({mode.loss})")
     engine = assemble(loaded, replace(settings, slots=1), probe=probe, source=kept)
     told = Facts(

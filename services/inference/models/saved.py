@@ -21,7 +21,7 @@ from services.inference.models.wheel import ModelUnavailable
 
 MARKER = "strongroom-quantized.json"
 WEIGHTS = "model.safetensors"
-_FORMAT = 1
+_FORMAT = 2
 _PLAIN = "plain."  # before the names of tensors that stay as they are
 _LOGITS = "probe.logits"
 _NOT_COPIED = (".safetensors", ".gguf", ".bin", ".safetensors.index.json")
