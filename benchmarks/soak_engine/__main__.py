@@ -32,6 +32,7 @@ from services.inference.models.convert import converted
 MINUTES, CALLERS, QUESTIONS = 60.0, 8, 16
 KILL_SECONDS = 240.0  # between two kills
 SLOW_SECONDS = 45.0  # what takes longer is told as it happens: which kind, how long, after which kill
+SHOWN_PROBLEMS = 20
 SETTLE_SECONDS = 60.0  # a lost worker's requests have ended everywhere by then
 SLOPE_MIB = 1.0  # per 1,000 requests
 WATCHED = ("inference", "gateway", "guard", "audit")
@@ -166,7 +167,9 @@ def show(result: dict[str, Any]) -> None:
     slopes = result["mib_per_1000_requests"]
     rows = [[name, mib, slopes.get(name, "too few requests")] for name, mib in result["resident_mib"].items()]
     print(table(["", "resident MiB", "MiB per 1,000 requests"], rows))
-    print("\n" + ("\n".join(result["problems"][:20]) or "nothing was broken"))
+    problems = result["problems"]
+    print(f"\n{len(problems)} promises were broken; the first of them:" if problems else "\nnothing was broken")
+    print("\n".join(problems[:SHOWN_PROBLEMS]))
 
 
 if __name__ == "__main__":
