@@ -1,4 +1,4 @@
-"""The index of a log of so many records: made from the journal, and searched."""
+"""The index of a log of so many records: made from the journal, searched, and a quarter of them exported."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from strongroom.audit.v1 import audit_pb2 as pb
+from strongroom.export.package import package
+from strongroom.export.take import take
+from strongroom.verify import verify_export
+
 from benchmarks import report
 from benchmarks.audit.texts import Texts, queries
 from benchmarks.sizes import folder_bytes
+from services.audit.export_stream import messages
+from services.audit.exporting import Export
 from services.audit.index.checking import checked
 from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
@@ -85,6 +93,32 @@ def searches(index: Follower) -> dict[str, Any]:
     return {"found": found, "counted_to": MOST_COUNTED, **{kind: _spread(times) for kind, times in kinds.items()}}
 
 
+def export(index: Follower, writer: Writer, folder: Path) -> dict[str, float]:
+    """One tenant's records, made into a ZIP and verified: all but the wire."""
+    signed = writer.checkpoint_of(index.leaves)
+    start = pb.ExportStart(checkpoint=signed.note, verifier_key=writer.verifier_key)
+
+    def ask(request: pb.ExportRecordsRequest) -> Iterator[pb.ExportRecordsResponse]:
+        yield pb.ExportRecordsResponse(start=start)
+        made = Export(index.store, writer.stored, writer.tree, signed)
+        yield from messages(made.records(Filter(tenant="tenant-1"), None))
+
+    began = time.perf_counter()
+    taken = take(folder / "parts", "", pb.RecordFilter(), "benchmark", ask, lambda done, total: None)
+    streamed = time.perf_counter() - began
+    package(folder / "parts", taken, folder / "export.zip", {"reason": "benchmark", "filter": {}})
+    seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    assert verify_export(folder / "export.zip").exit_code == 0
+    return {
+        "records": taken.lines["records.jsonl"],
+        "streamed_seconds": streamed,
+        "seconds": seconds,
+        "verify_seconds": time.perf_counter() - began,
+        "bytes": (folder / "export.zip").stat().st_size,
+    }
+
+
 def _timed(index: Follower, wanted: Filter) -> tuple[float, int]:
     began = time.perf_counter()
     page = search(index.store, wanted, None, PAGE)
@@ -105,6 +139,7 @@ def measure(home: Path, records: int, check: bool) -> dict[str, Any]:
             found["rebuild"] = rebuild(index, records)
             found["bytes"] = {name: folder_bytes(home / "audit" / name) for name in ("journal", "index")}
             found["search"] = searches(index)
+            found["export"] = export(index, writer, home)
             if check:
                 began = time.perf_counter()
                 *_, result = checked(index.store, writer.stored)
@@ -130,7 +165,7 @@ def main() -> int:
 
 
 def _index_rows(found: dict[str, Any], made: dict[str, float]) -> list[tuple[str, Any]]:
-    size = found["bytes"]
+    size, left = found["bytes"], found["export"]
     return [
         ("records", found["records"]),
         ("rebuild, records/s", made["records_a_second"]),
@@ -139,6 +174,11 @@ def _index_rows(found: dict[str, Any], made: dict[str, float]) -> list[tuple[str
         ("journal, bytes a record", size["journal"] / found["records"]),
         ("index, bytes a record", size["index"] / found["records"]),
         ("queries that found something", found["search"]["found"]),
+        ("exported with proofs, records", left["records"]),
+        ("export, s, verified", left["seconds"]),
+        ("of it streaming, s", left["streamed_seconds"]),
+        ("verification again, s", left["verify_seconds"]),
+        ("export, bytes a record", left["bytes"] / left["records"]),
         *([("check, records/s", found["check_records_a_second"])] if "check_records_a_second" in found else []),
     ]
 
