@@ -9,7 +9,8 @@ from collections.abc import Iterable
 # Scripts that put no space between words. Of a run ABC the index holds AB, BC and C, one behind the other: so every
 # character begins a word, and a run of any length is a phrase.
 _UNSPACED = "㐀-䶿一-鿿豈-﫿々〇぀-ヿ가-힣\U00020000-\U000323af"
-_RUN = re.compile(f"([{_UNSPACED}]+)|[^\\W_{_UNSPACED}]+")
+_RUN = re.compile(f"([{_UNSPACED}]+)|([^\\W_{_UNSPACED}]+)")
+_ASCII_WORD = re.compile("[0-9a-z]+")
 _PIECE = re.compile(r'"([^"]*)"|(\S+)')
 
 LONGEST_WORD = 64  # characters; a longer one is found by its beginning
@@ -26,13 +27,15 @@ def words_of(texts: Iterable[str]) -> str:
 
 
 def _words(text: str) -> list[str]:
+    plain = folded(text)
+    if plain.isascii():
+        return [word[:LONGEST_WORD] for word in _ASCII_WORD.findall(plain)]
     words: list[str] = []
-    for match in _RUN.finditer(folded(text)):
-        run = match.group()
-        if match.lastindex:
-            words += [run[at : at + 2] for at in range(len(run))]
+    for unspaced, word in _RUN.findall(plain):
+        if unspaced:
+            words += [unspaced[at : at + 2] for at in range(len(unspaced))]
         else:
-            words.append(run[:LONGEST_WORD])
+            words.append(word[:LONGEST_WORD])
     return words
 
 
@@ -58,7 +61,7 @@ def _phrase(piece: str) -> str:
     words: list[str] = []
     for number, match in enumerate(runs, 1):
         run, last = match.group(), number == len(runs)
-        if not match.lastindex:
+        if match.group(2):
             words.append(run[:LONGEST_WORD])
         elif last and len(run) > 1:  # whether the run goes on behind it does not matter
             words += [run[at : at + 2] for at in range(len(run) - 1)]
@@ -66,5 +69,5 @@ def _phrase(piece: str) -> str:
             words += [run[at : at + 2] for at in range(len(run))]
     if not words:
         return ""
-    open_ended = piece.rstrip('"').endswith("*") or (len(words[-1]) == 1 and bool(runs[-1].lastindex))
+    open_ended = piece.rstrip('"').endswith("*") or (len(words[-1]) == 1 and bool(runs[-1].group(1)))
     return f'"{" ".join(words)}"' + (" *" if open_ended else "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from chassis.canonical import canonical
 from services.audit.records.entries import (
@@ -171,6 +172,6 @@ def _list(data: bytes) -> list[Any] | None:
 
 def _json(data: bytes) -> Any:
     try:
-        return json.loads(data) if data else None
+        return orjson.loads(data) if data else None
     except ValueError:
         return None
