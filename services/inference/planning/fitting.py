@@ -11,8 +11,8 @@ from services.inference.planning.architecture import Architecture
 from services.inference.planning.modes import Mode, embedding_bytes, head_bytes, layer_bytes, token_bytes
 
 # What a worker takes beside weights and cache: Python with torch, transformers and the service (about 370 MiB), the
-# tokenizer, kernels that oneDNN made, scratch. Measured with SmolLM2 (docs/models.md).
-CPU_PROCESS = 512 << 20
+# tokenizer, kernels that oneDNN made, scratch. Between 413 MiB (int4) and 548 MiB (bf16) with SmolLM2 (docs/models.md).
+CPU_PROCESS = 480 << 20
 # Of a GPU: the driver's part, CUDA's context, kernels, recorded graphs, a chunk's activations. Set aside, unmeasured.
 GPU_RESERVE = 2 << 30
 # The visible part of a slot is a multiple of this (engine/torch_attention.py).
