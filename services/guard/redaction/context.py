@@ -174,4 +174,10 @@ AMOUNT_AFTER = Words(
         r"|(?:yuan|rmb|cny|usd|eur|gbp|hkd|jpy|dollars?|euros?|million|billion|shares?|units?)(?![a-z]))"
     ),
     " \n元圆块百千万亿美欧英日港人股吨份手%‰yrcueghjdmbsYRCUEGHJDMBS",
-)
+    (
+        *"元圆万亿股吨份手%‰", "块钱", "百万", "千万", "美元", "美金", "欧元", "英镑", "日元", "港元", "港币", "人民币",
+        "人次", "yuan", "rmb", "cny", "usd", "eur", "gbp", "hkd", "jpy", "dollars", "euros", "million", "billion",
+        "shares", "units",
+    ),
+    " \n",
+)  # fmt: skip

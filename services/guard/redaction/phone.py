@@ -15,7 +15,10 @@ _AREA = r"(?!800|833|844|855|866|877|888|900|[2-9]00|[2-9]11)[2-9]\d\d"  # no to
 _NORTH_AMERICAN = re.compile(rf"1?({_AREA})[2-9]\d{{6}}", re.ASCII)
 _NATIONAL = re.compile(r"0[1-9][0-9]{7,10}", re.ASCII)
 _NAMED_AFTER = Words(
-    re.compile(r"[\s\-(]{0,3}(?:office|fax|mobile|cell|home|work|phone|tel)(?![a-z])"), " \n-(ofmchwptOFMCHWPT"
+    re.compile(r"[\s\-(]{0,3}(?:office|fax|mobile|cell|home|work|phone|tel)(?![a-z])"),
+    " \n-(ofmchwptOFMCHWPT",
+    ("office", "fax", "mobile", "cell", "home", "work", "phone", "tel"),
+    " \n-(",
 )
 
 

@@ -55,7 +55,7 @@ def _named(match: re.Match[str], stretch: Stretch) -> str | None:
     return text if len(text) >= 6 and kinds >= 2 and re.search("[0-9@#$!~^*&%]", text) else None
 
 
-_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, least=6, letters=True, said=_SAID, goes_on=_TOKEN_CHARACTERS)
+_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, least=6, said=_SAID, goes_on=_TOKEN_CHARACTERS)
 SECRETS = (
     Shape("SECRET", "private-key", _PEM, _any, needs="-", least=40, goes_on=f"{_PEM_BODY}|{PEM_END}", endless=True),
     Shape("SECRET", "jwt", _JWT, _any, needs=".", least=24, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),

@@ -76,17 +76,29 @@ class Stretch:
         """Whether one of them stands at `place`; most often the first character says that none does."""
         if place < len(self.text) and self.text[place] not in words.beginnings:
             return False
-        return words.pattern.match(self.after(place)) is not None
+        seen = self.text[place : place + AHEAD].lower()
+        if len(seen) < AHEAD and not self._ended and words.may_go_on(seen):
+            raise Undecided
+        return words.pattern.match(seen) is not None
 
     def character_before(self, place: int) -> str:
         return self.text[place - 1] if place else ""
 
 
 class Words(NamedTuple):
-    """What may stand behind a candidate, and every character that it may begin with, in either case."""
+    """What may stand behind a candidate, and every character that it may begin with, in either case. `literals`: each
+    word that the pattern has, whole; `gap`: what may stand before it."""
 
     pattern: re.Pattern[str]
     beginnings: str
+    literals: tuple[str, ...]
+    gap: str
+
+    def may_go_on(self, seen: str) -> bool:
+        """Whether more text could change what the pattern says of this: a word is there in part, or up to its end,
+        behind which the pattern looks one character ahead."""
+        word = seen.lstrip(self.gap)
+        return any(literal.startswith(word) for literal in self.literals)
 
 
 class Recognizer(Protocol):

@@ -43,6 +43,7 @@ _STRETCH = re.compile(
 _MAY_GO_ON = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
 _MAY_BE_DOMAIN = re.compile(r" ?(?:[\w\-]{1,24}[.。]){0,4}[\w\-]{0,24}\Z")
 _PLATE_HEAD = re.compile(rf"[{PROVINCES}] ?(?:[A-Z] )?\Z")
+_MONTHS = frozenset(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"))
 _FEW = 4  # fewer characters are nothing that any recognizer finds
 _LONGEST_DOMAIN = 4 * 25 + 26
 
@@ -101,12 +102,19 @@ class Stretches:
         self.settled = end
         return True
 
+    def _apart(self, word: str, sign: str) -> bool:
+        """An ordinary word before a space and a number has no part in it: no class has more than two letters there but
+        a date, and what a firm brings along."""
+        if sign == "@" or len(word) < 3 or self._table.widest:
+            return False
+        return word.isascii() and word.isalpha() and word[:3].lower() not in _MONTHS
+
     def _beginning(self, text: str, at: int) -> int:
         """Where a stretch begins that has a trigger at `at`: with the word before it, or a plate's province."""
         low = max(self.settled, at - WORD)
         spaced = at - 1 if at > low and text[at - 1] == " " else at
         begins = low + len(text[low:spaced].rstrip(_TIGHT))
-        if begins == spaced:
+        if begins == spaced or (spaced < at < len(text) and self._apart(text[begins:spaced], text[at])):
             begins = at
         plate = _PLATE_HEAD.search(text, max(low, begins - 4), begins)
         return plate.start() if plate else begins
