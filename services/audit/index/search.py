@@ -15,6 +15,7 @@ from services.audit.index.words import expression
 from services.audit.records.views import Summary
 
 MOST_COUNTED = 1_000
+_APART_MS = 1_000  # ACCEPTED and END may tell the time of the same acceptance a moment apart
 _EVERY_LEAF = (1 << 62) - 1
 
 
@@ -148,7 +149,7 @@ def _tenants(reader: apsw.Connection, wanted: Filter) -> list[str]:
 def _leaves(store: IndexStore, reader: apsw.Connection, wanted: Filter) -> tuple[int, int]:
     """Between which leaves all records of that time begin. A clock may have been set back: records in between may be
     of another time, none outside is of this one."""
-    low = _first_leaf(reader, wanted.start_ms) if wanted.start_ms else 0
+    low = _first_leaf(reader, wanted.start_ms - _APART_MS) if wanted.start_ms else 0
     high = _EVERY_LEAF
     if wanted.end_ms:
         high = _first_leaf(reader, wanted.end_ms + store.standing.set_back_ms)

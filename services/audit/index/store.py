@@ -23,7 +23,7 @@ SUMMARY_COLUMNS = (
 _PUT = (
     f"INSERT INTO records (leaf, key_id, order_ms, digest, {SUMMARY_COLUMNS}) VALUES ({'?,' * 15}?) "
     "ON CONFLICT (leaf) DO UPDATE SET "
-    "digest = excluded.digest, last_leaf = excluded.last_leaf, state = excluded.state, "
+    "digest = excluded.digest, time_ms = excluded.time_ms, last_leaf = excluded.last_leaf, state = excluded.state, "
     "reason = excluded.reason, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens"
 )
 

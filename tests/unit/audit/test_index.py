@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
 from services.audit.index.search import MOST_COUNTED, Filter, search
 from services.audit.records.entries import Act, Ending
+from services.audit.records.planning import Clock
 from services.audit.writer import Writer
 
 CARD = "6222020011223344556"
@@ -201,6 +203,31 @@ def test_an_open_record_is_one_record_when_it_has_ended(indexed, gateway) -> Non
     indexed.commit(gateway.end("r1", Ending.CANCELLED, fields=answered("world")))
     assert indexed.ids(text="hello world", states=("CANCELLED",)) == ["r1"] == indexed.ids()
     assert indexed.ids(states=("OPEN",)) == [] == indexed.problems()
+
+
+class Ticking:
+    """A millisecond goes by each time the clock is read."""
+
+    def clock(self) -> Clock:
+        ticks = count(1_800_000_000_000)
+        return Clock(lambda: next(ticks) / 1000, lambda: 1_000.0)
+
+
+def test_a_record_whose_entries_tell_its_time_a_moment_apart_is_the_same_in_any_batches(audit_log, gateway) -> None:
+    """Fails if what ENDs later keeps the time of its ACCEPTED."""
+    audit_log.time = Ticking()
+    made = Indexed(audit_log)
+    made.open(batch_leaves=1)
+    try:
+        for n in range(3):
+            made.commit(gateway.accept(f"r{n}", fields=asked("x")))
+            made.level()
+            made.commit(gateway.end(f"r{n}", fields=answered("y")))
+        assert made.problems() == []
+        times = [summary.time_ms for _, summary in search(made.level().store, Filter(), None, 10).found]
+        assert [made.ids(start_ms=time) for time in times] == [["r2"], ["r2", "r1"], ["r2", "r1", "r0"]]
+    finally:
+        made.close()
 
 
 def test_of_a_lost_gateway_what_was_released_is_found(indexed, gateway) -> None:
