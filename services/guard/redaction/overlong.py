@@ -17,8 +17,8 @@ _MARK = "-----END"
 def _continuing(characters: str) -> re.Pattern[str]:
     if "|" in characters:
         body, _, _ = characters.rpartition(f"|{PEM_END}")
-        return re.compile(f"((?:{body})*+)(?:{PEM_END})?")
-    return re.compile(f"((?:{characters})*+)")
+        return re.compile(f"((?:{body})*)(?:{PEM_END})?")
+    return re.compile(f"((?:{characters})*)")
 
 
 @dataclass

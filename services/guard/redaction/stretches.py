@@ -30,6 +30,8 @@ _TRIGGERS = (
 )
 
 _WIDE_DOMAIN = rf"@(?: ?(?:[^\W_][\w\-]{{0,23}}+[.。]){{1,4}}(?:{CHINESE_TOPS}|[A-Za-z]{{2,24}}+))"
+# Nothing follows the outer group, so it need not be possessive; Python before 3.11.5 gets possessive groups wrong whose
+# inside backtracks (gh-106052), and let go of the last digit of a number.
 _STRETCH = re.compile(
     rf"(?:[{PROVINCES}] ?)?(?:{_WIDE_DOMAIN}|[A-Za-z0-9{re.escape(_SIGNS.replace('@', ''))}]++|@"
     rf"|[{_D}]{{2,}}+|(?<=[0-9])[{_D}]|[{_D}](?=[0-9])"
@@ -37,7 +39,7 @@ _STRETCH = re.compile(
     rf"|(?<=[0-9])[ ,\n]{{1,4}}+(?=[A-Za-z])|(?<=[A-Z]) (?=[A-Z])| (?=@)"
     rf"|(?<=[0-9{BREAK}]){BREAK}"
     rf"|(?<=-----)\n{{1,2}}(?=[A-Za-z0-9+/])"
-    rf"|(?<=[0-9{_D}十])[年月日]|[{_D}十]{{1,3}}(?=[月日])|(?<=[0-9A-Z])[挂学警港澳领])*+"
+    rf"|(?<=[0-9{_D}十])[年月日]|[{_D}十]{{1,3}}(?=[月日])|(?<=[0-9A-Z])[挂学警港澳领])*"
 )
 # Behind the end of such a stretch, more text could still make it longer.
 _MAY_GO_ON = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
