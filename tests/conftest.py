@@ -96,12 +96,21 @@ def spans() -> Iterator[Callable[[], list[ReadableSpan]]]:
 
 
 @pytest.fixture(scope="session")
-def models_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def left_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first stack leaves a link to the default model that it converted, for the run's other processes too."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "converted"
+
+
+@pytest.fixture(scope="session")
+def models_home(tmp_path_factory: pytest.TempPathFactory, left_model: Path) -> Path:
     """A home folder with the default model; STRONGROOM_TEST_MODELS keeps it between runs."""
     from services.inference.models.convert import converted
 
     kept = os.environ.get("STRONGROOM_TEST_MODELS")
     home = Path(kept) if kept else tmp_path_factory.mktemp("home")
+    if left_model.exists() and not kept:
+        (home / "models").symlink_to(left_model)
     converted(home)
     return home
 

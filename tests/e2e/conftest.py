@@ -64,10 +64,8 @@ class Suite:
         return found
 
     def pid(self, name: str) -> int:
-        return int(next(service["pid"] for service in self.status()["services"] if service["name"] == name))
-
-    def supervisor_pid(self) -> int:
-        return int(json.loads((self.home / "run" / "supervisor.json").read_text())["pid"])
+        """From its run file; `supervisor` has one too."""
+        return int(json.loads((self.home / "run" / f"{name}.json").read_text())["pid"])
 
     def verify(self) -> subprocess.CompletedProcess[str]:
         """Against the key that the running log gives out."""
@@ -85,14 +83,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
-def suite(home: Path) -> Iterator[Suite]:
-    """Up, and down again when the module is through."""
+@pytest.fixture(scope="session")
+def suite(home: Path, left_model: Path) -> Iterator[Suite]:
+    """One for all that ask the real model, file after file: what was killed has to serve the next ones."""
     suite = Suite(home, free_port_base())
-    started = suite.up()
-    assert started.returncode == 0, f"{started.stdout}{started.stderr}\n{suite.logs()}"
-    yield suite
-    suite.down()
+    try:
+        started = suite.up()
+        assert started.returncode == 0, f"{started.stdout}{started.stderr}\n{suite.logs()}"
+        left_model.symlink_to(home / "models")
+        yield suite
+    finally:
+        suite.down()
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +121,9 @@ def suite_at() -> Iterator[Callable[[Path, int], Suite]]:
 
 
 @pytest.fixture
-def stopped_suite(home: Path) -> Iterator[Suite]:
-    """Not up yet; whatever a test starts in it is stopped."""
-    suite = Suite(home, free_port_base())
-    yield suite
-    suite.down()
+def stopped_suite(suite: Suite, tmp_path: Path) -> Iterator[Suite]:
+    """Beside the one that is up, with its model. Not up yet; whatever a test starts in it is stopped."""
+    (tmp_path / "models").symlink_to(suite.home / "models")
+    stopped = Suite(tmp_path, free_port_base())
+    yield stopped
+    stopped.down()

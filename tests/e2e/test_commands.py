@@ -33,19 +33,8 @@ def test_up_in_the_foreground_asks_a_question_and_ctrl_c_stops_everything(stoppe
     assert stopped_suite.run("status").returncode == 3
 
 
-def test_after_a_clean_stop_the_log_verifies_and_nothing_is_pending(stopped_suite: Any) -> None:
-    assert stopped_suite.up().returncode == 0
-    key = stopped_suite.run("audit", "key").stdout.strip()
-    assert stopped_suite.run("ask", "Hello", "--max-tokens", "4").returncode == 0
-    assert stopped_suite.down().returncode == 0
-    ended = stopped_suite.run(str(stopped_suite.home), "--key", key, command="strongroom-verify")
-    assert ended.returncode == 0, ended.stdout
-    assert "pending      nothing" in ended.stdout
-
-
 def test_a_service_that_cannot_start_is_named_with_its_reason_and_its_log(stopped_suite: Any) -> None:
     policy = stopped_suite.home / "policy.yaml"
-    policy.parent.mkdir(parents=True, exist_ok=True)
     policy.write_text("format: 99\n")
     environment = {**stopped_suite.environment, "STRONGROOM_GUARD_POLICY_FILE": str(policy)}
     ended = stopped_suite.run("up", "--detach", environment=environment)
@@ -66,8 +55,7 @@ def test_a_taken_port_is_named_with_its_holder(stopped_suite: Any) -> None:
 
 def test_when_the_supervisor_is_killed_the_services_end_and_the_next_up_works(stopped_suite: Any) -> None:
     assert stopped_suite.up().returncode == 0
-    supervisor = stopped_suite.supervisor_pid()
-    os.kill(supervisor, signal.SIGKILL)
+    os.kill(stopped_suite.pid("supervisor"), signal.SIGKILL)
     again = stopped_suite.up()
     assert again.returncode == 0, again.stdout
     assert stopped_suite.json("status")["ready"]

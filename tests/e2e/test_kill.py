@@ -14,7 +14,7 @@ from strongroom.client import Client, Piece, Question
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 # Sampled, not greedy: a worker that takes over has to continue the generator too. Long enough to be cut in the middle.
-QUESTION = ("Tell a story about a bank.", "--max-tokens", "160", "--seed", "11", "--temperature", "0.9")
+QUESTION = ("Tell a story about a bank.", "--max-tokens", "96", "--seed", "11", "--temperature", "0.9")
 READY_SECONDS = 90
 
 
@@ -29,10 +29,11 @@ def undisturbed(suite: Any) -> str:
 
 def ask_and_kill(suite: Any, name: str) -> tuple[int, str, str]:
     """Kills the process once the answer has begun; returns how the command ended, and what it printed."""
+    victim = suite.pid(name)
     asking = suite.begin("ask", *QUESTION)
     try:
         begun = os.read(asking.stdout.fileno(), 4096).decode()  # past Python's buffer, which communicate passes by too
-        os.kill(suite.pid(name), signal.SIGKILL)
+        os.kill(victim, signal.SIGKILL)
         rest, errors = asking.communicate(timeout=150)
     except subprocess.TimeoutExpired:
         asking.kill()
@@ -73,7 +74,7 @@ def test_invariant_8_every_choice_outlives_its_worker(suite: Any, undisturbed: s
     alone = suite.run("ask", *QUESTION[:3], "--seed", "12", *QUESTION[5:])
     port = suite.port_base
     key = (suite.home / "keys" / "development-api-key").read_text().strip()
-    how = {"max_tokens": 160, "seed": 11, "temperature": 0.9, "n": 2}
+    how = {"max_tokens": 96, "seed": 11, "temperature": 0.9, "n": 2}
     said, killed = ["", ""], False
     with Client(address=f"127.0.0.1:{port}", api_key=key, timeout_seconds=150) as client:
         for event in client.stream(Question.of(QUESTION[0], **how)):
@@ -94,8 +95,9 @@ def test_invariant_4_a_request_whose_gateway_died_ends_with_a_status_and_a_recor
     assert undisturbed.startswith(printed.removesuffix("\n"))
     await_ready(suite, "gateway")
     patience = time.monotonic() + 60
-    while not any(record["reason"] == "GATEWAY_LOST" for record in suite.json("audit", "list")):
+    while not (lost := [record for record in suite.json("audit", "list") if record["reason"] == "GATEWAY_LOST"]):
         assert time.monotonic() < patience
         time.sleep(0.5)
+    assert [record["state"] for record in lost] == ["FAILED"]
     assert all(record["state"] != "OPEN" for record in suite.json("audit", "list"))
     serves_and_verifies(suite)

@@ -187,5 +187,12 @@ def test_the_transcripts_scenes_end_well(suite: Any) -> None:
         assert word in ended.stdout
 
 
-def test_the_log_verifies_afterwards(suite: Any) -> None:
+def test_after_a_clean_stop_the_log_verifies_and_nothing_is_pending(suite: Any) -> None:
+    """The last of all that ask this suite: what every file before left in its log is in it."""
     assert suite.verify().returncode == 0
+    key = suite.run("audit", "key").stdout.strip()
+    assert suite.down().returncode == 0
+    assert suite.run("status").returncode == 3
+    ended = suite.run(str(suite.home), "--key", key, command="strongroom-verify")
+    assert ended.returncode == 0, ended.stdout
+    assert "pending      nothing" in ended.stdout

@@ -77,6 +77,9 @@ class Suite:
             with (self.home / "log" / f"{name}.log").open("ab") as log:
                 self.running[name] = subprocess.Popen(self._command(name), env=self.environment, stdout=log, stderr=log)
 
+    def runs(self, name: str) -> bool:
+        return name in self.running and self.running[name].poll() is None
+
     def kill(self, name: str) -> None:
         """SIGKILL, and waits until the kernel has let go."""
         process = self.running.pop(name)
@@ -171,14 +174,6 @@ def _started(home: Path, **extra: str) -> Suite:
 
 
 @pytest.fixture
-def own_suite(tmp_path: Path) -> Iterator[Suite]:
-    """A suite that its test may break."""
-    suite = _started(tmp_path)
-    yield suite
-    suite.stop()
-
-
-@pytest.fixture
 def suite_with(tmp_path: Path) -> Iterator[Callable[..., Suite]]:
     """A suite of its test's own, with more settings."""
     started: list[Suite] = []
@@ -192,16 +187,25 @@ def suite_with(tmp_path: Path) -> Iterator[Callable[..., Suite]]:
         suite.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """One suite for the tests of a file that leave it as they found it."""
+    """One suite for all tests that leave it as they found it, or with a process of it killed."""
     suite = _started(tmp_path_factory.mktemp("suite"))
+    yield suite
+    suite.stop()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """One for a file whose tests look at what nobody else may have broken a while ago."""
+    suite = _started(tmp_path_factory.mktemp("watched"))
     yield suite
     suite.stop()
 
 
 @pytest.fixture
 async def suite(shared: Suite) -> Suite:
-    """The shared suite, once it answers."""
+    """The shared suite, once it answers. What an earlier test killed runs again."""
+    shared.start(*(name for name in ("redis", *SERVICES) if not shared.runs(name)))
     await shared.ready()
     return shared

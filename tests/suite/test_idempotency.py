@@ -26,10 +26,8 @@ def conflict(answer):
     return info.reason, info.metadata["request_id"]
 
 
-async def test_invariant_5_under_one_key_one_answer_is_generated_and_told_again(own_suite):
+async def test_invariant_5_under_one_key_one_answer_is_generated_and_told_again(suite):
     """Fails if audit does not rebuild the keys of the last day from its journal, or compares no requests."""
-    suite = own_suite
-    await suite.ready()
     async with suite.stream(QUESTION, idempotency_key="k", max_tokens=64) as (first, pieces):
         await anext(pieces)
         assert conflict(await suite.ask(QUESTION, idempotency_key="k", max_tokens=64)) == (

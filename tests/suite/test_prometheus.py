@@ -93,12 +93,12 @@ async def traffic(suite: Any) -> None:
 
 @pytest.fixture(scope="module")
 def prometheus(
-    shared: Any, debian_program: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+    watched: Any, debian_program: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """Scraping every second, once every kind of request was seen: no series is then younger than the first scrape."""
     program, folder = debian_program("prometheus", "prometheus"), tmp_path_factory.mktemp("prometheus")
-    asyncio.run(_warmed_up(shared))
-    config = scrape_config(scraped("127.0.0.1", shared.port_base, workers=1), str(RULES), interval_seconds=1)
+    asyncio.run(_warmed_up(watched))
+    config = scrape_config(scraped("127.0.0.1", watched.port_base, workers=1), str(RULES), interval_seconds=1)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     address, log = f"127.0.0.1:{_free_port()}", folder / "log"
     options = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -126,13 +126,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_every_panels_query_returns_data(shared, prometheus):
+def test_every_panels_query_returns_data(watched, prometheus):
     board = json.loads((DEPLOY / "grafana" / "strongroom.json").read_text(encoding="utf-8"))
     queries = {line["expr"] for panel in board["panels"] for line in panel.get("targets", [])}
     empty: set[str] = set()
 
     def all_there() -> bool:
-        asyncio.run(traffic(shared))
+        asyncio.run(traffic(watched))
         empty.clear()
         empty.update(query for query in queries if not _numbers(prometheus.query(query)))
         return all(_may_be_missing(query, prometheus) for query in empty)
@@ -179,12 +179,12 @@ def test_series_that_an_alert_waits_for_exist_before_the_first_event(prometheus)
                 assert prometheus.query(f"{quantity.of.name}{selector}"), (rule.id, selector)
 
 
-def test_a_healthy_suite_brings_no_alert(shared, prometheus):
+def test_a_healthy_suite_brings_no_alert(watched, prometheus):
     """Those that tell of a slow or a full machine may be true of the one that runs this.
 
     What was pending because such a machine answered a scrape late goes away; what fires stays, and fails this.
     """
-    asyncio.run(traffic(shared))
+    asyncio.run(traffic(watched))
     before = _evaluations(prometheus)
     eventually(lambda: _evaluations(prometheus) > before, prometheus.alerts)
     machines = {alert_name(rule) for rule in shipped().rules if _is_of_the_machine(rule)}
@@ -203,9 +203,9 @@ def _is_of_the_machine(rule: Rule) -> bool:
     return seconds or any(re.match("strongroom_monitor_|strongroom_audit_disk_", name) for name in names)
 
 
-def test_a_guard_that_is_gone_is_told_with_its_remedy_and_again_when_it_is_back(shared, prometheus):
-    guard = f"127.0.0.1:{shared.port_base + 11}"
-    shared.kill("guard")
+def test_a_guard_that_is_gone_is_told_with_its_remedy_and_again_when_it_is_back(watched, prometheus):
+    guard = f"127.0.0.1:{watched.port_base + 11}"
+    watched.kill("guard")
     try:
         eventually(lambda: _fires(prometheus, "StrongroomGuardDown", instance=guard), prometheus.alerts)
         eventually(lambda: _fires(prometheus, "StrongroomNeighbourUnavailable", neighbour="guard"), prometheus.alerts)
@@ -217,10 +217,10 @@ def test_a_guard_that_is_gone_is_told_with_its_remedy_and_again_when_it_is_back(
         assert "put the last good policy back" in alert["annotations"]["description"]
         assert "请恢复上一份有效策略" in alert["annotations"]["description_zh"]
     finally:
-        shared.start("guard")
+        watched.start("guard")
     eventually(lambda: not _fires(prometheus, "StrongroomGuardDown"), prometheus.alerts)
     eventually(lambda: not _fires(prometheus, "StrongroomNeighbourUnavailable"), prometheus.alerts)
-    asyncio.run(shared.ready())
+    asyncio.run(watched.ready())
 
 
 def _fires(prometheus: Prometheus, name: str, **labels: str) -> bool:
@@ -228,12 +228,12 @@ def _fires(prometheus: Prometheus, name: str, **labels: str) -> bool:
     return any(labels.items() <= alert["labels"].items() and alert["state"] == "firing" for alert in alerts)
 
 
-def test_the_monitors_windows_and_prometheus_say_the_same_of_the_same_samples(shared, prometheus):
+def test_the_monitors_windows_and_prometheus_say_the_same_of_the_same_samples(watched, prometheus):
     """Every rule and every figure, at every third second since the first scrape, the guard's absence included.
 
     Fails if `increase` does not extrapolate to the window's edges, or `current` takes what a silent target said last.
     """
-    asyncio.run(traffic(shared))
+    asyncio.run(traffic(watched))
     eventually(lambda: len(_times(_scrapes(prometheus))) >= 10, prometheus.log.read_text)
     definition, scrapes = shipped(), _scrapes(prometheus)
     times = _times(scrapes)

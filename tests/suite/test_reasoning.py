@@ -35,10 +35,8 @@ async def test_reasoning_may_not_say_what_an_answer_may_not(suite):
     assert thought.text == "" and "landing" not in thought.reasoning
 
 
-async def test_invariant_8_a_worker_that_dies_while_it_reasons_changes_no_character(own_suite):
+async def test_invariant_8_a_worker_that_dies_while_it_reasons_changes_no_character(suite):
     """Fails if the gateway begins its split anew when another claim goes on with the answer."""
-    suite = own_suite
-    await suite.ready()
     reasoning, content = " ".join(f"why{n}" for n in range(40)), " ".join(f"so{n}" for n in range(20))
     question = f"<think> {reasoning} </think> {content}"
     async with suite.stream(question, seconds=90, max_tokens=200) as (answer, pieces):

@@ -10,25 +10,26 @@ from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
 
-async def test_a_stopping_gateway_finishes_its_answers_and_takes_no_new_ones(own_suite):
-    await own_suite.ready()
+async def test_a_stopping_gateway_finishes_its_answers_and_takes_no_new_ones(suite_with):
+    suite = suite_with()
+    await suite.ready()
     question = "word " * 60
-    async with own_suite.stream(question, max_tokens=60) as (answer, pieces):
+    async with suite.stream(question, max_tokens=60) as (answer, pieces):
         await anext(pieces)
-        own_suite.running["gateway"].send_signal(signal.SIGTERM)
+        suite.running["gateway"].send_signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
-        late = await own_suite.ask("hello", max_tokens=4)
+        late = await suite.ask("hello", max_tokens=4)
         async for _ in pieces:
             pass
     assert answer.error is None and answer.text.split() == question.split()
     assert late.error is not None
-    assert own_suite.running["gateway"].wait(10) == 0
-    assert own_suite.verify().returncode == 0
+    assert suite.running["gateway"].wait(10) == 0
+    assert suite.verify().returncode == 0
 
-    own_suite.running["inference"].send_signal(signal.SIGTERM)
-    assert own_suite.running["inference"].wait(30) == 0
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{own_suite.port_base + 3}") as channel:
-        request, metadata = pb.GetCompletenessRequest(), own_suite.metadata
+    suite.running["inference"].send_signal(signal.SIGTERM)
+    assert suite.running["inference"].wait(30) == 0
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{suite.port_base + 3}") as channel:
+        request, metadata = pb.GetCompletenessRequest(), suite.metadata
         found = await rpc.AuditServiceStub(channel).GetCompleteness(request, metadata=metadata, timeout=30)
     [boot] = found.boots
     assert (boot.accepted_jobs, boot.completed_jobs, found.open_differences) == (

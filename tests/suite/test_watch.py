@@ -9,11 +9,19 @@ import urllib.request
 from collections.abc import Callable
 
 import grpc
+import pytest
 from strongroom.monitor.v1 import monitor_pb2 as pb
 from strongroom.monitor.v1 import monitor_pb2_grpc as rpc
 
 PATIENCE = 60  # a loaded machine: the alert itself comes after some 13 s
 HTTP = {"gateway": 10, "guard": 11, "inference": 12, "audit": 13, "monitor": 14}
+
+
+@pytest.fixture
+async def suite(watched):
+    """Of this file alone: what was killed elsewhere a while ago is still told of."""
+    await watched.ready()
+    return watched
 
 
 def counted(suite, service: str, name: str) -> float:
