@@ -58,10 +58,24 @@ LATENT_SHAPE = SHAPE | {
     "initializer_range": 0.1,
 }
 
+STACKS = ("tests/airgap/", "tests/e2e/", "tests/suite/")
 
 # A shell that runs this in the background has it ignore Ctrl-C, and every process that tests start with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`: a file's tests stay together, and so do all that start whole stacks. Those mostly wait, each for its
+    own processes, and two stacks side by side would wait for each other's."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BesideTheStacks(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return STACKS[0] if nodeid.startswith(STACKS) else nodeid.partition("::")[0]
+
+    return BesideTheStacks(config, log)
 
 
 @pytest.fixture(scope="session")
