@@ -63,7 +63,7 @@ async def test_appends_go_on_while_a_large_backup_waits_for_its_reader(audit, tm
         await gateway.accept("large")
         for n in range(24):
             await gateway.release("large", n, os.urandom(1024 * 1024))
-        call = reviewer.BackUp(pb.BackUpRequest())
+        call = reviewer.BackUp(pb.BackUpRequest(), timeout=120)
         responses = [await call.read()]
         for n in range(200):
             await asyncio.wait_for(gateway.accept(f"r{n}"), 30)
