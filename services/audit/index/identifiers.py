@@ -10,8 +10,8 @@ from functools import lru_cache
 from services.audit.sealing.hkdf import Derivation
 from services.audit.sealing.mac import Mac
 
-_WORD = re.compile("(?<![0-9A-Z])[A-Z]*+[0-9][0-9A-Z]*+")  # whole, with a digit in it: the others are many
-_GROUPED = re.compile("(?<![0-9A-Z])[0-9A-Z]{2,}+(?:[ .-][0-9]{2,}+)++[0-9A-Z]?")  # 6222 0200 1122 3344, DE89 3704 0044
+_WORD = re.compile("(?<![0-9A-Z])[A-Z]*[0-9][0-9A-Z]*")  # whole, with a digit in it: the others are many
+_GROUPED = re.compile("(?<![0-9A-Z])[0-9A-Z]{2,}(?:[ .-][0-9]{2,})+[0-9A-Z]?")  # 6222 0200 1122 3344, DE89 3704 0044
 _DIGITS = re.compile("[0-9]{6,}X?")
 _SEPARATORS = re.compile(r"[\s.\-_/]+")
 
