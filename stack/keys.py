@@ -43,7 +43,9 @@ class Holder:
 
 HOLDERS = (
     *(Holder(f"service-{name}", f"service-{name}", "service", name) for name in SERVICES),
-    Holder(API_KEY_FILE, "sk-dev", "person", "developer", "development", ("caller", "reviewer", "auditor")),
+    Holder(
+        API_KEY_FILE, "sk-dev", "person", "developer", "development", ("caller", "reviewer", "auditor", "administrator")
+    ),
 )
 
 

@@ -14,6 +14,7 @@ from chassis.server import Health, serving, until_signalled
 from chassis.span_export import export_spans
 from chassis.start import CannotStart, run
 from chassis.web import serving_http
+from services.audit.custody.custodian import Custodian
 from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
 from services.audit.index.metrics import watch_index
@@ -67,13 +68,17 @@ async def main(settings: AuditSettings) -> None:
         await opened.enter_async_context(cosigning(writer, tlog, policy, seconds, metrics))
         index = opened.enter_context(closing(await asyncio.to_thread(_index, settings, writer)))
         sequencer = await opened.enter_async_context(Sequencer.running(writer, settings.sequencer_limits))
+        custodian = Custodian(
+            sequencer, writer.custody, writer.open_under, writer.time_of, retention=settings.retention
+        )
+        await opened.enter_async_context(custodian.running())
         metrics.watch(writer, sequencer, settings.folders)
         watch_index(metrics, index, lambda: writer.tree.size)
         address = settings.address("audit")
         await opened.enter_async_context(
             serving(
                 address,
-                AuditServicer(sequencer, writer, index).register,
+                AuditServicer(sequencer, writer, index, custodian).register,
                 known=known,
                 allowed=ALLOWED,
                 health=health,
@@ -92,6 +97,7 @@ def _open(settings: AuditSettings, observer: Observer, witnessed: Mapping[str, s
             settings.folders,
             Clock(time.time, time.monotonic, kernel_clock),
             settings.writer_limits,
+            key_source=settings.key_source,
             observer=observer,
             newest_checkpoint=settings.newest_checkpoint,
             witnessed=witnessed,

@@ -86,7 +86,8 @@ class LogCopy:
 
     def _wrapped_keys(self) -> Iterator[CopiedFile]:
         folder = self.audit / "keys"
-        for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json"), *folder.glob("*/*.jsonl")]):
+        kinds = ("*.json", "*.jsonl", "*.sealed", "*/*.json", "*/*.jsonl")
+        for path in sorted(path for kind in kinds for path in folder.glob(kind)):
             name, size = path.relative_to(self.audit.parent).as_posix(), path.stat().st_size
             read = _rows if path.suffix == ".jsonl" else _parts
             yield CopiedFile(name, size, lambda path=path, size=size, read=read: read(path, size))  # type: ignore[misc]

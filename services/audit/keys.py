@@ -12,17 +12,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.log.note import NoteInvalid, Signer, parse_vkey
 from services.audit.publishing import write_atomically
-from services.audit.sealing.provider import KEY_BYTES, FileProvider, KeyUnusable, create_key, read_key
+from services.audit.sealing.file_provider import PROVIDER, FileProvider
+from services.audit.sealing.provider import KEY_BYTES, KeyUnusable, ProviderKeys, create_key, read_key
 
-SIGNING, PROVIDER, TICKET = "log-signing", "audit-provider", "ticket"
+SIGNING, TICKET = "log-signing", "ticket"
 VKEY = "log.vkey"
 DEVELOPMENT_ORIGIN = "dev.strongroom"
+
+
+KeySource = Callable[[bool], ProviderKeys]  # told whether the log is new
 
 
 @dataclass(frozen=True)
 class LogKeys:
     signer: Signer
-    provider: FileProvider
+    provider: ProviderKeys
     ticket: bytes
 
 
@@ -38,14 +42,21 @@ def ticket_key(folder: Path, random: Callable[[int], bytes] = os.urandom) -> byt
     return key
 
 
-def open_keys(folder: Path, tlog: Path, *, new: bool, random: Callable[[int], bytes] = os.urandom) -> LogKeys:
-    """Makes the keys of a new log; of an existing one it takes exactly what is there, or refuses."""
-    if new:
-        for name in (SIGNING, PROVIDER):
-            if not (folder / name).exists():
-                create_key(folder / name, random(KEY_BYTES))
+def open_keys(
+    folder: Path,
+    tlog: Path,
+    *,
+    new: bool,
+    random: Callable[[int], bytes] = os.urandom,
+    key_source: KeySource | None = None,
+) -> LogKeys:
+    """Makes the keys of a new log; of an existing one it takes exactly what is there, or refuses. Without a source the
+    provider's keys are files of the same folder."""
+    for name in (SIGNING, *(() if key_source else (PROVIDER,))) if new else ():
+        if not any(folder.glob(f"{name}*")):
+            create_key(folder / name, random(KEY_BYTES))
     signing = Ed25519PrivateKey.from_private_bytes(read_key(folder / SIGNING))
-    provider = FileProvider(read_key(folder / PROVIDER))
+    provider = key_source(new) if key_source else FileProvider(folder, random)
     signer = Signer(_origin(tlog, new, random), signing)
     _check_vkey(tlog / VKEY, signer, new)
     return LogKeys(signer, provider, ticket_key(folder, random))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from services.audit.disk_thread import DiskThread
 from services.audit.journal.segment import SegmentMoved
 from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
-from services.audit.records.planning import Control, Item, Presence, Reap
+from services.audit.records.planning import Control, Decision, Item, Presence, Reap
 from services.audit.writer import Durable, Writer
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Sequencer:
         if self.failed.is_set() or self._stopping:
             raise Unavailable("audit is stopping" if self._stopping else "the journal cannot be written")
         if size is None:
-            size = _OWN_ITEM_BYTES if isinstance(item, Reap | Presence | Control) else item_size(item)
+            size = _OWN_ITEM_BYTES if isinstance(item, Decision | Reap | Presence | Control) else item_size(item)
         self._line.append(_Waiting(item, size, done))
         self._line_bytes += size
         self._arrived.set()

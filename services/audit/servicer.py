@@ -20,12 +20,15 @@ from chassis.identity import current_principal
 from chassis.tracing import carried
 from services.audit.backup_stream import streamed
 from services.audit.completeness_reads import CompletenessServicer
+from services.audit.custody.custodian import Custodian
+from services.audit.custody_methods import CUSTODY_ALLOWED, CustodyMethods
 from services.audit.index.follower import Follower
 from services.audit.reads import ReadsServicer, no_record, record_id_of
 from services.audit.recording import RETRY_SECONDS, ActRecorder
 from services.audit.records import entries as core
 from services.audit.records.planning import Item, Presence
 from services.audit.records.validity import is_id
+from services.audit.records.views import ERASED
 from services.audit.sequencer import Done, Sequencer
 from services.audit.translation import item_of, outcome_message, reply_of
 from services.audit.writer import Writer
@@ -56,17 +59,19 @@ ALLOWED = {
     f"/{SERVICE}/ExplainDifferences": _REVIEWER,
     f"/{SERVICE}/RebuildIndex": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/CheckIndex": _REVIEWER | _OPERATOR,
+    **CUSTODY_ALLOWED,
 }
 MAX_TARGET = 256
 MAX_DETAIL_BYTES = 1024 * 1024
 BACKUP_RETRY_SECONDS = 60.0
 
 
-class AuditServicer(ReadsServicer, CompletenessServicer):
-    """The whole service; what shows records, and counts, is in the classes it is made of."""
+class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods):
+    """The whole service; what shows records, counts, and erases is in the classes it is made of."""
 
-    def __init__(self, sequencer: Sequencer, writer: Writer, index: Follower | None = None) -> None:
-        super().__init__(writer, ActRecorder(sequencer), index)
+    def __init__(self, sequencer: Sequencer, writer: Writer, index: Follower | None, custodian: Custodian) -> None:
+        ReadsServicer.__init__(self, writer, ActRecorder(sequencer), index)
+        CustodyMethods.__init__(self, custodian, writer.custody)
         self._sequencer = sequencer
         self._backing_up = False
 
@@ -131,10 +136,10 @@ class AuditServicer(ReadsServicer, CompletenessServicer):
             raise no_record()
         summary, receipt = found
         if receipt is None:
-            raise FailedPrecondition(
-                f"the record is {summary.state}: only finished and refused requests have a receipt",
-                reason="NO_RECEIPT",
-            )
+            why = "only finished and refused requests have a receipt"
+            if summary.state == ERASED:
+                why = "no receipt can be made of it any more; the one that its caller was given still verifies"
+            raise FailedPrecondition(f"the record is {summary.state}: {why}", reason="NO_RECEIPT")
         return pb.GetReceiptResponse(receipt=receipt)
 
     async def GetOutcome(self, request: pb.GetOutcomeRequest, context: Context) -> pb.GetOutcomeResponse:
@@ -172,11 +177,18 @@ class AuditServicer(ReadsServicer, CompletenessServicer):
                 reason="BACKUP_RUNNING",
                 retry_after_seconds=BACKUP_RETRY_SECONDS,
             )
+        if self._custodian.rotating:
+            raise ResourceExhausted(
+                "the provider's key is being rotated: wait until everything is under the new one",
+                reason="KEYS_IN_USE",
+                retry_after_seconds=BACKUP_RETRY_SECONDS,
+            )
         self._backing_up = True
         try:
-            await self._acts.of_person(current_principal.get(), "BACKUP_STARTED")
-            async for message in streamed(await asyncio.to_thread(self._writer.copied)):
-                yield message
+            async with self._custodian.key_files:
+                await self._acts.of_person(current_principal.get(), "BACKUP_STARTED")
+                async for message in streamed(await asyncio.to_thread(self._writer.copied)):
+                    yield message
         finally:
             self._backing_up = False
 

@@ -7,9 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 from chassis.settings import StackSettings
+from services.audit.custody.retention import Retention, RetentionInvalid, read_retention
 from services.audit.journal.journal import MIB, JournalLimits
+from services.audit.keys import KeySource
 from services.audit.opening import tolerance
 from services.audit.records.planning import RecordLimits
+from services.audit.sealing.file_provider import PROVIDER, FileProvider
+from services.audit.sealing.moving_provider import MovingProvider
+from services.audit.sealing.provider import ProviderKeys
 from services.audit.sequencer import SequencerLimits
 from services.audit.witnesses.policy import PolicyInvalid, WitnessPolicy, read_policy, unreachable
 from services.audit.writer import Folders, WriterLimits
@@ -35,6 +40,12 @@ class AuditSettings(StackSettings):
     publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
     heartbeat_seconds: float = 60.0  # 1 to 3,600; an entry that says that audit lives, and how its clock is kept
     newest_checkpoint: Path | None = None  # a file: the newest checkpoint kept elsewhere, which the log must hold
+    key_provider: str = "file"  # of the key that wraps all others: file, or pkcs11
+    hsm_module: Path | None = None  # the vendor's library
+    hsm_token: str = ""  # the token's label
+    hsm_pin_file: Path | None = None  # a file of mode 0600
+    hsm_label: str = "strongroom-audit"  # of the keys; each log of a token has its own
+    retention_file: Path | None = None  # YAML: retention classes, each of 180 days or more; unset, all is kept for 180
     witness_policy: Path | None = None  # a file (c2sp.org/tlog-policy): which witnesses are asked, and must cosign
     witness_seconds: float = 60.0  # 1 to 120; asked at least so often, also when the log does not grow
 
@@ -57,6 +68,7 @@ class AuditSettings(StackSettings):
             for name, (low, high) in bounds.items()
             if not low <= getattr(self, name) <= high
         ]
+        problems += self._problems_of_keys()
         if self.newest_checkpoint and not self.newest_checkpoint.is_file():
             problems.append(
                 f"STRONGROOM_AUDIT_NEWEST_CHECKPOINT: {self.newest_checkpoint} is not a file: put the newest "
@@ -66,7 +78,48 @@ class AuditSettings(StackSettings):
             problems += [] if self.policy is None else unreachable(self.policy, self.insecure)
         except (OSError, PolicyInvalid) as invalid:
             problems.append(f"STRONGROOM_AUDIT_WITNESS_POLICY: {self.witness_policy}: {invalid}")
+        try:
+            _ = self.retention
+        except (OSError, RetentionInvalid) as invalid:
+            problems.append(f"STRONGROOM_AUDIT_RETENTION_FILE: {self.retention_file}: {invalid}")
         return problems
+
+    def _problems_of_keys(self) -> list[str]:
+        if self.key_provider not in ("file", "pkcs11"):
+            return [f"STRONGROOM_AUDIT_KEY_PROVIDER: {self.key_provider} is neither file nor pkcs11"]
+        needed = {
+            "MODULE": self.hsm_module and self.hsm_module.is_file(),
+            "TOKEN": self.hsm_token,
+            "PIN_FILE": self.hsm_pin_file,
+            "LABEL": self.hsm_label,
+        }
+        return [
+            f"STRONGROOM_AUDIT_HSM_{name}: the provider pkcs11 needs it"
+            + (", the path of the vendor's library" if name == "MODULE" else "")
+            for name, there in needed.items()
+            if self.key_provider == "pkcs11" and not there
+        ]
+
+    @property
+    def key_source(self) -> KeySource | None:
+        """None: the keys are files."""
+        if self.key_provider == "file":
+            return None
+        return self._token_keys
+
+    def _token_keys(self, new: bool) -> ProviderKeys:
+        from services.audit.sealing.pkcs11_provider import Pkcs11Provider, Token  # loads a library of C
+
+        assert self.hsm_module and self.hsm_pin_file
+        token = Token(self.hsm_module, self.hsm_token, self.hsm_pin_file, self.hsm_label)
+        taken, folder = Pkcs11Provider(token, new=new), self.keys_folder
+        # What files still wrap is opened with them until a rotation has put it under a key of the token.
+        left = any(folder.glob(f"{PROVIDER}*")) and not new
+        return MovingProvider(FileProvider(folder), taken) if left else taken
+
+    @cached_property
+    def retention(self) -> Retention:
+        return read_retention(self.retention_file) if self.retention_file else Retention()
 
     @cached_property
     def policy(self) -> WitnessPolicy | None:

@@ -24,7 +24,7 @@ class Beside(NamedTuple):
 def summary_message(summary: Summary) -> pb.RecordSummary:
     return pb.RecordSummary(
         record_id=summary.record_id,
-        create_time=time_of(summary.time_ms),
+        create_time=time_of(summary.time_ms) if summary.time_ms else None,
         state=summary.state,
         reason=summary.reason,
         tenant=summary.tenant,
@@ -52,7 +52,7 @@ def record_message(record: RecordView, beside: Beside) -> pb.GetRecordResponse:
             leaf_index=entry.leaf_index,
             segment=entry.segment,
             offset=entry.offset,
-            create_time=time_of(entry.time_ms),
+            create_time=time_of(entry.time_ms) if entry.time_ms else None,
         )
     for each in record.fields:
         response.fields.add(name=each.name, length=each.length, masked=each.masked, sealed=each.sealed)

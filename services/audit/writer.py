@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,10 +14,13 @@ from typing import NamedTuple
 from services.audit.backup import LogCopy
 from services.audit.completeness.counts import Difference
 from services.audit.completeness.ledger import Ledger
+from services.audit.custody.book import Book
+from services.audit.custody.decisions import Custody
+from services.audit.custody.orders import CustodyRefused
 from services.audit.journal.frame import Entry, FrameInvalid
 from services.audit.journal.journal import Journal, open_directory
 from services.audit.journal.segment import JournalCorrupt
-from services.audit.keys import LogKeys, open_keys
+from services.audit.keys import KeySource, LogKeys, open_keys
 from services.audit.known_checkpoints import check_newest, check_published, check_witnessed, no_log
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
@@ -31,6 +34,7 @@ from services.audit.records.planning import HEARTBEAT, STOPPED, Clock, Control, 
 from services.audit.records.recorder import Recorder
 from services.audit.records.recovery import Replay
 from services.audit.records.resends import answer_again, receipt_of_stored
+from services.audit.records.scribe import LOG_SUBJECT, LOG_TENANT
 from services.audit.records.sealer import Sealer
 from services.audit.records.stored import StoredEntries
 from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
@@ -76,6 +80,7 @@ class Writer:
         limits: WriterLimits | None = None,
         *,
         random: Callable[[int], bytes] = os.urandom,
+        key_source: KeySource | None = None,
         faults: FaultPoints | None = None,
         observer: Observer | None = None,
         newest_checkpoint: Path | None = None,
@@ -94,10 +99,11 @@ class Writer:
         if new and newest_checkpoint:
             raise no_log(folders.audit, newest_checkpoint)
         self.lock = threading.RLock()
-        self._keys: LogKeys = open_keys(folders.keys, folders.tlog, new=new, random=random)
+        self._keys: LogKeys = open_keys(folders.keys, folders.tlog, new=new, random=random, key_source=key_source)
         self.origin = self._keys.signer.name
         keytree = KeyTree(folders.wrapped_keys, self._keys.provider, new=new, random=random)
         self._keytree = keytree
+        self._book = Book(folders.wrapped_keys, lambda: keytree.subject(LOG_TENANT, LOG_SUBJECT).key)
         self._spare = Spare(folders.spare, limits.spare_bytes, self._faults.writing)
         self.journal = Journal(
             folders.journal,
@@ -139,6 +145,8 @@ class Writer:
             self.journal,
             lambda item, signed: answer_again(self.recorder, self.stored, item, signed),
         )
+        claims, scribe = self.recorder.idempotency, self.recorder.scribe
+        self.custody = Custody(self._keytree, self._book, scribe.last_leaf, claims.forget)
         self.reader = RecordReader(self.journal, self.stored, self.recorder)
         self.publisher = Publisher(folders.tlog, self.tree, self.stored.leaf_bytes, self._faults.tiles_written)
         replay = Replay(self.recorder, self.stored, self.tree)
@@ -157,6 +165,7 @@ class Writer:
         clean = replay.stopped_cleanly
         self.journal.start(anew=not clean)
         replay.finish(clock.now_ms())
+        self.custody.reopen(self.recorder.acts)
         repaired = self.publisher.rebuild(self.tree.size)
         self._commit_started(started(self.recorder, self.journal, clock, clean, cut, repaired, behind))
 
@@ -195,7 +204,7 @@ class Writer:
     def make_durable(self, group: Group) -> Durable:
         if not group.entries:
             return Durable([], 0.0)
-        self._spare.writing(self._keytree.flush)
+        self._spare.writing(self.custody.flush)
         self._faults.appending()
         began = time.perf_counter()
         locations = self.journal.append(group.frames)
@@ -219,7 +228,7 @@ class Writer:
     def _plan(self, item: Item) -> Plan | Exception:
         try:
             return self.recorder.plan(item)
-        except AppendRefused as refused:
+        except (AppendRefused, CustodyRefused) as refused:
             return refused
 
     def _extend(self, plans: Sequence[Plan | Exception], locations: Sequence[int]) -> None:
@@ -271,7 +280,9 @@ class Writer:
         span = self._span(record_id)
         if span is None:
             return None
-        last = self.stored.leaf(span.last)
+        last = self.stored.readable(span.last)
+        if last is None:
+            return self.reader.summary(span.last), None
         if last.clear.kind not in (Kind.END, Kind.REFUSED):
             return summary_of(last, span.last), None
         cosigned = self.cosigned
@@ -290,14 +301,26 @@ class Writer:
         span = self._span(record_id)
         if span is None:
             return None
-        first, last = self.stored.leaf(span.first), self.stored.leaf(span.last)
-        summary = summary_of(last, span.last)
-        if not binds(last):
+        summary, last = self.reader.summary(span.last), self.stored.readable(span.last)
+        if last is None or not binds(last):
             return summary, None
         answer = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
         assert isinstance(answer, Ended | Refused)
         finish_reason = str(last.header.get("finish_reason", ""))
-        return summary, StoredOutcome(summary, finish_reason, fields_given(first, last), answer.receipt)
+        fields = fields_given(self.stored.leaf(span.first), last)
+        return summary, StoredOutcome(summary, finish_reason, fields, answer.receipt)
+
+    def open_under(self, key_ids: Collection[str]) -> int:
+        """How many open records these keys seal."""
+        with self.lock:
+            return sum(record.key_id in key_ids for record in self.recorder.open.values())
+
+    def time_of(self, leaf_index: int) -> int:
+        """Unix milliseconds; of a leaf that is not durable yet, or of none, now."""
+        with self.lock:
+            durable = self.stored.leaf_count
+        found = self.stored.readable(leaf_index) if 0 <= leaf_index < durable else None
+        return found.time_ms if found else self._clock.now_ms()
 
     def _span(self, record_id: str) -> Span | None:
         with self.lock:
@@ -317,10 +340,6 @@ class Writer:
         return self._keytree.pseudonym(tenant, subject)
 
     @property
-    def provider(self) -> KeyProvider:
-        return self._keys.provider
-
-    @property
     def ledger(self) -> Ledger:
         return self.recorder.ledger
 
@@ -328,6 +347,11 @@ class Writer:
         """Where the workers counted otherwise than the log, and nobody said why. Nothing is exported meanwhile."""
         with self.lock:
             return self.ledger.open_differences()
+
+    @property
+    def provider(self) -> KeyProvider:
+        """Wraps what else audit keeps sealed."""
+        return self._keytree.root
 
     @property
     def verifier(self) -> Verifier:

@@ -167,7 +167,7 @@ def _table(records: Sequence[pb.RecordSummary]) -> list[str]:
     for record in records:
         rows.append(
             (
-                _time(record.create_time),
+                _time(record.create_time) if record.HasField("create_time") else "-",
                 record.record_id,
                 record.state + (f" {record.reason}" if record.reason else ""),
                 f"{record.tenant}/{record.caller}",
@@ -191,7 +191,8 @@ def _record_lines(record: pb.GetRecordResponse) -> Iterator[str]:
     yield ""
     for entry in record.entries:
         leaf = f"leaf {entry.leaf_index}" if entry.HasField("leaf_index") else f"n {entry.n}"
-        yield f"{_time(entry.create_time)}  {entry.kind:<9} {leaf:<10} {entry.segment} at {entry.offset}"
+        when = _time(entry.create_time) if entry.HasField("create_time") else "-"
+        yield f"{when}  {entry.kind:<9} {leaf:<10} {entry.segment} at {entry.offset}"
     for act in record.acts:
         why = f": {act.reason}" if act.reason else ""
         yield f"{_time(act.create_time)}  {act.action} by {act.actor}, leaf {act.leaf_index}{why}"

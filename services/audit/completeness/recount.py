@@ -28,8 +28,8 @@ def recount(
             ledger.accepted(record.boot, record.jobs)
         return
     for index in range(first, stored.leaf_count):
-        if stored.clear(index).kind in (Kind.ACCEPTED, Kind.END, Kind.ACT):
-            _count(ledger, stored, recent, stored.leaf(index))
+        if stored.clear(index).kind in (Kind.ACCEPTED, Kind.END, Kind.ACT) and (leaf := stored.readable(index)):
+            _count(ledger, stored, recent, leaf)  # what was erased is in the snapshot that comes before its erasure
 
 
 def _restored(ledger: Ledger, stored: StoredEntries, controls: Sequence[int]) -> int | None:

@@ -84,7 +84,9 @@ def act_row_of(leaf: int, act: StoredEntry) -> ActRow:
     header = act.header
     names = ("service", "actor", "action", "target")
     service, actor, action, target = (str(header[name]) for name in names)
-    reason = _reason(act.parts.get(sealer.DETAIL, b"")) if service == "audit" else ""
+    reason = ""
+    if service == "audit":
+        reason = str(header.get("reason") or "") or _reason(act.parts.get(sealer.DETAIL, b""))
     time_ms = header["time_ms"]
     assert isinstance(time_ms, int)
     return ActRow(leaf, time_ms, service, actor, action, target, reason)

@@ -20,5 +20,8 @@ class RememberedActs:
         if len(self._acts) > REMEMBERED_ACTS:
             self._acts.popitem(last=False)
 
+    def targets(self, service: str, action: str) -> set[str]:
+        return {target for by, done, target in self._acts if (by, done) == (service, action)}
+
     def known(self, act: Act) -> bool:
         return (act.service, act.action, act.target) in self._acts

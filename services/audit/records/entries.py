@@ -111,13 +111,15 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """What a person or a service did: a view, a policy load, an alert. With `once`, at most once a target."""
+    """What a person or a service did: a view, a policy load, an alert. With `once`, at most once a target. What is
+    `stated` is in the header, to which the leaf commits."""
 
     service: str
     actor: str
     action: str
     target: str = ""
     detail: bytes = b""
+    stated: Mapping[str, object] = field(default_factory=dict)
     once: bool = False
 
 
@@ -181,6 +183,7 @@ class Refusal(Enum):
     RELEASE_OUT_OF_ORDER = "the release number is not this record's next one"
     IDEMPOTENCY_CONFLICT = "the idempotency key belongs to another request"
     IDEMPOTENCY_KEYS_FULL = "the tenant has too many idempotency keys in the last 24 hours"
+    RECORD_ERASED = "the record was erased"
     OPEN_RECORDS_FULL = "too many records are open"
     JOURNAL_FULL = "the disk of the log is too full for this"
 

@@ -32,10 +32,19 @@ class Control:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-# Events: a start; a clean stop; now and again, that audit lives; there is room for more or for less than there was.
-STARTED, STOPPED, HEARTBEAT, ROOM_CHANGED = "started", "stopped", "heartbeat", "room"
+@dataclass(frozen=True)
+class Decision:
+    """An act that changes what audit keeps. `decide` is called in the log's order; what it changes is made durable
+    before its act is. It may raise CustodyRefused: then nothing was changed."""
 
-Item = RequestItem | Act | Reap | Presence | Control
+    decide: Callable[[], Act]
+
+
+# Events: a start; a clean stop; now and again, that audit lives; there is room for more or for less than there was;
+# keys are destroyed next, after which what they seal is not counted again.
+STARTED, STOPPED, HEARTBEAT, ROOM_CHANGED, COUNTED = "started", "stopped", "heartbeat", "room", "counted"
+
+Item = RequestItem | Act | Decision | Reap | Presence | Control
 Answer = Callable[[SignedCheckpoint], Outcome]
 
 

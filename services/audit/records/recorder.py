@@ -48,12 +48,14 @@ from services.audit.records.fields import Content, Salts, leaves_of
 from services.audit.records.idempotency import Claim, IdempotencyKeys, claim_of
 from services.audit.records.open_records import OpenRecord, RecentRecords, chained
 from services.audit.records.planning import (
+    COUNTED,
     HEARTBEAT,
     STARTED,
     STOPPED,
     Answer,
     Clock,
     Control,
+    Decision,
     Item,
     Plan,
     Presence,
@@ -108,6 +110,9 @@ class Recorder:
                 return Plan([self.scribe.control(item.event, {**item.detail, **self._kept_with(item.event)})], recorded)
             case Act():
                 return self._act(item)
+            case Decision():
+                self._admission.require_room(Room.ENDS)  # before anything is changed
+                return self._act(item.decide())
             case _:
                 return self._plan_request(item)
 
@@ -159,7 +164,7 @@ class Recorder:
         leaves = leaves_of(salts, item.fields)
         draft = self.scribe.opening(item, Kind.ACCEPTED, key, {**about, **header}, salts, Content(leaves), claim)
         entry = self.scribe.leaf(cipher, draft)
-        self._keep(claim, item)
+        self._keep(claim, item, key.key_id)
         self.ledger.accepted(item.boot, len(item.job_digests))
         accepted = leaf_hash(entry.leaf)
         self.open[item.record_id] = OpenRecord(
@@ -194,7 +199,7 @@ class Recorder:
         content = Content(leaves_of(salts, item.fields))
         draft = self.scribe.opening(item, Kind.REFUSED, key, header, salts, content, claim)
         entry = self.scribe.leaf(RecordCipher(key.key, item.record_id), draft)
-        self._keep(claim, item)
+        self._keep(claim, item, key.key_id)
         return entry, partial(self.receipt, item.record_id, index, entry.leaf, salts, content)
 
     def _may_open(self, record_id: str) -> None:
@@ -216,9 +221,9 @@ class Recorder:
             raise AppendRefused(Refusal.IDEMPOTENCY_KEYS_FULL, retry_after_seconds=room)
         return claim
 
-    def _keep(self, claim: Claim | None, item: Accept | Refuse) -> None:
+    def _keep(self, claim: Claim | None, item: Accept | Refuse, key_id: str) -> None:
         if claim:
-            self.idempotency.claim(item.tenant, claim, item.record_id, self._clock.now_ms())
+            self.idempotency.claim(item.tenant, claim, item.record_id, self._clock.now_ms(), key_id)
 
     # --- entries of an open record -------------------------------------------------------------------------------
 
@@ -312,7 +317,7 @@ class Recorder:
 
     def _kept_with(self, event: str) -> Mapping[str, object]:
         """At least at each start, so that the next one finds counts to go on from."""
-        if event not in (STARTED, HEARTBEAT, STOPPED):
+        if event not in (STARTED, HEARTBEAT, STOPPED, COUNTED):
             return {}
         return self.ledger.snapshot(now=event != HEARTBEAT)
 

@@ -60,6 +60,7 @@ class Replay:
                 self._acts.append(self._tree.size)
             elif clear.kind is Kind.CONTROL and not clear.boot:
                 self._controls.append(self._tree.size)
+            self._recorder.scribe.last_leaf[clear.key_id] = self._tree.size
             self._tree.append(leaf_hash(entry.leaf))
             self._stored.add_leaf(location, entry.leaf)
         elif clear.record_id in self._open:
@@ -71,7 +72,8 @@ class Replay:
         """The last entry is that of a stop, or there is none."""
         if self._last is not Kind.CONTROL:
             return self._last is None
-        return self._stored.leaf(self._tree.size - 1).header["event"] == STOPPED
+        last = self._stored.readable(self._tree.size - 1)
+        return last is not None and last.header["event"] == STOPPED
 
     def finish(self, now_ms: int) -> None:
         self._recorder.scribe.next_leaf = self._tree.size
@@ -96,7 +98,9 @@ class Replay:
             kind = self._stored.clear(index).kind
             if kind not in (Kind.ACCEPTED, Kind.REFUSED, Kind.END):
                 continue
-            durable = self._stored.leaf(index)
+            durable = self._stored.readable(index)
+            if durable is None:  # its key's claim was freed with it
+                continue
             if durable.time_ms <= now_ms - WINDOW_MS:
                 break
             if kind is Kind.END:
@@ -107,7 +111,8 @@ class Replay:
                 claims.append((durable, Claim(parts[sealer.IDEMPOTENCY_KEY], parts[sealer.IDEMPOTENCY_REQUEST])))
         for durable, claim in reversed(claims):
             tenant = str(durable.header["tenant"])
-            self._recorder.idempotency.claim(tenant, claim, durable.clear.record_id, durable.time_ms)
+            clear, since_ms = durable.clear, durable.time_ms
+            self._recorder.idempotency.claim(tenant, claim, clear.record_id, since_ms, clear.key_id)
 
 
 def _open_record(durable: StoredEntry, opened: _Opened, cipher: RecordCipher) -> OpenRecord:

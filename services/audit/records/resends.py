@@ -21,14 +21,19 @@ from services.audit.records.entries import (
 from services.audit.records.fields import Content, Salts, leaves_of
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
+from services.audit.sealing.keytree import KeyErased
 
 
 def answer_again(recorder: Recorder, stored: StoredEntries, item: RequestItem, signed: SignedCheckpoint) -> Outcome:
     location = recorder.boots.location(item.boot, item.sequence)
     if location is None:
         raise AppendRefused(Refusal.DUPLICATE_TOO_OLD)
-    durable = stored.at(location)
-    if durable.parts.get(sealer.ITEM) != item_digest(item):
+    try:
+        durable = stored.at(location)
+    except KeyErased:
+        raise AppendRefused(Refusal.RECORD_ERASED) from None
+    # Of an item that was refused there is no digest: whatever comes in its place is refused as it was.
+    if durable.clear.kind is not Kind.CONTROL and durable.parts.get(sealer.ITEM) != item_digest(item):
         raise AppendRefused(Refusal.DUPLICATE_DIFFERS)
     if sealer.REFUSAL in durable.parts:
         raise _refusal_of(durable)

@@ -15,8 +15,9 @@ from services.audit.records.open_records import RecentRecords
 from services.audit.records.planning import Clock
 from services.audit.records.sealer import Draft, Sealer, with_prefix
 from services.audit.records.validity import is_id
-from services.audit.sealing.keytree import KeyTree, SubjectKey
+from services.audit.sealing.keytree import KeyTree
 from services.audit.sealing.payload import RecordCipher
+from services.audit.sealing.tenant import SubjectKey
 
 # The log's own entries (ACT, CONTROL) are sealed under a tenant that no caller can have: its name is empty.
 LOG_TENANT, LOG_SUBJECT = "", "log"
@@ -27,12 +28,14 @@ class Scribe:
     def __init__(self, keys: KeyTree, sealer: Sealer, clock: Clock, recent: RecentRecords) -> None:
         self._keys, self._sealer, self._clock, self._recent = keys, sealer, clock, recent
         self.next_leaf = 0  # the index that the next leaf will have
+        self.last_leaf: dict[str, int] = {}  # key id → index of the newest leaf that it seals
 
     def leaf(self, cipher: RecordCipher, draft: Draft) -> Entry:
         entry = self._sealer.entry(cipher, draft)
         clear = draft.clear
         if clear.record_id and clear.kind is not Kind.CONTROL:
             self._recent.add(clear.record_id, self.next_leaf)
+        self.last_leaf[clear.key_id] = self.next_leaf
         self.next_leaf += 1
         return entry
 
@@ -88,6 +91,7 @@ class Scribe:
             "actor": item.actor,
             "action": item.action,
             "target": item.target,
+            **item.stated,
         }
         return self._alone(key, clear, header, {sealing.DETAIL: item.detail})
 
@@ -100,9 +104,10 @@ class Scribe:
             "holder": holder.record_id if holder else "",
             "same_request": holder.same_request if holder else False,
         }
-        parts = {sealing.REFUSAL: canonical(refusal), sealing.ITEM: item_digest(item)}
+        parts = {sealing.REFUSAL: canonical(refusal)}
         if isinstance(item, Accept | Refuse) and holder:
             return self.reject(item, refused.refusal.name, {"field": "idempotency_key", "count": 1}, parts)
+        # No digest of the item: the log's own key is never erased, and a short text is found again from its digest.
         key = self._keys.subject(LOG_TENANT, LOG_SUBJECT)
         record_id = item.record_id if is_id(item.record_id) else ""
         clear = ClearPart(Kind.CONTROL, record_id, self.next_leaf, item.boot, item.sequence, key.key_id)

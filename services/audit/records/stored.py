@@ -12,7 +12,7 @@ from services.audit.journal.frame import ClearPart, Entry, decode_clear
 from services.audit.journal.journal import Journal
 from services.audit.records import sealer
 from services.audit.records.sealer import without_prefix
-from services.audit.sealing.keytree import KeyTree
+from services.audit.sealing.keytree import KeyErased, KeyTree
 from services.audit.sealing.payload import RecordCipher
 from services.audit.sealing.provider import KeyUnusable
 
@@ -57,8 +57,9 @@ class StoredEntries:
         self._recent: list[tuple[int, bytes]] = [(-1, b"")] * RECENT_LEAVES  # at index modulo their number
 
     def newest_ms(self) -> int | None:
-        """When the last leaf was written down; None in a log without any."""
-        return self.leaf(self.leaf_count - 1).time_ms if self.leaf_count else None
+        """When the last leaf that is not erased was written down; None in a log without any."""
+        readable = (self.readable(index) for index in range(self.leaf_count - 1, -1, -1))
+        return next((entry.time_ms for entry in readable if entry), None)
 
     def add_leaf(self, location: int, leaf: bytes) -> None:
         index = len(self._leaf_locations)
@@ -86,15 +87,27 @@ class StoredEntries:
     def leaf(self, index: int) -> StoredEntry:
         return self.at(self._leaf_locations[index])
 
+    def readable(self, index: int) -> StoredEntry | None:
+        """None if it was erased."""
+        try:
+            return self.leaf(index)
+        except KeyErased:
+            return None
+
     def at(self, location: int) -> StoredEntry:
         return self._opened(self._journal.read(location).entry)
 
     def releases(self, record_id: str, first_leaf: int, last_leaf: int) -> Iterator[tuple[int, StoredEntry]]:
         """The RELEASE entries of a record, whose first and last leaves are given, with their locations."""
+        for location, entry in self.release_entries(record_id, first_leaf, last_leaf):
+            yield location, self._opened(entry)
+
+    def release_entries(self, record_id: str, first_leaf: int, last_leaf: int) -> Iterator[tuple[int, Entry]]:
+        """The same, as they are in the journal."""
         last = self._leaf_locations[last_leaf] if last_leaf > first_leaf else None
         for location, frame in self._journal.frames(self._leaf_locations[first_leaf], last):
             if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
-                yield location, self._opened(frame.entry)
+                yield location, frame.entry
 
     def key_known(self, key_id: str) -> bool:
         """Not where the key was destroyed, and with it what it sealed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chassis.canonical import canonical
-from services.audit.journal.frame import decode_clear
+from services.audit.journal.frame import ClearPart, decode_clear
 from services.audit.journal.journal import Journal
 from services.audit.log.leaf import Kind
 from services.audit.records import sealer
@@ -24,6 +24,7 @@ from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
 
 SEALED_FIELDS = frozenset({REQUEST_RECEIVED, ANSWER_GENERATED})
+ERASED = "ERASED"  # a summary's state; its time is not known any more
 _CLOSING = (Kind.END, Kind.REFUSED, Kind.REJECTED)
 
 
@@ -96,11 +97,16 @@ def summary_of(durable: StoredEntry, leaf_index: int) -> Summary:
     )
 
 
+def erased_summary(clear: ClearPart, leaf_index: int) -> Summary:
+    """Of a record whose key was destroyed: what anybody may read in the journal."""
+    return Summary(clear.record_id, 0, ERASED, "", "", "", "", "", "", leaf_index, 0, 0)
+
+
 def verdict_of(summary: Summary) -> str:
-    """The severest that the log knows of: of the prompt, else of the answer. Bad input has none."""
+    """The severest that the log knows of: of the prompt, else of the answer. Bad input has none, nor what is erased."""
     if summary.state in (Kind.REFUSED.name, Ending.WITHHELD):
         return "REFUSE"
-    if summary.state == Kind.REJECTED.name:
+    if summary.state in (Kind.REJECTED.name, ERASED):
         return ""
     return "FLAG" if summary.state == Ending.COMPLETED and summary.reason else "ALLOW"
 
@@ -151,14 +157,21 @@ class RecordReader:
             index -= 1
             clear = self._stored.clear(index)
             if clear.kind in _CLOSING or (clear.kind is Kind.ACCEPTED and self._is_open(clear.record_id, durable)):
-                summaries.append(summary_of(self._stored.leaf(index), index))
+                summaries.append(self.summary(index))
         return summaries, index or None
+
+    def summary(self, leaf_index: int) -> Summary:
+        """Of the record whose last leaf it is."""
+        last = self._stored.readable(leaf_index)
+        return summary_of(last, leaf_index) if last else erased_summary(self._stored.clear(leaf_index), leaf_index)
 
     def _is_open(self, record_id: str, durable: int) -> bool:
         span = self._recorder.recent.span(record_id)
         return record_id in self._recorder.open or (span is not None and span.last >= durable)
 
     def view(self, span: Span) -> RecordView:
+        if self._stored.readable(span.last) is None:
+            return RecordView(self.summary(span.last), tuple(self._erased_entries(span)), (), "")
         first, last = self._stored.leaf(span.first), self._stored.leaf(span.last)
         fields = {**first.fields, **last.fields}
         return RecordView(
@@ -177,7 +190,17 @@ class RecordReader:
         if span.last > span.first:
             yield self._entry(last, self._stored.leaf_location(span.last), span.last, last.time_ms)
 
+    def _erased_entries(self, span: Span) -> Iterator[EntryView]:
+        first = self._stored.clear(span.first)
+        yield self._placed(first, self._stored.leaf_location(span.first), span.first)
+        for location, entry in self._stored.release_entries(first.record_id, span.first, span.last):
+            yield self._placed(decode_clear(entry.clear), location, None)
+        if span.last > span.first:
+            yield self._placed(self._stored.clear(span.last), self._stored.leaf_location(span.last), span.last)
+
     def _entry(self, stored: StoredEntry, location: int, leaf_index: int | None, time_ms: int) -> EntryView:
+        return self._placed(stored.clear, location, leaf_index, time_ms)
+
+    def _placed(self, clear: ClearPart, location: int, leaf_index: int | None, time_ms: int = 0) -> EntryView:
         segment, offset = self._journal.place(location)
-        n = stored.clear.n if leaf_index is None else 0
-        return EntryView(stored.clear.kind.name, n, leaf_index, segment, offset, time_ms)
+        return EntryView(clear.kind.name, clear.n if leaf_index is None else 0, leaf_index, segment, offset, time_ms)

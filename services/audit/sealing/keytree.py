@@ -2,84 +2,84 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from services.audit.journal.journal import open_directory
-from services.audit.journal.segment import fsync_directory
+from services.audit.sealing import payload
+from services.audit.sealing.key_files import append_rows, b64, read_object, row, unb64, whole_rows, write_object
 from services.audit.sealing.mac import Mac
-from services.audit.sealing.provider import KEY_BYTES, KeyProvider, KeyUnusable, unwrap, wrap
+from services.audit.sealing.provider import KEY_BYTES, KeyProvider, KeyUnusable, ProviderKeys, Root, wrapped_by
+from services.audit.sealing.tenant import KEY_FILE, NewTable, SubjectKey, TenantKeys
 
-TABLE = "subjects.jsonl"
+LOG_FILE, ERASED_FILE = "log.json", "erased.jsonl"
+_LOG_SECRETS = ("pseudonym", "idempotency")
 # Subjects whose key is found without an HMAC over their names; longer names are not kept. Erasing one clears this.
 REMEMBERED_SUBJECTS, REMEMBERED_LENGTH = 1024, 512
 
 
-@dataclass(frozen=True)
-class SubjectKey:
-    key_id: str  # random; the clear part names it, and it says nothing about the subject
-    key: bytes
-    pseudonym: str
-
-
-@dataclass
-class _Tenant:
-    folder: Path
-    cipher: AESGCM
-    key_unsaved: dict[str, object] | None = None  # the content of tenant.json, until it is written
-    unsaved: list[str] = field(default_factory=list)
+class KeyErased(KeyUnusable):
+    """The key was destroyed on purpose, and what it sealed with it."""
 
 
 class KeyTree:
-    """Owned by whoever commits, one group at a time. A new key is durable once `flush` returns, before any frame that
-    uses it."""
+    """Changed by whoever commits, one group at a time. A new key is durable once `flush` returns, before any frame that
+    uses it; so is the destruction of one, before the frame that tells of it."""
 
     def __init__(
-        self, directory: Path, provider: KeyProvider, *, new: bool, random: Callable[[int], bytes] = os.urandom
+        self, directory: Path, provider: ProviderKeys, *, new: bool, random: Callable[[int], bytes] = os.urandom
     ) -> None:
-        self._directory, self._provider, self._random = directory, provider, random
-        self._tenants: dict[str, _Tenant] = {}
+        self._directory, self._random = directory, random
+        self._tenants: dict[str, TenantKeys] = {}
         self._by_subject: dict[tuple[str, str], SubjectKey] = {}
         self._by_id: dict[str, SubjectKey] = {}
-        self._unsaved: list[_Tenant] = []
+        self._unsaved: dict[str, TenantKeys] = {}
         open_directory(directory)
+        self._root = Root(provider, "")
         secrets = self._log_secrets(new)
+        provider.settle(self._root.key_id)
         self._pseudonyms, self.idempotency_key = Mac(secrets["pseudonym"]), secrets["idempotency"]
         self._remembered = lru_cache(maxsize=REMEMBERED_SUBJECTS)(self._found_subject)
+        self._erased = {str(each["key_id"]) for each in whole_rows(directory / ERASED_FILE)}
+        self._erased_unsaved: list[str] = []
         for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
-            self._load_tenant(folder)
+            if tenant := TenantKeys.load(folder, self._root):
+                self._tenants[folder.name] = tenant
+                for subject in tenant.subjects.values():
+                    self._remember(folder.name, subject)
 
     def _log_secrets(self, new: bool) -> dict[str, bytes]:
-        """Keys of the log itself: for pseudonyms and for idempotency keys."""
-        path = self._directory / "log.json"
-        names = ("pseudonym", "idempotency")
+        """Keys of the log itself: for pseudonyms and for idempotency keys. Which of the provider's keys wraps them is
+        the one in use."""
+        path, provider = self._directory / LOG_FILE, self._root.keys
         if path.exists():
-            wrapped = json.loads(path.read_text())
-            return {name: self._provider.unwrap(_unb64(wrapped[name]), f"log/{name}") for name in names}
+            stored = read_object(path)
+            self._root.key_id = used = wrapped_by(stored, provider)
+            return {name: provider.unwrap(used, unb64(stored[name]), f"log/{name}") for name in _LOG_SECRETS}
         if not new:
             raise KeyUnusable(f"{path} is missing but the log exists: restore it from your backup")
-        keys = {name: self._random(KEY_BYTES) for name in names}
-        _write_new(path, {name: _b64(self._provider.wrap(key, f"log/{name}")) for name, key in keys.items()})
-        return keys
+        self._root.key_id = provider.held()[0]
+        secrets = {name: self._random(KEY_BYTES) for name in _LOG_SECRETS}
+        self._write_log_secrets(secrets)
+        return secrets
+
+    def _write_log_secrets(self, secrets: dict[str, bytes]) -> None:
+        wrap, used = self._root.keys.wrap, self._root.key_id
+        wrapped = {name: b64(wrap(used, key, f"log/{name}")) for name, key in secrets.items()}
+        write_object(self._directory / LOG_FILE, {"provider": used, **wrapped})
 
     def _keyed_name(self, *words: str) -> str:
         message = b"".join(len(word.encode()).to_bytes(4, "big") + word.encode() for word in words)
         return self._pseudonyms.of(message).hex()[:32]
 
     def pseudonym(self, tenant: str, subject: str) -> str:
-        """Also of one that has no key."""
+        """It is keyed, so that the journal's reader cannot guess a subject; per tenant, so that tenants cannot be
+        joined. Also of one that has no key."""
         return self._keyed_name("subject", tenant, subject)
 
     def subject(self, tenant: str, subject: str) -> SubjectKey:
-        """Its pseudonym is keyed, so that the journal's reader cannot guess a subject; per tenant, so that tenants
-        cannot be joined."""
         short = len(tenant) + len(subject) <= REMEMBERED_LENGTH
         return self._remembered(tenant, subject) if short else self._found_subject(tenant, subject)
 
@@ -91,16 +91,18 @@ class KeyTree:
         try:
             return self._by_id[key_id]
         except KeyError:
-            raise KeyUnusable(f"no key {key_id} in {self._directory}: the subject was erased, or restore it") from None
+            if key_id in self._erased:
+                raise KeyErased(f"the key {key_id} was destroyed: what it sealed is erased") from None
+            raise KeyUnusable(f"no key {key_id} in {self._directory}: restore it from your backup") from None
+
+    def erased(self, key_id: str) -> bool:
+        return key_id in self._erased and key_id not in self._by_id
 
     def _new_subject(self, tenant_id: str, pseudonym: str) -> SubjectKey:
         tenant = self._tenants.get(tenant_id) or self._new_tenant(tenant_id)
         made = SubjectKey(self._random(8).hex(), self._random(KEY_BYTES), pseudonym)
-        wrapped = wrap(tenant.cipher, made.key, f"subject/{tenant_id}/{made.key_id}")
-        row = {"key_id": made.key_id, "subject": pseudonym, "wrapped": _b64(wrapped)}
-        if not tenant.unsaved:
-            self._unsaved.append(tenant)
-        tenant.unsaved.append(json.dumps(row, sort_keys=True) + "\n")
+        tenant.add(made)
+        self._unsaved[tenant_id] = tenant
         self._remember(tenant_id, made)
         return made
 
@@ -108,86 +110,106 @@ class KeyTree:
         self._by_subject[tenant_id, subject.pseudonym] = subject
         self._by_id[subject.key_id] = subject
 
-    def _new_tenant(self, tenant_id: str) -> _Tenant:
-        folder, key = self._directory / tenant_id, self._random(KEY_BYTES)
-        wrapped = self._provider.wrap(key, f"tenant/{tenant_id}/1")
-        made = _Tenant(folder, AESGCM(key), key_unsaved={"version": 1, "wrapped": _b64(wrapped)})
+    def _new_tenant(self, tenant_id: str) -> TenantKeys:
+        made = TenantKeys.new(self._directory / tenant_id, self._root, self._random(KEY_BYTES))
         self._tenants[tenant_id] = made
         return made
 
-    def _load_tenant(self, folder: Path) -> None:
-        path = folder / "tenant.json"
-        if not path.exists():  # a crash between the folder and its key: no subject can be in it
-            for leftover in folder.glob("*.partial"):
-                leftover.unlink()
-            folder.rmdir()
-            return
-        stored = json.loads(path.read_text())
-        key = self._provider.unwrap(_unb64(stored["wrapped"]), f"tenant/{folder.name}/{stored['version']}")
-        self._tenants[folder.name] = _Tenant(folder, AESGCM(key))
-        self._load_subjects(folder)
-
-    def _load_subjects(self, folder: Path) -> None:
-        table = folder / TABLE
-        if not table.exists():
-            return
-        data = table.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:  # a torn row was never durable, so no frame uses its key
-            with open(table, "r+b") as file:
-                file.truncate(len(whole))
-                os.fsync(file.fileno())
-        for line in whole.splitlines():
-            row = json.loads(line)
-            purpose = f"subject/{folder.name}/{row['key_id']}"
-            key = unwrap(self._tenants[folder.name].cipher, _unb64(row["wrapped"]), purpose)
-            self._remember(folder.name, SubjectKey(row["key_id"], key, row["subject"]))
-
     def flush(self) -> None:
-        """Makes new keys durable, a tenant's before those of its subjects."""
+        """Makes what changed durable: that keys are erased before they are gone, so that nobody takes them for lost."""
+        if self._erased_unsaved:
+            append_rows(self._directory / ERASED_FILE, self._erased_unsaved)
+            self._erased_unsaved.clear()
         while self._unsaved:
-            tenant = self._unsaved[-1]
-            if tenant.key_unsaved is not None:
-                open_directory(tenant.folder)
-                _write_new(tenant.folder / "tenant.json", tenant.key_unsaved)
-                tenant.key_unsaved = None
-            path = tenant.folder / TABLE
-            created = not path.exists()
-            _append(path, "".join(tenant.unsaved).encode())
-            if created:
-                fsync_directory(tenant.folder)
-            tenant.unsaved.clear()
-            self._unsaved.pop()
+            tenant_id, tenant = next(iter(self._unsaved.items()))
+            tenant.flush()
+            del self._unsaved[tenant_id]
 
+    # --- erasure -----------------------------------------------------------------------------------------------------
 
-def _append(path: Path, rows: bytes) -> None:
-    """All of it durable, or nothing there: half a row would spoil the next one."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    before = os.fstat(file).st_size
-    try:
-        while rows:
-            rows = rows[os.write(file, rows) :]
-        os.fsync(file)
-    except OSError:
-        os.ftruncate(file, before)
-        raise
-    finally:
-        os.close(file)
+    def keys_of(self, tenant: str, pseudonym: str = "") -> tuple[str, ...]:
+        """Ids of all keys of a subject; without one, of the whole tenant."""
+        found = self._tenants.get(self._keyed_name("tenant", tenant))
+        subjects = list(found.subjects.values()) if found else []
+        return tuple(each.key_id for each in subjects if pseudonym in ("", each.pseudonym))
 
+    def detach(self, tenant: str, key_ids: Collection[str]) -> None:
+        """Seals nothing new under these keys: whoever asks for their subjects is given new ones."""
+        tenant_id = self._keyed_name("tenant", tenant)
+        for subject in filter(None, map(self._by_id.get, key_ids)):
+            name = tenant_id, subject.pseudonym
+            if self._by_subject.get(name) is subject:
+                del self._by_subject[name]
+        self._remembered.cache_clear()
 
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    def table_without(self, tenant: str, key_ids: Collection[str]) -> NewTable:
+        return self._named(tenant).new_table(key_ids, self._root, self._random)
 
+    def erase(self, tenant: str, key_ids: Collection[str], table: NewTable) -> None:
+        """Puts the table in place of the tenant's, whose key goes with it."""
+        found = self._named(tenant)
+        found.replace(table, key_ids)
+        self._unsaved[found.folder.name] = found
+        self.detach(tenant, key_ids)
+        for key_id in key_ids:
+            self._by_id.pop(key_id, None)
+        self._erased.update(key_ids)
+        self._erased_unsaved += [row({"key_id": key_id}) for key_id in sorted(key_ids)]
+        payload.forget_keys()
 
-def _unb64(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+    def version(self, tenant: str) -> int:
+        """How many keys the tenant has had."""
+        return self._named(tenant).version
 
+    def _named(self, tenant: str) -> TenantKeys:
+        return self._tenants[self._keyed_name("tenant", tenant)]
 
-def _write_new(path: Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(json.dumps(value, indent=1, sort_keys=True).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(partial, path)
-    fsync_directory(path.parent)
+    # --- the provider's keys -----------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> KeyProvider:
+        """For what else audit wraps."""
+        return self._root
+
+    @property
+    def provider(self) -> ProviderKeys:
+        return self._root.keys
+
+    @property
+    def provider_key(self) -> str:
+        """The id of the one in use."""
+        return self._root.key_id
+
+    def use_provider_key(self, key_id: str) -> None:
+        """For what is wrapped from now on; `rewrap` brings what is there after it."""
+        self._root.key_id = key_id
+
+    def rewrap(self) -> int:
+        """Wraps everything that another key of the provider wrapped; returns how many tenants' keys. From any thread,
+        once what was new before `use_provider_key` is durable. May be broken off and begun again at any step: the log's
+        own secrets come last, and only then is the new key the one that a start finds in use."""
+        count = sum([tenant.rewrap(self._root) for tenant in self._saved()])
+        stored, root = read_object(self._directory / LOG_FILE), self._root
+        if (used := wrapped_by(stored, root.keys)) != root.key_id or "provider" not in stored:
+            unwrap = root.keys.unwrap
+            self._write_log_secrets({name: unwrap(used, unb64(stored[name]), f"log/{name}") for name in _LOG_SECRETS})
+        root.keys.settle(root.key_id)
+        return count
+
+    def _saved(self) -> list[TenantKeys]:
+        return [tenant for tenant in list(self._tenants.values()) if (tenant.folder / KEY_FILE).exists()]
+
+    def retired_provider_keys(self) -> list[str]:
+        return [key_id for key_id in self.provider.held() if key_id != self.provider_key]
+
+    def check_unused(self, key_ids: Iterable[str]) -> None:
+        """Raises KeyUnusable where one of these keys of the provider still wraps something."""
+        needed = {tenant.provider_key(self._root) for tenant in self._saved()}
+        needed |= {wrapped_by(read_object(self._directory / LOG_FILE), self.provider), self.provider_key}
+        if still := needed.intersection(key_ids):
+            raise KeyUnusable(f"the provider key {', '.join(sorted(still))} still wraps keys of this log: rotate first")
+
+    def destroy_provider_keys(self, key_ids: Collection[str]) -> None:
+        self.check_unused(key_ids)
+        for key_id in key_ids:
+            self.provider.destroy(key_id)

@@ -53,6 +53,11 @@ def record_key(subject_key: bytes, record_id: str) -> bytes:
 _of_subject = lru_cache(maxsize=1024)(Derivation)  # few subjects ask for most of the records
 
 
+def forget_keys() -> None:
+    """What was derived of a key that is erased is in no cache any more."""
+    _of_subject.cache_clear()
+
+
 def nonce_for(kind: int, n: int, random: bytes) -> bytes:
     """Kind and n make nonces differ within a record; the random part, when a cut-off entry is sealed again."""
     if len(random) != NONCE_RANDOM_BYTES:

@@ -1,42 +1,87 @@
-"""Where the key tree's root lives. In development, a file; the tree sees only wrap and unwrap."""
+"""Where the key tree's root lives. The tree sees only wrap and unwrap, and knows the provider's keys by their ids."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from chassis.disk import refusal_of_secret
 from services.audit.journal.segment import fsync_directory
+from services.audit.sealing.key_files import b64, unb64
 
 KEY_BYTES = 32
 
 
 class KeyUnusable(Exception):
-    """A key file that is missing, too open or wrong. Names the file and the remedy; audit refuses to start."""
+    """A key that is missing, too open or wrong. Names the place and the remedy; audit refuses to start."""
 
 
 class KeyProvider(Protocol):
+    """Wraps keys. `purpose` is bound to what is wrapped: it opens for no other."""
+
     def wrap(self, key: bytes, purpose: str) -> bytes: ...
 
     def unwrap(self, wrapped: bytes, purpose: str) -> bytes: ...
 
 
-class FileProvider:
-    """A 32-byte key in a file: for development, and marked so."""
+class ProviderKeys(Protocol):
+    """A provider's keys, which wrap others and are known by their ids."""
 
-    def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+    kind: str
+
+    def held(self) -> Sequence[str]:
+        """Ids of its keys, the oldest first."""
+
+    def create(self) -> str:
+        """Makes a key and returns its id. It is durable, and nothing is wrapped by it yet."""
+
+    def wrap(self, key_id: str, key: bytes, purpose: str) -> bytes: ...
+
+    def unwrap(self, key_id: str, wrapped: bytes, purpose: str) -> bytes: ...
+
+    def settle(self, current: str) -> None:
+        """Told which key is in use, after each change and at each start."""
+
+    def destroy(self, key_id: str) -> None:
+        """For good: what only this key wraps is never read again."""
+
+
+@dataclass
+class Root:
+    """A KeyProvider: the keys of one, and which of them wraps what is new. Another may have wrapped what is there."""
+
+    keys: ProviderKeys
+    key_id: str
 
     def wrap(self, key: bytes, purpose: str) -> bytes:
-        return wrap(self._cipher, key, purpose)
+        """For what lives no longer than the provider's key: a rotation does not wrap it again."""
+        used = self.key_id
+        return bytes((len(used),)) + used.encode() + self.keys.wrap(used, key, purpose)
 
     def unwrap(self, wrapped: bytes, purpose: str) -> bytes:
-        return unwrap(self._cipher, wrapped, purpose)
+        if not wrapped:
+            raise does_not_open(purpose)
+        start = 1 + wrapped[0]
+        return self.keys.unwrap(wrapped[1:start].decode("ascii", "replace"), wrapped[start:], purpose)
+
+    def wrapped(self, key: bytes, purpose: str) -> dict[str, object]:
+        used = self.key_id
+        return {"provider": used, "wrapped": b64(self.keys.wrap(used, key, purpose))}
+
+    def unwrapped(self, stored: Mapping[str, Any], purpose: str) -> bytes:
+        return self.keys.unwrap(wrapped_by(stored, self.keys), unb64(stored["wrapped"]), purpose)
+
+
+def wrapped_by(stored: Mapping[str, Any], keys: ProviderKeys) -> str:
+    """The id of the provider's key. What says nothing is from before there could be a second one."""
+    return str(stored.get("provider") or keys.held()[0])
 
 
 def wrap(cipher: AESGCM, key: bytes, purpose: str) -> bytes:
@@ -48,7 +93,11 @@ def unwrap(cipher: AESGCM, wrapped: bytes, purpose: str) -> bytes:
     try:
         return cipher.decrypt(wrapped[:12], wrapped[12:], purpose.encode())
     except InvalidTag:
-        raise KeyUnusable(f"the wrapped key of {purpose} does not open: is it the provider key of this log?") from None
+        raise does_not_open(purpose) from None
+
+
+def does_not_open(purpose: str) -> KeyUnusable:
+    return KeyUnusable(f"the wrapped key of {purpose} does not open: is it the provider key of this log?")
 
 
 def read_key(path: Path, *, exactly: int | None = KEY_BYTES) -> bytes:

@@ -18,6 +18,8 @@ from chassis.client import connect
 from chassis.exchange import BatchStream
 from chassis.identity import Principal, digest
 from chassis.server import serving
+from services.audit.custody.custodian import Custodian
+from services.audit.custody.orders import Erased
 from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
 from services.audit.records.planning import Clock
@@ -134,7 +136,9 @@ def started(tmp_path: Path) -> Started:
     now = FakeClock()
 
     @asynccontextmanager
-    async def start(faults: FaultPoints | None = None) -> AsyncIterator[Audit]:
+    async def start(
+        faults: FaultPoints | None = None, drop: Callable[[Erased], None] = lambda erased: None
+    ) -> AsyncIterator[Audit]:
         home = tmp_path / "home"
         clock = Clock(lambda: now.wall, lambda: now.monotonic)
         writer = Writer(Folders(home / "audit", home / "keys"), clock, faults=faults)
@@ -146,9 +150,18 @@ def started(tmp_path: Path) -> Started:
         try:
             async with (
                 Sequencer.running(writer, limits) as sequencer,
+                Custodian(
+                    sequencer,
+                    writer.custody,
+                    writer.open_under,
+                    writer.time_of,
+                    drop,
+                    wall=lambda: now.wall,
+                    patience_seconds=30,
+                ).running() as custodian,
                 serving(
                     "127.0.0.1:0",
-                    AuditServicer(sequencer, writer, index).register,
+                    AuditServicer(sequencer, writer, index, custodian).register,
                     known=KNOWN,
                     allowed=ALLOWED,
                     grace_seconds=0.2,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services.audit.custody.custodian import Custodian
+from services.audit.custody.orders import Erase, Erased, Scope
 from services.audit.journal.journal import JournalLimits
-from services.audit.records.entries import Accept, End, Ending, Refuse, Reject, Release
-from services.audit.records.planning import Clock, RecordLimits
+from services.audit.keys import KeySource
+from services.audit.log.leaf import Kind
+from services.audit.records.entries import Accept, End, Ended, Ending, Outcome, Refuse, Reject, Release
+from services.audit.records.planning import Clock, Item, RecordLimits
 from services.audit.writer import FaultPoints, Folders, Writer, WriterLimits
 
 REQUEST = {
@@ -107,6 +113,7 @@ class Log:
     time: FakeClock = field(default_factory=FakeClock)
     journal: JournalLimits = SMALL_SEGMENTS
     spare_bytes: int = 0
+    provider: KeySource | None = None
     opened: list[Writer] = field(default_factory=list)
 
     @property
@@ -116,7 +123,7 @@ class Log:
     def open(self, faults: FaultPoints | None = None, records: RecordLimits | None = None) -> Writer:
         self.crash()
         limits = WriterLimits(journal=self.journal, records=records or RecordLimits(), spare_bytes=self.spare_bytes)
-        writer = Writer(self.folders, self.time.clock(), limits, faults=faults)
+        writer = Writer(self.folders, self.time.clock(), limits, faults=faults, key_source=self.provider)
         self.opened.append(writer)
         return writer
 
@@ -149,3 +156,75 @@ def gateway() -> Gateway:
 @pytest.fixture
 def new_gateway() -> Callable[[str], Gateway]:
     return Gateway
+
+
+class Line:
+    """Commits what it is given at once."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def append(self, item: Item) -> Outcome:
+        [answer] = self._writer.commit([item])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Desk:
+    """What an officer does on an open log, and what is there to see of it."""
+
+    line = Line
+    day = 24 * 3600
+    wall = FakeClock.wall  # the log's own, where nothing moves it
+    basis = "GDPR 17(1)(d)"
+    request = b'{"messages":[{"content":"the marker","role":"user"}],"parameters":{}}'
+    answer = b'[{"content":"the reply","finish_reason":"STOP","reasoning":"","tool_calls":[]}]'
+
+    @asynccontextmanager
+    async def custodian(
+        self,
+        writer: Writer,
+        drop: Callable[[Erased], None] = lambda erased: None,
+        patience_seconds: float = 20.0,
+        wall: float = wall,
+    ) -> AsyncIterator[Custodian]:
+        reads = (writer.open_under, writer.time_of)
+        made = Custodian(
+            Line(writer), writer.custody, *reads, drop, wall=lambda: wall, patience_seconds=patience_seconds
+        )
+        async with made.running():
+            yield made
+
+    def scope(self, writer: Writer, subject: str, tenant: str = "bank") -> Scope:
+        return Scope(tenant, writer.custody.keys.pseudonym(tenant, subject))
+
+    async def ordered(self, custodian: Custodian, scope: Scope, basis: str = basis) -> tuple[Erase, bool]:
+        return await custodian.erase(scope, custodian.asked("officer", "bank", "asked for"), basis)
+
+    async def erased(self, custodian: Custodian, scope: Scope, basis: str = basis) -> Erase:
+        order, done = await self.ordered(custodian, scope, basis)
+        assert done
+        return order
+
+    def acts(self, writer: Writer) -> list[tuple[str, Mapping[str, Any]]]:
+        leaves = [writer.stored.readable(index) for index in range(writer.tree.size)]
+        return [(leaf.header["action"], leaf.header) for leaf in leaves if leaf and leaf.clear.kind is Kind.ACT]  # type: ignore[misc]
+
+    def answered(self, writer: Writer, gateway: Gateway, record: str, subject: str, **changes: object) -> str:
+        """A finished record of a subject; its receipt."""
+        changes = {"fields": {"request_received": self.request, "findings": b"[]"}, "subject": subject, **changes}
+        fields = {"answer_released": self.answer, "answer_generated": self.answer}
+        items: list[Item] = [
+            gateway.accept(record, **changes),
+            gateway.release(record, 0),
+            gateway.end(record, fields=fields),
+        ]
+        ended = writer.commit(items)[-1]
+        assert isinstance(ended, Ended)
+        return ended.receipt
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
