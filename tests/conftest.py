@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # something else wants a core, a spinning one takes it from the very thread that is waited for: passes then took a
 # hundred times as long. OpenMP reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; terminals that tests open have a width of their own
 
 TEMPLATE = (
     "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}{{ raise_exception(m.content) }}"
