@@ -41,7 +41,7 @@ def name_groups(lexicon: chinese_names.Lexicon, sentence: Sentence) -> Iterator[
         start = match.start()
         candidates = list(chinese_names.features(lexicon, sentence.text, start, match.end() - start, last_end))
         end = gold.get(start)
-        if end is None and sentence.text[start : start + 2] in lexicon.words:
+        if end is None and lexicon.in_word(sentence.text, start):
             position = start + 1
             continue
         right = next((n for n, (length, _) in enumerate(candidates, 1) if end == start + length), 0)
@@ -82,7 +82,7 @@ def tag_rows(lexicon: words.Lexicon, sentence: Sentence, look_ahead: int | None)
     right = gold_tags(read, sentence.entities)
     walk = western.Walk()
     for place, token in enumerate(read):
-        after, second = western.following(read, place, len(text), look_ahead)
+        after, second = western.following(lexicon, read, place, len(text), look_ahead)
         begins = walk.previous != western.OUT or western.may_begin(walk, token.word, after, second)
         if token.word.shape not in words.ENDS and (begins or right[place] != western.OUT):
             yield western.features(walk, token.word, after, second), right[place]

@@ -20,7 +20,7 @@ def pieces(kind: str) -> tuple[str, ...]:
     return next(tuple(line.partition("=")[2].split("|")) for line in lines if line.startswith(f"{kind}="))
 
 
-def _any(chance: random.Random, kind: str) -> str:
+def anything(chance: random.Random, kind: str) -> str:
     return chance.choice(pieces(kind))
 
 
@@ -62,14 +62,14 @@ def chinese_address(folder: Path, chance: random.Random) -> str:
         else:
             parts.append(chance.choice(provinces) + "省" if pick() < 0.5 else "")
             parts.append(chance.choice(cities) + ("市" if pick() < 0.9 else ""))
-        parts.append(_any(chance, "districts") + ("区" if pick() < 0.85 else "县"))
+        parts.append(anything(chance, "districts") + ("区" if pick() < 0.85 else "县"))
     if pick() < 0.15:
-        parts.append(_any(chance, "estates") + chance.choice(("镇", "街道", "村", "乡")))
+        parts.append(anything(chance, "estates") + chance.choice(("镇", "街道", "村", "乡")))
     if pick() < 0.85:
         ending = chance.choice(("路", "路", "路", "街", "大道", "巷", "大街", "东路", "西路", "北街", "弄"))
-        parts.append(_any(chance, "roads") + ending + f"{chance.randint(1, 1999)}号")
+        parts.append(anything(chance, "roads") + ending + f"{chance.randint(1, 1999)}号")
     if pick() < 0.4:
-        parts.append(_any(chance, "estates") + _any(chance, "estate_endings"))
+        parts.append(anything(chance, "estates") + anything(chance, "estate_endings"))
     parts.append(_chinese_unit(chance) if len(parts) < 3 or pick() < 0.6 else "")
     return "".join(parts)
 
@@ -89,20 +89,20 @@ def _chinese_unit(chance: random.Random) -> str:
     )
 
 
-def _invented(chance: random.Random) -> str:
+def invented(chance: random.Random) -> str:
     middle = chance.choice(("", "", "a", "o", "e", "li", "ma", "ti", "ra", "no", "de", "vi"))
-    return _any(chance, "name_starts") + middle + _any(chance, "name_endings")
+    return anything(chance, "name_starts") + middle + anything(chance, "name_endings")
 
 
 def _surname(folder: Path, chance: random.Random) -> str:
     if chance.random() < 0.5:
-        return _invented(chance)
+        return invented(chance)
     return chance.choice(words(folder / "western_surnames.txt")).replace("de", "De")
 
 
 def western_name(folder: Path, chance: random.Random) -> str:
     listed = words(folder / "western_given.txt")
-    first = _invented(chance) if chance.random() < 0.25 else chance.choice(listed)
+    first = invented(chance) if chance.random() < 0.25 else chance.choice(listed)
     kind = chance.random()
     if kind < 0.1:
         return first
@@ -117,24 +117,24 @@ def western_name(folder: Path, chance: random.Random) -> str:
 def _street(folder: Path, chance: random.Random) -> str:
     pick = chance.random()
     if pick < 0.4:
-        second = " " + _any(chance, "streets") if chance.random() < 0.15 else ""
-        return f"{_any(chance, 'streets')}{second} {_any(chance, 'street_endings')}"
-    root = _invented(chance)
+        second = " " + anything(chance, "streets") if chance.random() < 0.15 else ""
+        return f"{anything(chance, 'streets')}{second} {anything(chance, 'street_endings')}"
+    root = invented(chance)
     if pick < 0.55:
-        return f"{root} {_any(chance, 'street_endings')}"
+        return f"{root} {anything(chance, 'street_endings')}"
     if pick < 0.75:
-        return root + _any(chance, "street_endings_glued")
+        return root + anything(chance, "street_endings_glued")
     if pick < 0.88:
-        return f"{_any(chance, 'street_words_before')} {root}"
-    return f"{root} {_any(chance, 'street_words_after')}"
+        return f"{anything(chance, 'street_words_before')} {root}"
+    return f"{root} {anything(chance, 'street_words_after')}"
 
 
-def _town_name(folder: Path, chance: random.Random) -> str:
+def town_name(folder: Path, chance: random.Random) -> str:
     pick = chance.random()
     if pick < 0.4:
         name = chance.choice(words(folder / "places.txt"))
     else:
-        name = _invented(chance) + (_any(chance, "town_endings") if pick < 0.55 else "")
+        name = invented(chance) + (anything(chance, "town_endings") if pick < 0.55 else "")
     name = (
         chance.choice(("St ", "San ", "New ", "Upper ", "Bad ", "West ", "Santa ", "Los ")) + name
         if chance.random() < 0.08
@@ -181,7 +181,7 @@ def _military(chance: random.Random) -> str:
 
 def _town(folder: Path, chance: random.Random) -> list[str]:
     places = words(folder / "places.txt")
-    city = _town_name(folder, chance)
+    city = town_name(folder, chance)
     code = f"{chance.randint(0, 99999):05d}"
     state = "".join(chance.choice("ABCDEFGHIKLMNOPRSTUVWY") for _ in range(2))
     postcode = f"{state[0]}{chance.randint(1, 20)} {chance.randint(1, 9)}{state}"
@@ -224,8 +224,8 @@ def _telephone(chance: random.Random) -> str:
     )
 
 
-def _shared(folder: Path) -> dict[str, Filler]:
-    mail = lambda chance: _invented(chance).lower() + chance.choice(("@mail.example", "@corp.example"))
+def shared(folder: Path) -> dict[str, Filler]:
+    mail = lambda chance: invented(chance).lower() + chance.choice(("@mail.example", "@corp.example"))
     return {
         "TEL": _telephone,
         "ID": lambda chance: _digits(chance, 18),
@@ -243,34 +243,34 @@ def _shared(folder: Path) -> dict[str, Filler]:
         "C": lambda chance: chinese_name(folder, chance),
         "F": lambda chance: western_name(folder, chance),
         "G": lambda chance: (
-            _invented(chance) if chance.random() < 0.4 else chance.choice(words(folder / "western_given.txt"))
+            invented(chance) if chance.random() < 0.4 else chance.choice(words(folder / "western_given.txt"))
         ),
     }
 
 
 def chinese(folder: Path) -> Mapping[str, Filler]:
     date = lambda chance: f"{chance.randint(1960, 2026)}年{chance.randint(1, 12)}月{chance.randint(1, 28)}日"
-    return _shared(folder) | {
+    return shared(folder) | {
         "P": lambda chance: chinese_name(folder, chance),
         "A": lambda chance: chinese_address(folder, chance),
         "DATE": date,
-        "BANK": lambda chance: _any(chance, "banks"),
-        "ORG": lambda chance: _any(chance, "firms"),
+        "BANK": lambda chance: anything(chance, "banks"),
+        "ORG": lambda chance: anything(chance, "firms"),
     }
 
 
 def western(folder: Path) -> Mapping[str, Filler]:
-    return _shared(folder) | {
+    return shared(folder) | {
         "P": lambda chance: western_name(folder, chance),
         "L": lambda chance: (
             chance.choice(words(folder / "western_given.txt")) + chance.choice(("", " " + _surname(folder, chance)))
         ).lower(),
         "A": lambda chance: western_address(folder, chance),
-        "DATE": lambda chance: f"{chance.randint(1, 28)} {_any(chance, 'months')} {chance.randint(1960, 2026)}",
-        "ORG": lambda chance: f"{_invented(chance)} {_any(chance, 'company_endings')}",
+        "DATE": lambda chance: f"{chance.randint(1, 28)} {anything(chance, 'months')} {chance.randint(1960, 2026)}",
+        "ORG": lambda chance: f"{invented(chance)} {anything(chance, 'company_endings')}",
         "NO": lambda chance: _digits(chance, chance.randint(2, 5)),
         "ST": lambda chance: _street(folder, chance) + (f" {chance.randint(1, 200)}" if chance.random() < 0.7 else ""),
         "UN": lambda chance: f"{chance.choice(('Apt.', 'Suite', 'Unit', 'Flat'))} {chance.randint(1, 999)}",
         "ZIP": lambda chance: _digits(chance, 5),
-        "TOWN": lambda chance: _town_name(folder, chance),
+        "TOWN": lambda chance: town_name(folder, chance),
     }

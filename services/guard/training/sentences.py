@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.guard.redaction.named.entity import ADDRESS, PERSON, Entity
 from services.guard.redaction.window import Window
-from services.guard.training import invention
+from services.guard.training import firms, invention
 
 WORDS = Path(__file__).parent / "words"
 
@@ -19,6 +19,10 @@ WITHOUT_NAMES = frozenset(
     {"banking77", "nlupp_banking", "selfwritten_fin", "cvalues_prompts", "jade_db", "disc_finllm", "advbench"}
     | {"cyberseceval_frr", "cyberseceval_instruct", "strongreject", "glaive_toolcall", "harmbench_adv_training"}
 )
+FIRM_COPIES = (
+    2  # fillings of a sentence about firms for each of another: what may be a firm is more than what a person is
+)
+FIRM_COPIES = 2  # fillings of a sentence about firms for each of another: more can be a firm than can be a person
 _LONGEST = 600  # characters of a plain text that are read
 
 
@@ -131,14 +135,19 @@ def filled(template: str, fillers: Mapping[str, Filler], chance: random.Random, 
 def own(seed: int, copies: int) -> Iterator[Sentence]:
     """Our own templates, each filled `copies` times; sentences without slots once."""
     chance = random.Random(seed)
-    chinese, western = invention.chinese(WORDS), invention.western(WORDS)
-    for name, fillers in (("chinese", chinese), ("english", western)):
-        for number, template in enumerate(templates(f"{name}_sentences.txt")):
-            for _ in range(copies):
-                yield as_read(filled(template, fillers, chance, f"own-{name}-{number}"))
-        for number, template in enumerate(templates(f"{name}_plain.txt")):
-            for _ in range(copies):
-                yield as_read(filled(template, fillers, chance, f"own-{name}-plain-{number}"))
+    for language, fillers in (("chinese", invention.chinese(WORDS)), ("english", invention.western(WORDS))):
+        yield from _filled(language, "sentences", fillers, chance, copies)
+        yield from _filled(language, "plain", fillers, chance, copies)
+    for language, fillers in (("chinese", firms.chinese(WORDS)), ("english", firms.western(WORDS))):
+        yield from _filled(language, "firms", fillers, chance, FIRM_COPIES * copies)
+
+
+def _filled(
+    language: str, kind: str, fillers: Mapping[str, Filler], chance: random.Random, copies: int
+) -> Iterator[Sentence]:
+    for number, template in enumerate(templates(f"{language}_{kind}.txt")):
+        for _ in range(copies):
+            yield as_read(filled(template, fillers, chance, f"own-{language}-{kind}-{number}"))
 
 
 def renamed(sentence: Sentence, chance: random.Random, names: Mapping[str, Filler]) -> Sentence:

@@ -19,10 +19,12 @@ Weights = Sequence[Mapping[str, float]]
 
 class Lexicon:
     """What the candidates are made of: surnames, and how usual a character is in given names, in four ranks each.
-    `words` begin with a surname and are ordinary words, which most candidates are."""
+    `words` are ordinary words that begin with a surname's character, as most candidates do, `endings` end with one."""
 
-    def __init__(self, surnames: Sequence[str], given: str, words: Iterable[str] = ()) -> None:
-        self.words = frozenset(words)
+    def __init__(
+        self, surnames: Sequence[str], given: str, words: Iterable[str] = (), endings: Iterable[str] = ()
+    ) -> None:
+        self._words, self._endings = frozenset(words), frozenset(endings)
         self.rank = {character: "abcd"[min(place // 120, 3)] for place, character in reversed(list(enumerate(given)))}
         self.usual = {name: "ABCD"[min(place // 60, 3)] for place, name in reversed(list(enumerate(surnames)))}
         compound = "|".join(name for name in surnames if len(name) > 1)
@@ -30,6 +32,10 @@ class Lexicon:
         self.candidate = re.compile(f"(?:{compound}|[{single}])(?=[{_HAN}])")
         self._begins = frozenset(name[0] for name in surnames)
         self._compound = frozenset(name for name in surnames if len(name) > 1)
+
+    def in_word(self, text: str, start: int) -> bool:
+        """Whether the surname's character there begins or ends an ordinary word of two characters."""
+        return text[start : start + 2] in self._words or text[max(0, start - 1) : start + 1] in self._endings
 
     def unfinished(self, text: str) -> int:
         """How many characters at the end may begin a name, but are no candidate before the next one is there."""
@@ -134,7 +140,7 @@ class NameReader:
             position = match.start()
             if not ended and position + REACH > size:
                 return found, position
-            length = 0 if text[position : position + 2] in self._lexicon.words else self._length(text, match)
+            length = 0 if self._lexicon.in_word(text, position) else self._length(text, match)
             if length:
                 self._last_end = position + length
                 found.append(Entity(PERSON, position, self._last_end))

@@ -24,7 +24,7 @@ class Model:
     def __init__(self, contents: Mapping[str, Any]) -> None:
         lists = contents["lexicon"]
         self.name_margin, self.western_margin = contents["margins"]["chinese_names"], contents["margins"]["western"]
-        self.names = chinese_names.Lexicon(lists["surnames"], lists["given"], lists["words"])
+        self.names = chinese_names.Lexicon(lists["surnames"], lists["given"], lists["words"], lists["endings"])
         self.name_weights = contents["chinese_names"]
         self.grammar = Grammar(lists["divisions"])
         self.western = words.Lexicon(lists["classes"], lists["common"])

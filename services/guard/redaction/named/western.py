@@ -132,20 +132,24 @@ def decide(weights: Weights, values: Sequence[str], walk: Walk, word: Word, marg
     return max(allowed, key=sums.__getitem__)
 
 
-def following(read: Sequence[Token], place: int, size: int, look_ahead: int | None) -> tuple[Word, Word]:
+def following(
+    lexicon: Lexicon, read: Sequence[Token], place: int, size: int, look_ahead: int | None
+) -> tuple[Word, Word]:
     """The next two words, as far as they can be seen in a text that ends, or goes on, after `size` characters."""
     after = read[place + 1] if place + 1 < len(read) else None
     second = read[place + 2] if place + 2 < len(read) else None
     if look_ahead is None:
         return after.word if after else NONE, second.word if second else NONE
     limit = min(size, read[place].start + look_ahead)
-    return _seen(after, limit, size), _seen(second, limit, size)
+    return _seen(lexicon, after, limit, size), _seen(lexicon, second, limit, size)
 
 
-def _seen(token: Token | None, limit: int, size: int) -> Word:
-    if token is None or not (complete(token, limit) or (limit == size and token.end <= limit)):
+def _seen(lexicon: Lexicon, token: Token | None, limit: int, size: int) -> Word:
+    if token is None or token.start >= limit:
         return NONE
-    return token.word
+    if complete(token, limit) or (limit == size and token.end <= limit):
+        return token.word
+    return lexicon.read_beginning(token.word.text[: limit - token.start])
 
 
 def _begins_nothing(walk: Walk, read: Sequence[Token], place: int, size: int) -> bool:
@@ -194,7 +198,7 @@ class Tagger:
                 continue
             if not ended and (self._look_ahead is None or token.start + self._look_ahead >= size):
                 return found, token.start
-            after, second = following(read, place, size, self._look_ahead)
+            after, second = following(self._lexicon, read, place, size, self._look_ahead)
             if walk.previous == OUT and not may_begin(walk, word, after, second):
                 walk.step(word, OUT)
                 continue

@@ -17,6 +17,10 @@ _WORD = re.compile(f"[{LETTERS}]{{2}}")
 _MEMORY = 20_000  # different words whose reading is kept
 ENDS = frozenset(["h", *"。!?;"])  # shapes of words that no name and no address goes over
 
+# Classes whose words begin no name where they are in no other: a firm's trade or form, days and months, roles, methods
+# (Act, ratio), brands.
+_NO_NAMES = frozenset("CMKWB")
+
 NEVER, NUMBER, ARTICLE, ALWAYS = range(4)  # whether a name or an address may begin with a word
 
 
@@ -33,6 +37,8 @@ class Word(NamedTuple):
 
 
 NONE = Word("", "^", "^", "^", "", "", NEVER)
+_TRADE = Word("", "*", "Xx", "CXx", "", "", NEVER)
+_SHORTEST_BEGINNING = 5  # letters of a word whose end is not visible
 
 
 class Token(NamedTuple):
@@ -50,6 +56,7 @@ class Lexicon:
         self._read: dict[str, Word] = {}
         given = (word for word, letters in self.classes.items() if "G" in letters and len(word) > 2)
         self._small = frozenset(word for word in given if word not in self.common)
+        self._trades = _beginnings(self.classes)
 
     def read(self, text: str) -> Word:
         word = self._read.get(text)
@@ -62,6 +69,10 @@ class Lexicon:
     def read_all(self, texts: Sequence[str]) -> list[Word]:
         known = self._read
         return [known.get(text) or self.read(text) for text in texts]
+
+    def read_beginning(self, text: str) -> Word:
+        """A word whose end is not visible: NONE, unless it can only become the word of a firm's trade."""
+        return _TRADE if text[0].isupper() and text.lower() in self._trades else NONE
 
     def _reading(self, text: str) -> Word:
         lower, shape = text.lower(), _shape(text)
@@ -88,7 +99,8 @@ class Lexicon:
     def _may_begin(self, lower: str, shape: str) -> int:
         if lower == "the":
             return ARTICLE
-        if "T" in self.classes.get(lower, ""):  # a title is no name
+        letters = self.classes.get(lower, "")
+        if "T" in letters or (letters and _NO_NAMES.issuperset(letters)):
             return NEVER
         if shape in ("Xx", "XX", "X"):
             return ALWAYS if lower not in self.common or lower in self.classes else NEVER
@@ -99,6 +111,16 @@ class Lexicon:
     def worth_reading(self, text: str) -> bool:
         """Whether there is any word that a name or an address could begin with."""
         return _WORD.search(text) is not None
+
+
+def _beginnings(classes: Mapping[str, str]) -> frozenset[str]:
+    """What the words of firms begin with, where no word of another class begins so."""
+    trades = {word for word, letters in classes.items() if letters == "C"}
+    return _cut(trades) - _cut(classes.keys() - trades)
+
+
+def _cut(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(word[:size] for word in words for size in range(_SHORTEST_BEGINNING, len(word)))
 
 
 def _shape(text: str) -> str:
