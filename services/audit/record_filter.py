@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from strongroom.audit.v1 import audit_pb2 as pb
 
 from chassis.failures import InvalidArgument
-from services.audit.index.identifiers import SHORTEST, normalized
+from services.audit.index.identifiers import SHORTEST, identifiers_in, normalized
 from services.audit.index.search import Filter
 from services.audit.index.words import QueryInvalid, expression
 
@@ -75,8 +75,10 @@ def _milliseconds(time: Timestamp) -> int:
 
 
 def told(wanted: Filter, hashed: Callable[[str], str]) -> dict[str, Any]:
-    """What was asked for, as the log keeps it; of an account its keyed hash alone."""
+    """What was asked for, as the log keeps it; of an account its keyed hash alone, also where it was put as words."""
     asked = {name: value for name, value in vars(wanted).items() if value}
     if wanted.identifier:
         asked["identifier"] = hashed(wanted.identifier)
+    if any(identifiers_in(wanted.text)):
+        asked["text"] = hashed(wanted.text)
     return asked

@@ -78,7 +78,7 @@ def gold_tags(read: Sequence[words.Token], entities: Iterable[Entity]) -> list[i
 def tag_rows(lexicon: words.Lexicon, sentence: Sentence, look_ahead: int | None) -> Iterator[tuple[list[str], int]]:
     """The features and the right tag of each token that the tagger would look at."""
     text = sentence.text
-    read = words.Reading(lexicon, text).tokens
+    read = words.Passage(lexicon, text).tokens
     right = gold_tags(read, sentence.entities)
     walk = western.Walk()
     for place, token in enumerate(read):

@@ -56,6 +56,16 @@ async def test_records_are_found_and_the_search_is_recorded(audit, token) -> Non
     assert detail == {"tenant": "bank", "reason": "case 7", "filter": {"tenant": "bank", "text": "利率"}, "records": 1}
 
 
+async def test_a_number_that_is_searched_for_as_words_is_not_kept_in_the_log(audit) -> None:
+    """Fails if only `identifier` is hashed: whoever looks for a telephone number would leave it in the log for good."""
+    await filled(audit)
+    async with audit.calling("auditor") as stub:
+        wanted = pb.RecordFilter(text="电话 138 0013 8000", tenant="bank")
+        await stub.SearchRecords(pb.SearchRecordsRequest(filter=wanted, reason="case 7"))
+    _, detail = last_act(audit)
+    assert set(detail["filter"]) == {"tenant", "text"} and "138" not in detail["filter"]["text"]
+
+
 async def test_a_subject_is_found_by_its_name_and_makes_no_key(audit) -> None:
     await filled(audit)
     keys = dict(audit.writer._keytree._by_id)

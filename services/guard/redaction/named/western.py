@@ -11,7 +11,7 @@ from services.guard.redaction.named.words import (
     NONE,
     NUMBER,
     Lexicon,
-    Reading,
+    Passage,
     Token,
     Word,
     complete,
@@ -181,10 +181,10 @@ class Tagger:
         matters, its look-ahead are there; all of it when the text has ended."""
         found: list[Entity] = []
         size, walk = len(text), self._walk
-        reading = Reading(self._lexicon, text, start)
-        count, place = len(reading.words), -1
-        while (place := self._next(reading, place + 1, ended)) < count:
-            read = reading.tokens
+        passage = Passage(self._lexicon, text, start)
+        count, place = len(passage.words), -1
+        while (place := self._next(passage, place + 1, ended)) < count:
+            read = passage.tokens
             token = read[place]
             word = token.word
             if word.shape in ENDS or (walk.previous == OUT and word.may_begin == NEVER):
@@ -212,18 +212,18 @@ class Tagger:
             self.open = None
         return found, size
 
-    def _next(self, reading: Reading, place: int, ended: bool) -> int:
+    def _next(self, passage: Passage, place: int, ended: bool) -> int:
         """The next token that needs a look: outside of an entity most words begin none, and are passed over together.
         Of the last two what comes may show that they are not complete."""
         if self._walk.previous != OUT:
             return place
-        sure = len(reading.words) if ended else len(reading.words) - 2
-        begins = reading.next_begin(place)
+        sure = len(passage.words) if ended else len(passage.words) - 2
+        begins = passage.next_begin(place)
         if begins is not None and begins < sure:
             sure = begins
         if sure <= place:
             return place
-        self._walk.pass_over(reading.words[place:sure])
+        self._walk.pass_over(passage.words[place:sure])
         return sure
 
     def _grow(self, found: list[Entity], token: Token, tag: int) -> None:

@@ -135,7 +135,7 @@ def _shape(text: str) -> str:
     return "Xx" if text[0].isupper() else "x"
 
 
-class Reading:
+class Passage:
     """A text's words from `start` on. Most texts are passed over word by word, and nobody asks where the words stand:
     their places are looked for when they are."""
 
