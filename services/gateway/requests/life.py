@@ -16,38 +16,33 @@ from opentelemetry.trace import SpanKind
 
 from chassis import genai
 from chassis.failures import DeadlineExceeded, Internal, InvalidArgument, ServiceError, Unavailable
-from chassis.tracing import Attributes, here, keep_if_odd, span
+from chassis.tracing import keep_if_odd, span
 from services.gateway.requests import fields
-from services.gateway.requests.account import NOT_ACCEPTED, Account
+from services.gateway.requests.account import Account
 from services.gateway.requests.answer import Answer
 from services.gateway.requests.beside import texts_beside
 from services.gateway.requests.closing import Closing
 from services.gateway.requests.conversation import conversation_of
+from services.gateway.requests.course import Course
 from services.gateway.requests.endings import ANSWER_TOO_LARGE, end_of, error_of, key_taken
 from services.gateway.requests.mailbox import Mailbox
 from services.gateway.requests.neighbours import Job, KeyHeld, Party, RecordEnded
 from services.gateway.requests.outcome import (
-    ALLOW,
     CANCELLED,
     COMPLETED,
     EXPIRED,
     FAILED,
     FLAG,
-    READ_BACK,
     REFUSE,
     REFUSED,
-    WITHHELD,
     Accepted,
     Broken,
     Delta,
     End,
     Ended,
     Event,
-    Finding,
-    Outcome,
     Screening,
     Started,
-    stricter,
 )
 from services.gateway.requests.restoring import hidden_in
 from services.gateway.requests.side_by_side import side_by_side
@@ -69,13 +64,8 @@ class Life:
         self._accepting: asyncio.Future[Accepted] | None = None
         self._over = False  # nothing can be cancelled any more
         self._leaving: End | None = None  # why the conversation was cancelled
-        self._screening = Screening(ALLOW, b"")
         self._jobs: list[Job] = []  # one a choice
-        self._answer: Answer | None = None
-        self._read_back = False  # the answer is an earlier one
-        self._began, self._began_ns = time.monotonic(), time.time_ns()
-        self._queued_ns = 0
-        self._timings: dict[str, float] = {}
+        self._course = Course(terms)
 
     async def next_event(self) -> Event:
         """The next event, in order; the last one is an Outcome or Broken."""
@@ -104,30 +94,16 @@ class Life:
         terms = self.terms
         with span(f"{genai.CHAT} {terms.model}", kind=SpanKind.CLIENT, attributes=terms.attributes) as current:
             end, error = await self._see_through()
-            current.set_attributes(self._told(end, error))
-            self._note_phases()
-        account = self._account(end, error)
+            current.set_attributes(self._course.attributes(end, error))
+            self._course.note_phases()
+        account = self._course.account(end, error, accepted=self._was_accepted)
         keep_if_odd(failed=error is not None, seconds=account.first_release_seconds or 0.0)
         return account
 
-    def _told(self, end: End | None, error: ServiceError | None) -> Attributes:
-        told: dict[str, str | int] = {
-            genai.END: end.state if end else READ_BACK if self._read_back else REFUSED,
-            genai.INPUT_TOKENS: self._usage[0],
-            genai.OUTPUT_TOKENS: self._usage[1],
-        }
-        return told if error is None else {**told, genai.ERROR_TYPE: error.reason}
-
-    def _note_phases(self) -> None:
-        """Of a request that was not chosen the neighbours tell nothing: what we waited for has to do."""
-        place = here()
-        if place is None or place.trace.sampled:
-            return
-        since = 0.0
-        for phase in ("screen", "accept", "first_release"):
-            if until := self._timings.get(phase):
-                place.note(phase, self._began_ns + int(since * 1e6), self._began_ns + int(until * 1e6))
-                since = until
+    @property
+    def _was_accepted(self) -> bool:
+        accepting = self._accepting
+        return accepting is not None and accepting.done() and not accepting.cancelled() and not accepting.exception()
 
     async def _see_through(self) -> tuple[End | None, ServiceError | None]:
         end, error = await self._outcome()
@@ -179,7 +155,7 @@ class Life:
         found = await self._audit.outcome(held.request_id, self._party) if held.same_request else None
         if found is None:
             raise key_taken(held.request_id, held.same_request)
-        self._read_back = True
+        self._course.read_back = True
         self._mailbox.push(Started(found.outcome.request_id, found.outcome.model, found.outcome.trace_id))
         for delta in found.deltas:
             self._mailbox.push(delta)
@@ -187,14 +163,14 @@ class Life:
 
     async def _ask(self) -> End | None:
         question, beside = self.terms.question, texts_beside(self.terms.question.sampling)
-        screening = self._screening = await self._guard.screen(
+        screening = self._course.screening = await self._guard.screen(
             self.terms.request_id,
             question.messages,
             self.terms.deadline,
             beside.texts,
             conversation_of(self.terms.caller, question),
         )
-        self._time("screen")
+        self._course.reached("screen")
         await self._audit.know_policy(screening.policy_digest)
         if screening.verdict == REFUSE:
             await self._refuse(screening)
@@ -205,7 +181,7 @@ class Life:
         self._jobs = [self._job(screening, choice) for choice in range(self.terms.sampling.choices)]
         hidden = hidden_in(question.messages, screening.findings)
         answer = Answer(self.terms, screening.policy_digest, self._guard, self._audit, self._mailbox, hidden)
-        self._answer = answer
+        self._course.answer = answer
         accepted = await self._accept(screening)
         self._mailbox.push(Started(self.terms.request_id, self.terms.model, self.terms.trace_id))
         return await self._run_jobs(accepted, answer)
@@ -222,10 +198,10 @@ class Life:
         receipt = await self._audit.refuse(
             terms.request_id, self._party, terms.model, terms.trace_id, screening.rule, key, content
         )
-        self._time("first_release")
+        self._course.reached("first_release")
         self._mailbox.push(Started(terms.request_id, terms.model, terms.trace_id))
         self._mailbox.push(Delta(screening.refusal_text))
-        self._mailbox.push(self._result((Ended(REFUSED),), receipt))
+        self._mailbox.push(self._course.outcome((Ended(REFUSED),), receipt))
 
     def _job(self, screening: Screening, choice: int) -> Job:
         terms = self.terms
@@ -260,14 +236,14 @@ class Life:
             content,
         )
         accepted = await asyncio.shield(self._accepting)
-        self._time("accept")
+        self._course.reached("accept")
         return accepted
 
     async def _run_jobs(self, accepted: Accepted, answer: Answer) -> End:
-        self._queued_ns = time.time_ns()
+        self._course.queued_ns = time.time_ns()
         submitting = [self._queue.submit(job, accepted, choice) for choice, job in enumerate(self._jobs)]
         end = await answer.relay(await side_by_side(submitting))
-        verdict, rule = self._verdict(withheld=False)
+        verdict, rule = self._course.verdict(withheld=False)
         if end.state == COMPLETED and verdict == FLAG:
             end = End(COMPLETED, rule, end.finish_reason)
         return end
@@ -290,14 +266,12 @@ class Life:
         if end is None:
             return end, error
         try:
-            closing = Closing(self._audit, self.terms.request_id, self._answer, self._findings)
+            closing = Closing(self._audit, self.terms.request_id, self._course.answer, self._course.findings)
             receipt = await closing.end(end, whole=error is None)
         except (RecordEnded, ServiceError) as refused:
             return self._close_otherwise(end, error, refused)
         if error is None:
-            choices = self._answer.choices if self._answer else ()
-            ended = tuple(Ended(choice.finish, choice.reasoning_unfinished) for choice in choices)
-            self._mailbox.push(self._result(ended, receipt))
+            self._mailbox.push(self._course.outcome(self._course.ended, receipt))
         return end, error
 
     def _close_otherwise(
@@ -318,7 +292,7 @@ class Life:
             "parameters": fields.circumstances(
                 terms.sampling,
                 terms.model,
-                self._screening.policy_digest,
+                self._course.screening.policy_digest,
                 terms.template_digest,
                 terms.question.priority,
                 terms.adapter,
@@ -326,71 +300,3 @@ class Life:
                 terms.quantization,
             ),
         }
-
-    @property
-    def _findings(self) -> tuple[Finding, ...]:
-        return self._screening.findings + (self._answer.findings if self._answer else ())
-
-    @property
-    def _usage(self) -> tuple[int, int]:
-        return self._answer.usage if self._answer else (0, 0)
-
-    def _result(self, choices: tuple[Ended, ...], receipt: str) -> Outcome:
-        verdict, rule = self._verdict(withheld=any(choice.finish_reason == WITHHELD for choice in choices))
-        answer = self._answer
-        if answer and answer.first_release:
-            self._timings["first_release"] = (answer.first_release - self._began) * 1000
-        if answer and answer.admitted_ns:
-            self._timings["queue"] = max(0.0, (answer.admitted_ns - self._queued_ns) / 1e6)
-        self._time("total")
-        return Outcome(
-            request_id=self.terms.request_id,
-            model=self.terms.model,
-            trace_id=self.terms.trace_id,
-            choices=choices,
-            receipt=receipt,
-            verdict=verdict,
-            rule=rule,
-            policy_digest=self._screening.policy_digest,
-            findings=self._findings,
-            input_tokens=self._usage[0],
-            output_tokens=self._usage[1],
-            timings_ms=dict(self._timings),
-        )
-
-    def _verdict(self, *, withheld: bool) -> tuple[str, str]:
-        """On prompt and answer together, and the rule that it is for."""
-        verdict, rule, answer = self._screening.verdict, self._screening.rule, self._answer
-        if answer and answer.rule:
-            return stricter(verdict, REFUSE if withheld else FLAG), answer.rule
-        return verdict, rule
-
-    def _account(self, end: End | None, error: ServiceError | None) -> Account:
-        answer, accepting = self._answer, self._accepting
-        accepted = (
-            accepting is not None and accepting.done() and not accepting.cancelled() and not accepting.exception()
-        )
-        state = end.state if end and accepted else NOT_ACCEPTED
-        if end is None:  # REFUSED is a record of its own; else audit has ended this one
-            state = FAILED if error else READ_BACK if self._read_back else REFUSED
-        verdict, rule = self._verdict(withheld=state == WITHHELD)
-        first = self._timings.get("first_release")
-        if answer and answer.first_release:
-            first = (answer.first_release - self._began) * 1000
-        return Account(
-            model=self.terms.model,
-            priority=self.terms.question.priority,
-            end=state,
-            error=error.reason if error else "",
-            verdict=verdict if self._screening.policy_digest else "",
-            rule=rule,
-            releases=answer.releases if answer else 0,
-            released_bytes=answer.released_bytes if answer else 0,
-            input_tokens=self._usage[0],
-            output_tokens=self._usage[1],
-            seconds=time.monotonic() - self._began,
-            first_release_seconds=None if first is None else first / 1000,
-        )
-
-    def _time(self, what: str) -> None:
-        self._timings[what] = (time.monotonic() - self._began) * 1000

@@ -66,7 +66,7 @@ async def test_what_a_request_said_is_let_go_of_without_the_garbage_collector(be
     gc.disable()
     try:
         life, _ = await run(bench, streamed=streamed)
-        kept = [weakref.ref(life), weakref.ref(life._answer), weakref.ref(life._answer.choices[0])]
+        kept = [weakref.ref(life), weakref.ref(life._course.answer), weakref.ref(life._course.answer.choices[0])]
         del life
         await asyncio.sleep(0)
         assert [ref() for ref in kept] == [None] * len(kept)
