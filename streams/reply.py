@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from strongroom.inference.v1 import inference_pb2 as pb
@@ -32,6 +32,8 @@ class Reply:
         self._opener = ItemOpener(queue_keys, request_id)
         self._items: list[_Item] = []
         self._token_ids, self._text = list[int](), ""  # all that was delivered
+        self.prompt_token_ids: Sequence[int] = ()  # as the first worker told
+        self.made_by: list[pb.Provenance] = []  # in order; the same worker twice, or its like, is one
         self._arrived: list[pb.StepDelta] = []
         self._changed = asyncio.Event()
         self._lost: ReplyLost | None = None
@@ -41,6 +43,11 @@ class Reply:
     def items(self) -> int:
         """Number of the next item."""
         return len(self._items)
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """All that was delivered."""
+        return self._token_ids
 
     def token_log(self) -> list[bytes]:
         """What a token log that holds these items looks like, byte for byte."""
@@ -92,6 +99,7 @@ class Reply:
             self._give_up("REPLY_DIVERGED")
             return
         self._keep(item, before.tokens + len(delta.token_ids), before.characters + len(delta.text))
+        self._note_maker(delta)
         fresh_ids, fresh_text = delta.token_ids[len(seen_ids) :], delta.text[len(seen_text) :]
         if seen_ids or seen_text:
             self.odd["REPEATED"] += 1
@@ -113,6 +121,12 @@ class Reply:
                 return
             del self._items[item.n :]
         self._items.append(_Item(item.epoch, item.key_id, item.sealed, tokens, characters))
+
+    def _note_maker(self, delta: pb.StepDelta) -> None:
+        if delta.HasField("provenance") and delta.provenance not in self.made_by:
+            self.made_by.append(delta.provenance)
+        if delta.prompt_token_ids and not self.prompt_token_ids:
+            self.prompt_token_ids = delta.prompt_token_ids
 
     def _end_with(self, delta: pb.StepDelta) -> None:
         self._arrived.append(delta)

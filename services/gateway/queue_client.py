@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from chassis.tracing import traceparent
 from services.gateway.requests.neighbours import NOT_QUANTIZED, Job, Quantization, ServedModel, Steps
-from services.gateway.requests.outcome import Accepted, Step, TokenLogprob
+from services.gateway.requests.outcome import Accepted, Made, Step, TokenLogprob
 from services.gateway.requests.question import Adapter, Caller, Message, Sampling
 from streams.failures import ReplyLost
 from streams.gateway import JobQueue
@@ -19,6 +19,7 @@ from streams.jobs import job_id
 from streams.reply import Reply
 
 SEEN_MS = 60_000  # a model whose workers all restart stays known this long
+WORKERS_KEPT = 256  # whose provenance is told often
 _FINISH = {
     pb.FINISH_STOP: "STOP",
     pb.FINISH_LENGTH: "LENGTH",
@@ -199,8 +200,24 @@ class _Steps:
             raise ReplyLost("REPLY_ENDED")
         return [_step(delta) for delta in deltas]
 
+    def made(self) -> Made:
+        reply = self._reply
+        by = [made_by(each.SerializeToString(deterministic=True)) for each in reply.made_by]
+        return Made(reply.prompt_token_ids, reply.token_ids, by)
+
     async def stop(self) -> None:
         await self._cancel()
+
+
+@lru_cache(WORKERS_KEPT)
+def made_by(provenance: bytes) -> dict[str, str | bool]:
+    """In words, as records have it; the same for all that a worker makes. Never to be changed."""
+    read = pb.Provenance.FromString(provenance)
+    words: dict[str, str | bool] = {}
+    for field in read.DESCRIPTOR.fields:
+        value = getattr(read, field.name)
+        words[field.name] = value.hex() if isinstance(value, bytes) else value
+    return words
 
 
 def _step(delta: pb.StepDelta) -> Step:

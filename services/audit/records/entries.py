@@ -14,6 +14,7 @@ PARAMETERS = "parameters"
 FINDINGS = "findings"
 ANSWER_GENERATED = "answer_generated"
 ANSWER_RELEASED = "answer_released"
+GENERATION = "generation"  # the tokens of prompt and answers, and what made them
 
 REQUEST_FIELDS = frozenset({REQUEST_RECEIVED, REQUEST_SENT, PARAMETERS, FINDINGS})
 ALL_FIELDS = REQUEST_FIELDS | {ANSWER_GENERATED, ANSWER_RELEASED}

@@ -7,6 +7,7 @@ from services.audit.records.entries import (
     ANSWER_GENERATED,
     ANSWER_RELEASED,
     FINDINGS,
+    GENERATION,
     REQUEST_FIELDS,
     Accept,
     AppendRefused,
@@ -23,7 +24,7 @@ _MAX_ID = 64
 _MAX_JOBS = 64
 _MAX_INTEGER = 2**53 - 1  # what RFC 8785 writes exactly
 _REFUSE_FIELDS = ALL_FIELDS - {ANSWER_GENERATED}
-_END_FIELDS = frozenset({ANSWER_GENERATED, ANSWER_RELEASED, FINDINGS})
+_END_FIELDS = frozenset({ANSWER_GENERATED, ANSWER_RELEASED, FINDINGS, GENERATION})
 
 
 def is_id(text: str) -> bool:

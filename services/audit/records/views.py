@@ -13,6 +13,7 @@ from services.audit.records import sealer
 from services.audit.records.entries import (
     ANSWER_GENERATED,
     ANSWER_RELEASED,
+    GENERATION,
     PARAMETERS,
     REQUEST_RECEIVED,
     REQUEST_SENT,
@@ -23,7 +24,7 @@ from services.audit.records.open_records import Span
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
 
-SEALED_FIELDS = frozenset({REQUEST_RECEIVED, ANSWER_GENERATED})
+SEALED_FIELDS = frozenset({REQUEST_RECEIVED, ANSWER_GENERATED, GENERATION})
 ERASED = "ERASED"  # a summary's state; its time is not known any more
 _CLOSING = (Kind.END, Kind.REFUSED, Kind.REJECTED)
 

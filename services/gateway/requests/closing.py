@@ -58,11 +58,14 @@ class Closing:
             await self._audit.end(self._request_id, failed, self._usage, None, {})
 
     def _fields(self, end: End) -> dict[str, bytes]:
-        choices = self._answer.choices if self._answer else []
+        choices, generation = self._answer.choices if self._answer else [], None
+        if self._answer:
+            generation = fields.generation(self._answer.made)
         return {
             "answer_generated": fields.answer(_said(one, one.generated, end) for one in choices),
             "answer_released": fields.answer(_said(one, one.released, end) for one in choices),
             "findings": fields.findings((*self._found, *(self._answer.restored if self._answer else ()))),
+            **({"generation": generation} if generation else {}),
         }
 
     @property

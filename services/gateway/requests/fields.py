@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import orjson
+
 from chassis.canonical import canonical
 from services.gateway.requests.channel import CONTENT, REASONING
 from services.gateway.requests.neighbours import NOT_QUANTIZED, Quantization
-from services.gateway.requests.outcome import Delta, Finding, TokenLogprob
+from services.gateway.requests.outcome import Delta, Finding, Made, TokenLogprob
 from services.gateway.requests.question import Adapter, Message, Question, Sampling
 
+MOST_TOKENS = 65_536  # of prompt and answers, in a record: of more none is kept
 DECIMALS_KEPT = 1024  # most requests name the same few: a temperature, a top_p
 
 
@@ -115,6 +118,17 @@ def circumstances(
     if quantization.mode:
         value |= {"quantization": quantization.mode, "quantization_loss": quantization.loss}
     return canonical(value)
+
+
+def generation(made: Sequence[Made]) -> bytes | None:
+    """The tokens of a request's answers and what made them; None where nobody told, or there are too many to keep."""
+    told = [one for one in made if one.tokens]
+    prompt = next((one.prompt for one in told if one.prompt), ())
+    if not told or len(prompt) + sum(len(one.tokens) for one in told) > MOST_TOKENS:
+        return None
+    choices = [{"made_by": list(one.by), "token_ids": list(one.tokens)} for one in made]
+    # Numbers below 2^53 and ASCII: for these it writes what RFC 8785 asks for, without a look at every token.
+    return orjson.dumps({"choices": choices, "prompt_token_ids": list(prompt)}, option=orjson.OPT_SORT_KEYS)
 
 
 def release(deltas: Iterable[Delta]) -> bytes:

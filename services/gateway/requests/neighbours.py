@@ -9,7 +9,7 @@ from typing import Protocol
 
 from chassis.failures import ResourceExhausted
 from services.gateway.requests.channel import CONTENT
-from services.gateway.requests.outcome import Accepted, End, Filtered, ReadBack, Screening, Step
+from services.gateway.requests.outcome import Accepted, End, Filtered, Made, ReadBack, Screening, Step
 from services.gateway.requests.question import Adapter, Caller, Message, Sampling
 
 
@@ -178,6 +178,9 @@ class Steps(Protocol):
         """All steps that wait, as soon as there is one. The worker sends them as they are due.
 
         Raises Unavailable when the rest of the answer is lost."""
+
+    def made(self) -> Made:
+        """Everything so far."""
 
     async def stop(self) -> None:
         """Nobody needs the rest of it. Never raises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chassis.failures import ServiceError
@@ -81,6 +82,15 @@ class Step:
     output_tokens: int = 0
     admitted_ns: int = 0  # wall clock; 0 but in a claim's first item
     logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The tokens of one answer, and what made them: of several workers all that differ."""
+
+    prompt: Sequence[int] = ()  # as rendered
+    tokens: Sequence[int] = ()
+    by: Sequence[Mapping[str, str | bool]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from services.inference.engine import choosing
 from services.inference.engine.choosing import Row
@@ -112,7 +112,7 @@ class Answer:
         text: str,
         failure: Failure | None,
         *,
-        input_tokens: int,
+        prompt: Sequence[int],
         timing: Timing,
     ) -> StepOutput:
         """What a step added, with all that the answer knows of it."""
@@ -121,7 +121,8 @@ class Answer:
             token_ids=token_ids,
             text=text,
             finish=None if failure else self.finish,
-            input_tokens=input_tokens,
+            input_tokens=len(prompt),
+            prompt=prompt,
             output_tokens=len(self.tokens),
             timing=timing,
             failure=failure,

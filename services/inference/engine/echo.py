@@ -114,6 +114,7 @@ class EchoEngine:
             context_tokens=context_tokens,
             parameters=0,
             lacks=lacking(HAS),
+            batch_invariant=True,
         )
 
     @property

@@ -106,6 +106,7 @@ class StepOutput:
     timing: Timing
     failure: Failure | None = None
     logprobs: tuple[TokenLogprob, ...] = ()  # of this step's tokens, where they were asked for
+    prompt: Sequence[int] = ()  # its tokens as rendered, the engine's own list; empty where it has none
 
     @property
     def last(self) -> bool:
@@ -142,6 +143,8 @@ class ModelInfo:
     version: str = ""  # of the engine, where it is not this suite's own
     quantization: str = ""  # of the weights; empty: they are in `dtype`
     quantization_loss: str = ""  # what is expected of it
+    platform: str = ""  # what it computes with, where that decides the last bits
+    batch_invariant: bool = False  # batch mates change no token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

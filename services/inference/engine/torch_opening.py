@@ -37,7 +37,7 @@ from services.inference.engine.torch_slots import SlotCache, give_back_freed
 from services.inference.engine.torch_windows import Masks
 from services.inference.models.container import available_cores
 from services.inference.models.convert import Progress
-from services.inference.models.device import choose_device, free_memory
+from services.inference.models.device import choose_device, free_memory, platform
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 
@@ -270,5 +270,13 @@ def _info(loaded: LoadedModel, attention: AttentionChoice, context: int, mode: M
         parameters=loaded.parameters,
         quantization=mode.name if mode else "",
         quantization_loss=mode.loss if mode else "",
+        platform=platform(loaded.device),
+        batch_invariant=_batch_invariant(loaded, mode),
         vocabulary=min(loaded.prompt.tokens, loaded.model.config.vocab_size),
     )
+
+
+def _batch_invariant(loaded: LoadedModel, mode: Mode | None) -> bool:
+    """As docs/models.md promises: in float32, with whole weights or int8 codes, all of them in memory."""
+    whole = loaded.dtype == torch.float32 and not _offloaded(loaded.model)
+    return whole and (mode is None or (mode.name == "int8" and loaded.device.type == "cpu"))

@@ -78,7 +78,7 @@ class _Request:
 
     def output(self, token_ids: tuple[int, ...], text: str, failure: Failure | None = None) -> StepOutput:
         shown = (token_ids, text, failure)
-        return self.answer.output(self.work.request_id, *shown, input_tokens=len(self.prompt), timing=self.timing)
+        return self.answer.output(self.work.request_id, *shown, prompt=self.prompt, timing=self.timing)
 
 
 class VllmEngine:

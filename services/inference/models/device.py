@@ -55,3 +55,9 @@ def choose_dtype(asked: str, device: Device) -> torch.dtype:
 def free_memory(device: torch.device) -> int:
     """Bytes free where `device` keeps its tensors: a GPU's own memory, else what the container has left."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
+
+
+def platform(device: Device) -> str:
+    """What the last bits of a sum depend on: torch's version, the instructions that its kernels use or the GPU."""
+    kind = torch.cuda.get_device_name(device.name) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__} {kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -32,6 +33,8 @@ class Run:
         self.cost = token_cost(job.body)
         self.posted_ns = 0  # monotonic: outputs of an earlier admission are not ours
         self.timing: Timing | None = None
+        self.provenance: pb.Provenance | None = None  # of what it is made by; None where it is not even started
+        self._prompt: Sequence[int] = ()
         self.input_tokens = 0
         self.output_tokens = len(emitted)
         self.finish: pb.Finish.ValueType = pb.FINISH_UNSPECIFIED
@@ -79,6 +82,7 @@ class Run:
         if self.ended or output.timing.admitted_ns < self.posted_ns:
             return False
         self.timing, self.input_tokens, self.output_tokens = output.timing, output.input_tokens, output.output_tokens
+        self._prompt = output.prompt
         if not (output.token_ids or output.text or output.last):
             return False
         self._token_ids += output.token_ids
@@ -137,6 +141,9 @@ class Run:
         )
         if not self._items:
             delta.admit_time.FromNanoseconds(self.admitted_ns)
+            delta.prompt_token_ids.extend(self._prompt)
+            if self.provenance:
+                delta.provenance.CopyFrom(self.provenance)
         self._items.append(self._sealer.seal(self._base + len(self._items), delta))
         self._token_ids, self._text, self._logprobs = [], "", []
         self.finish, self.failure = finish, failure

@@ -29,6 +29,7 @@ from services.inference.worker.cadence import Cadence
 from services.inference.worker.observer import Observer
 from services.inference.worker.prefix_scope import TENANT, prefix_scope
 from services.inference.worker.prompt_turns import PromptTurns
+from services.inference.worker.provenance import provenance_of
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
 from services.inference.worker.tally import Tally
@@ -81,6 +82,7 @@ class Runs:
         self._prompts = PromptTurns()
         self._loop: EngineLoop | None = None
         self.slots = engine.capacity().slots
+        self.provenance = provenance_of(engine.name, engine.model)
         self._cadence = Cadence()
         self.changed = asyncio.Event()  # there is something to publish
         self.room_changed = asyncio.Event()
@@ -161,6 +163,7 @@ class Runs:
 
     def start(self, run: Run) -> None:
         """Takes a claimed request on and gives it to the engine."""
+        run.provenance = self.provenance
         self._hold(run)
         record_queue_wait(run)
         self.claimed_tokens[run.job.body.priority] += run.cost

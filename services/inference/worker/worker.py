@@ -130,6 +130,7 @@ class Worker:
             tenant_buckets=self._queue.work.buckets,
             quantization=model.quantization,
             quantization_loss=model.quantization_loss,
+            provenance=self.runs.provenance,
         )
         worker.seen_time.FromMilliseconds(int(self._clock() * 1000))
         return worker

@@ -31,7 +31,7 @@ from services.gateway.guard_client import GuardClient
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.neighbours import Job, ServedModel
-from services.gateway.requests.outcome import Step
+from services.gateway.requests.outcome import Made, Step
 from services.gateway.requests.question import Profile
 from services.gateway.requests.rejections import Rejections
 from services.gateway.requests.terms import Neighbours
@@ -218,6 +218,9 @@ class _Script:
         if not self.steps:
             await asyncio.Event().wait()
         return [self.steps.pop(0)]
+
+    def made(self) -> Made:
+        return Made()
 
     async def stop(self) -> None:
         self.cancelled.append(self.job_id)

@@ -22,6 +22,7 @@ from services.gateway.requests.outcome import (
     End,
     Event,
     Filtered,
+    Made,
     Outcome,
     ReadBack,
     Screening,
@@ -138,7 +139,9 @@ class MemoryAudit:
         self, request_id: str, end: End, usage: tuple[int, int], releases: int | None, fields: Mapping[str, bytes]
     ) -> str:
         whole = {"answer_generated", "answer_released", "findings"}
-        assert set(fields) == whole or (end.reason == "ANSWER_TOO_LARGE" and set(fields) <= {"findings"})
+        assert set(fields) - {"generation"} == whole or (
+            end.reason == "ANSWER_TOO_LARGE" and set(fields) <= {"findings"}
+        )
         await self.gate.opened.wait()
         if request_id in self.reaped:
             raise RecordEnded
@@ -226,6 +229,7 @@ class MemoryQueue:
     script: list[Step] = field(default_factory=lambda: [Step("Hello"), Step(" world", "STOP", "", 7, 2)])
     scripts: dict[int, list[Step]] = field(default_factory=dict)  # of choices with one of their own
     full: bool = False
+    made: Made = field(default_factory=Made)  # what every job's worker tells of its tokens
     asked: list[Sampling] = field(default_factory=list)  # of each job
     submitted: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
@@ -246,7 +250,8 @@ class MemoryQueue:
         assert kinds[:1] == ["ACCEPTED"], "invariant 1: no model input before ACCEPTED"
         assert accepted.tickets[choice] == b"ticket of " + hashlib.sha256(job.body).digest(), "invariant 1: its own"
         self.submitted.append(job)
-        return ScriptedSteps(list(self.scripts.get(choice, self.script)), job.job_id, self.cancelled)
+        steps = list(self.scripts.get(choice, self.script))
+        return ScriptedSteps(steps, job.job_id, self.cancelled, self.made)
 
     async def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
@@ -265,12 +270,16 @@ class ScriptedSteps:
     steps: list[Step]
     job_id: str
     cancelled: list[str]
+    told: Made = field(default_factory=Made)
 
     async def take(self) -> list[Step]:
         await asyncio.sleep(0)
         if not self.steps:
             await asyncio.Event().wait()
         return [self.steps.pop(0)]
+
+    def made(self) -> Made:
+        return self.told
 
     async def stop(self) -> None:
         self.cancelled.append(self.job_id)

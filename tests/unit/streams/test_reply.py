@@ -157,3 +157,15 @@ async def test_invariant_8_an_answer_that_would_end_before_what_was_seen_ends_lo
         await reply.next()
         await reply.next()
     assert reply.odd["REPLY_DIVERGED"] == 1
+
+
+async def test_what_made_the_answer_is_told_once_for_all_claims_that_are_alike_and_once_for_each_that_is_not() -> None:
+    """Fails if `_note_maker` notes every claim, or only the first."""
+    one, other = pb.Provenance(model="m", dtype="float32"), pb.Provenance(model="m", dtype="bfloat16")
+    reply = Reply(KEYS, "r")
+    for epoch, first, maker in ((1, 0, one), (2, 2, one), (3, 4, other)):
+        sealer = ItemSealer(KEYS, "r", epoch)
+        claimed = pb.StepDelta(provenance=maker, prompt_token_ids=[7, 8])
+        claimed.MergeFrom(ANSWER[first])
+        feed(reply, sealer.seal(first, claimed), sealer.seal(first + 1, ANSWER[first + 1]))
+    assert (reply.made_by, list(reply.prompt_token_ids), list(reply.token_ids)) == ([one, other], [7, 8], [*range(6)])

@@ -171,3 +171,14 @@ def test_however_it_is_cut_every_token_is_passed_on_once_and_in_order(cuts: list
     run.pass_on()
     told = [token for delta in opened(run.advance()) for token in delta.token_ids]
     assert told == [before + n for n in range(len(cuts))]
+
+
+def test_the_first_item_of_a_claim_tells_the_prompt_and_what_makes_the_answer_and_no_other_does() -> None:
+    run = claimed(written_before=2)
+    run.provenance = pb.Provenance(model="m", engine="torch")
+    for n in (2, 3):
+        assert run.take(output(n, prompt=[5, 6, 7]))
+        run.pass_on()
+    first, second = opened(run.advance())
+    assert (first.provenance, list(first.prompt_token_ids)) == (run.provenance, [5, 6, 7])
+    assert not second.HasField("provenance") and not second.prompt_token_ids
