@@ -13,22 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.inference.engine.answer import Answer
+from services.inference.engine.beginning import begun, rendered
 from services.inference.engine.features import check
 from services.inference.engine.openvino_pipeline import ENDED, NO_MEMORY, REFUSED, RUNNING, Pipeline
 from services.inference.engine.openvino_sampling import HAS, generation, narrow
 from services.inference.engine.protocol import (
-    AlreadyLive,
     Capacity,
-    EngineFull,
     Failure,
     Load,
     ModelInfo,
-    PromptTooLong,
     StepOutput,
-    Timing,
     Work,
 )
+from services.inference.engine.roster import Roster
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence
 from services.inference.models.prompt import Prompt
@@ -64,36 +61,23 @@ class OpenVinoEngine:
     ) -> None:
         self._pipeline, self._prompt, self._model, self._end_ids = pipeline, prompt, model, end_ids
         self._scheduler, self._clock_ns = scheduler, clock_ns
-        self._live: dict[str, Sequence] = {}
-        self._ended: list[Sequence] = []  # admitted with an answer that was already complete
+        self._roster = Roster(scheduler, model, clock_ns)
         self._rows: dict[int, _Row] = {}  # by the number that the pipeline knows it under
         self._numbers: dict[str, int] = {}  # the same by request id
         self._added: list[tuple[int, list[int], dict[str, Any]]] = []  # for the next turn
         self._cancelled: list[int] = []  # for the next turn
-        self._number = self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = 0
+        self._number = self._steps = self._prompt_tokens = self._output_tokens = self._computed = 0
 
     @property
     def model(self) -> ModelInfo:
         return self._model
 
     def capacity(self) -> Capacity:
-        scheduler = self._scheduler
-        return Capacity(
-            free_slots=scheduler.free_slots,
-            free_tokens=scheduler.free_tokens,
-            max_tokens=self._bound,
-            slots=scheduler.slots,
-            tokens=scheduler.tokens,
-            yields_to=scheduler.yields_to,
-        )
-
-    @property
-    def _bound(self) -> int:
-        return min(self._model.context_tokens, self._scheduler.tokens)
+        return self._roster.capacity()
 
     def load(self) -> Load:
         return Load(
-            live=len(self._live),
+            live=len(self._roster),
             steps=self._steps,
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
@@ -104,61 +88,38 @@ class OpenVinoEngine:
         )
 
     def live(self) -> frozenset[str]:
-        return frozenset(self._live)
+        return self._roster.ids
 
     def prompt_tokens(self, work: Work) -> int:
         return len(self._render(work))
 
     def _render(self, work: Work) -> list[int]:
         check(work, HAS)
-        work.sampling.check_ids(self._model.vocabulary)
-        ids = self._prompt.ids(work.messages)
-        bound = self._bound - work.sampling.max_tokens
-        if len(ids) > bound:
-            raise PromptTooLong(len(ids), bound)
-        return ids
+        return rendered(work, self._prompt, self._model, tokens=self._scheduler.tokens)
 
     def prepare(self, work: Work) -> None:
         check(work, HAS)
 
     def admit(self, work: Work) -> None:
-        if work.request_id in self._live:
-            raise AlreadyLive
+        self._roster.require_place(work)
         ids = self._render(work)
-        if not self._scheduler.takes(work.rank):
-            raise EngineFull
-        answer = Answer(self._prompt.detokenizer(), work.sampling, self._end_ids, self._prompt.opening(ids))
-        answer.replay(work.emitted)
-        self._arrivals += 1
-        timing = Timing(admitted_ns=self._clock_ns())
-        sequence = Sequence(work=work, prompt=ids, answer=answer, timing=timing, arrival=self._arrivals)
-        self._live[work.request_id] = sequence
-        if answer.finish is None:
-            self._scheduler.add(sequence)
-        else:
-            self._ended.append(sequence)
+        self._roster.add(work, ids, begun(work, ids, self._prompt, self._end_ids))
 
     def cancel(self, request_id: str) -> bool:
-        sequence = self._live.pop(request_id, None)
+        sequence = self._roster.get(request_id)
         if sequence is None:
             return False
-        if sequence in self._ended:
-            self._ended.remove(sequence)
-        else:
-            self._scheduler.remove(sequence, self._clock_ns())
-            self._withdraw(sequence)
+        self._roster.remove(sequence)
+        self._withdraw(sequence)
         return True
 
     def close(self) -> None:
-        for request_id in list(self._live):
-            self.cancel(request_id)
+        for sequence in self._roster:
+            self.cancel(sequence.work.request_id)
         self._pipeline.close()
 
     def step(self) -> list[StepOutput]:
-        outputs = [sequence.output((), "") for sequence in self._ended]
-        for sequence in self._ended:
-            del self._live[sequence.work.request_id]
-        self._ended.clear()
+        outputs = self._roster.end_complete()
         self._plan()
         if self._rows or self._cancelled:
             added, self._added = self._added, []
@@ -170,9 +131,7 @@ class OpenVinoEngine:
         return outputs
 
     def _plan(self) -> None:
-        plan = self._scheduler.plan(self._clock_ns(), lambda decoding: 0)
-        for sequence in plan.expired:
-            del self._live[sequence.work.request_id]
+        plan = self._roster.plan(lambda decoding: 0)
         for sequence in plan.expired + plan.preempted:
             self._withdraw(sequence)
         for sequence in plan.admitted:
@@ -244,8 +203,7 @@ class OpenVinoEngine:
         return sequence.output(new, text, failure)
 
     def _leave(self, sequence: Sequence, status: str) -> None:
-        del self._live[sequence.work.request_id]
-        self._scheduler.remove(sequence, self._clock_ns())
+        self._roster.remove(sequence)
         if status == RUNNING:  # a stop string: the pipeline would go on
             self._withdraw(sequence)
         else:

@@ -18,7 +18,7 @@ from services.inference.engine.openvino_sampling import HAS
 from services.inference.engine.protocol import ModelInfo
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.seat import CANDIDATES, Progress
-from services.inference.engine.sizing import NoRoom, Place, kv_sizes
+from services.inference.engine.sizing import NoRoom, Place, context_of, kv_sizes
 from services.inference.models.container import available_cores, available_memory
 from services.inference.models.openvino import WEIGHTS, Converted, find, folder_of
 from services.inference.models.prompt import Prompt
@@ -68,8 +68,7 @@ def _assemble(
 ) -> OpenVinoEngine:
     config = json.loads((model.folder / "config.json").read_text())
     prompt = Prompt(_tokenizer(model.folder))
-    known = int(config.get("max_position_embeddings") or settings.context_tokens)
-    context = min(settings.context_tokens or known, known)
+    context = context_of(settings.context_tokens, int(config.get("max_position_embeddings") or 0))
     block = BLOCK_TOKENS[device.partition(".")[0]]
 
     def opening(shape: Shape) -> Opening:
@@ -112,11 +111,8 @@ def _shape(
     place = Place(name="memory", free=free, token_bytes=max(token_bytes, 1), whole_slots=False)
     try:
         found = kv_sizes([place], slots=settings.slots, slot=slot, share=settings.kv_memory_share)
-    except NoRoom:
-        raise ModelUnavailable(
-            f"one request of full context needs {slot * token_bytes >> 20} MiB of KV cache, of {free >> 20} MiB free: "
-            "lower context_tokens or take a smaller model"
-        ) from None
+    except NoRoom as short:
+        raise ModelUnavailable(str(short)) from None
     arena = min(found.arena + found.kept, settings.slots * slot)  # no prefixes are kept
     return Shape(
         slots=found.slots, arena=arena, step=step_tokens(settings, chunk_seconds, tokens=min(PREFILL_TOKENS, context))

@@ -30,11 +30,19 @@ class Sizes:
 
 
 class NoRoom(Exception):
-    """Not even one request of full context has room in this place."""
+    """Not even one request of full context, which is so many tokens, has room in this place."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place.name)
+    def __init__(self, place: Place, tokens: int) -> None:
+        super().__init__(
+            f"one request of full context needs {tokens * place.token_bytes >> 20} MiB of KV cache on {place.name}, of "
+            f"{max(place.free, 0) >> 20} MiB free: lower context_tokens or take a smaller model"
+        )
         self.place = place
+
+
+def context_of(asked: int, known: int) -> int:
+    """Tokens of one request: as many as are asked for, at most what the model knows. 0 of either says nothing."""
+    return min(asked or known, known or asked)
 
 
 def kv_sizes(places: Sequence[Place], *, slots: int, slot: int, share: float) -> Sizes:
@@ -44,7 +52,7 @@ def kv_sizes(places: Sequence[Place], *, slots: int, slot: int, share: float) ->
     for place in places:
         holds = place.holds(share)
         if holds < slot:
-            raise NoRoom(place)
+            raise NoRoom(place, slot)
         kept = min(kept, int(holds * PREFIX_SHARE), holds - slot)
         if place.whole_slots:
             slots = min(slots, (holds - kept) // slot)

@@ -11,24 +11,23 @@ from torch import Tensor
 
 from services.inference.engine.adapters import AdapterNotServed
 from services.inference.engine.answer import Answer
+from services.inference.engine.beginning import begun, rendered
 from services.inference.engine.budget import PassLimit, PrefillBudget
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.part import Part, split_logits
 from services.inference.engine.prefix import PrefixCache
 from services.inference.engine.protocol import (
-    AlreadyLive,
     Capacity,
     EngineFull,
     Failure,
     Load,
     ModelInfo,
-    PromptTooLong,
     StepOutput,
-    Timing,
     Work,
     joined,
 )
 from services.inference.engine.residency import Residency
+from services.inference.engine.roster import Roster
 from services.inference.engine.scheduler import Scheduler
 from services.inference.engine.sequence import Sequence, SlotOrder
 from services.inference.engine.shaping import Shaping
@@ -79,9 +78,8 @@ class TorchEngine:
         self._clock_ns = clock_ns
         self._grammars = Grammars(lambda: prompt.vocabulary(model.vocabulary, end_ids), end_ids)
         self._order = SlotOrder(self._residency)
-        self._live: dict[str, Sequence] = {}
-        self._ended: list[Sequence] = []  # admitted with an answer that was already complete: no slot needed
-        self._arrivals = self._steps = self._prompt_tokens = self._output_tokens = self._computed = self._useful = 0
+        self._roster = Roster(scheduler, model, clock_ns)
+        self._steps = self._prompt_tokens = self._output_tokens = self._computed = self._useful = 0
         self._passes = self._requeued = self._guessed = self._guessed_right = 0
         self._limit = PassLimit()
 
@@ -90,19 +88,11 @@ class TorchEngine:
         return self._model
 
     def capacity(self) -> Capacity:
-        scheduler = self._scheduler
-        return Capacity(
-            free_slots=scheduler.free_slots,
-            free_tokens=scheduler.free_tokens,
-            max_tokens=min(self._model.context_tokens, scheduler.tokens),
-            slots=scheduler.slots,
-            tokens=scheduler.tokens,
-            yields_to=scheduler.yields_to,
-        )
+        return self._roster.capacity()
 
     def load(self) -> Load:
         return Load(
-            live=len(self._live),
+            live=len(self._roster),
             steps=self._steps,
             prompt_tokens=self._prompt_tokens,
             output_tokens=self._output_tokens,
@@ -119,65 +109,44 @@ class TorchEngine:
         )
 
     def live(self) -> frozenset[str]:
-        return frozenset(self._live)
+        return self._roster.ids
 
     def prompt_tokens(self, work: Work) -> int:
         return len(self._render(work))
 
     def _render(self, work: Work) -> list[int]:
-        work.sampling.check_ids(self._model.vocabulary)
-        ids = self._prompt.ids(work.messages)
-        bound = min(self._model.context_tokens, self._scheduler.tokens) - work.sampling.max_tokens
-        if len(ids) > bound:
-            raise PromptTooLong(len(ids), bound)
-        return ids
+        return rendered(work, self._prompt, self._model, tokens=self._scheduler.tokens)
 
     def prepare(self, work: Work) -> None:
         if work.sampling.grammar:
             self._grammars.compile(work.sampling.grammar)
 
     def admit(self, work: Work) -> None:
-        if work.request_id in self._live:
-            raise AlreadyLive
+        self._roster.require_place(work)
         if work.adapter and work.adapter not in self.adapters:
             raise AdapterNotServed(work.adapter)
         ids = self._render(work)
-        if not self._scheduler.takes(work.rank):
-            raise EngineFull
-        answer = self._begin(work, ids)
-        self._arrivals += 1
-        timing = Timing(admitted_ns=self._clock_ns())
-        sequence = Sequence(work=work, prompt=ids, answer=answer, timing=timing, arrival=self._arrivals)
-        self._live[work.request_id] = sequence
-        if answer.finish is None:
-            self._scheduler.add(sequence)
-        else:
-            self._ended.append(sequence)
+        self._roster.add(work, ids, self._begun(work, ids))
 
-    def _begin(self, work: Work, ids: list[int]) -> Answer:
+    def _begun(self, work: Work, ids: list[int]) -> Answer:
         sampling = work.sampling
-        opening = self._prompt.opening(ids)
-        mask = self._grammars.mask(sampling.grammar, opening)
+        mask = self._grammars.mask(sampling.grammar, self._prompt.opening(ids))
         shaping = None if sampling.plain else Shaping(sampling, ids, self._end_ids, mask)
-        answer = Answer(self._prompt.detokenizer(), sampling, self._end_ids, opening, shaping)
-        answer.replay(work.emitted)
-        return answer
+        return begun(work, ids, self._prompt, self._end_ids, shaping)
 
     def cancel(self, request_id: str) -> bool:
-        sequence = self._live.get(request_id)
+        sequence = self._roster.get(request_id)
         if sequence is None:
             return False
         self._release(sequence)
         return True
 
     def close(self) -> None:
-        for request_id in list(self._live):
-            self.cancel(request_id)
+        for sequence in self._roster:
+            self._release(sequence)
 
     def step(self) -> list[StepOutput]:
-        outputs = [sequence.output((), "") for sequence in self._ended]
-        for sequence in list(self._ended):
-            self._release(sequence)
+        outputs = self._roster.end_complete()
         batch = self._planned()
         started, tokens, passes = self._clock_ns(), sum(part.tokens for part in batch), self._passes
         prompts = len(batch) > len(self._order.decoding)
@@ -190,9 +159,7 @@ class TorchEngine:
 
     def _planned(self) -> list[Part]:
         """What the pass of this step carries, in the order of slots: those who decode come first."""
-        plan = self._scheduler.plan(self._clock_ns(), self._budget.prompt_tokens)
-        for sequence in plan.expired:
-            del self._live[sequence.work.request_id]
+        plan = self._roster.plan(self._budget.prompt_tokens)
         for sequence in plan.expired + plan.preempted:
             self._leave_slot(sequence)
         for sequence in plan.admitted:
@@ -231,7 +198,7 @@ class TorchEngine:
         self._order.check()
         self._scheduler.check()
         assert set(self._order) == set(self._scheduler.running), "slots held differ from requests that run"
-        assert len(self._scheduler) == len(self._live), "requests that wait or run differ from live ones"
+        assert len(self._scheduler) == len(self._roster), "requests that wait or run differ from live ones"
 
     def _pass(self, batch: Rows[Part]) -> list[StepOutput]:
         """A pass that fails is halved until what makes it fail stands alone. Writing a position twice is safe."""
@@ -323,7 +290,7 @@ class TorchEngine:
         return len(self._order)
 
     def _users(self, adapter: str) -> int:
-        return sum(sequence.work.adapter == adapter for sequence in self._live.values())
+        return sum(sequence.work.adapter == adapter for sequence in self._roster)
 
     # One request
 
@@ -351,12 +318,8 @@ class TorchEngine:
         return sequence.output((), "", failure)
 
     def _release(self, sequence: Sequence) -> None:
-        del self._live[sequence.work.request_id]
-        if sequence in self._ended:
-            self._ended.remove(sequence)
-        else:
-            self._scheduler.remove(sequence, self._clock_ns())
-            self._leave_slot(sequence)
+        self._roster.remove(sequence)
+        self._leave_slot(sequence)
 
     def _leave_slot(self, sequence: Sequence) -> None:
         if sequence.slot >= 0:

@@ -20,7 +20,7 @@ from services.inference.engine.prefix import BLOCK_TOKENS, PrefixCache, PrefixIn
 from services.inference.engine.protocol import ModelInfo
 from services.inference.engine.quantization import NONE, Mode, choose, possible
 from services.inference.engine.scheduler import Scheduler
-from services.inference.engine.sizing import NoRoom, Place, kv_sizes
+from services.inference.engine.sizing import NoRoom, Place, context_of, kv_sizes
 from services.inference.engine.torch_adapters import AdapterSet, Shape
 from services.inference.engine.torch_attention import AttentionChoice, choose_attention, install
 from services.inference.engine.torch_codes import CodesRead, Source
@@ -89,7 +89,7 @@ def assemble(
     mode = _mode(loaded, settings)
     probe = probe or probed(loaded, watch=mode is not None)
     attention, token_bytes = _attention(loaded, probe), probe.token_bytes
-    context = _context(loaded, settings)
+    context = context_of(settings.context_tokens, int(getattr(loaded.model.config, "max_position_embeddings", 0)))
     slot = -(-context // attention.view_tokens) * attention.view_tokens  # tokens; whole views
     slots, arena, kept = _sizes(settings, slot, token_bytes)
     cache = SlotCache(loaded.model.config.num_hidden_layers, slots, slot)
@@ -227,12 +227,6 @@ def _warm_up_cpu(runner: Runner, budget: PrefillBudget, *, rows: int, context: i
             return
 
 
-def _context(loaded: LoadedModel, settings: EngineSettings) -> int:
-    """What is asked, at most what the model knows."""
-    known = int(getattr(loaded.model.config, "max_position_embeddings", 0)) or settings.context_tokens
-    return min(settings.context_tokens or known, known)
-
-
 def _prefix(cache: SlotCache, places: int) -> PrefixCache | None:
     index = PrefixIndex(secrets.token_bytes(32), places)
     return PrefixCache(index, BlockStore(cache, places)) if places else None
@@ -247,11 +241,7 @@ def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, 
     try:
         found = kv_sizes(places, slots=settings.slots, slot=slot, share=settings.kv_memory_share)
     except NoRoom as short:
-        place = short.place
-        raise ModelUnavailable(
-            f"one request of full context needs {slot * place.token_bytes >> 20} MiB of KV cache on {place.name}, of "
-            f"{place.free >> 20} MiB free: lower context_tokens or take a smaller model"
-        ) from None
+        raise ModelUnavailable(str(short)) from None
     return found.slots, found.arena, found.kept
 
 

@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 from services.inference.engine.answer import Answer
+from services.inference.engine.beginning import begun, rendered
 from services.inference.engine.features import check as check_features
 from services.inference.engine.grammar import Grammars
 from services.inference.engine.protocol import (
@@ -24,7 +25,6 @@ from services.inference.engine.protocol import (
     Finish,
     Load,
     ModelInfo,
-    PromptTooLong,
     StepOutput,
     Timing,
     Work,
@@ -162,12 +162,8 @@ class VllmEngine:
 
     def _render(self, work: Work) -> list[int]:
         check_features(work, HAS)
-        work.sampling.check_ids(self._model.vocabulary)
-        ids = self._prompt.ids(work.messages)
+        ids = rendered(work, self._prompt, self._model, tokens=self._tokens)
         check(work.sampling, reasoning=bool(self._prompt.opening(ids)))
-        bound = min(self._model.context_tokens, self._tokens) - work.sampling.max_tokens
-        if len(ids) > bound:
-            raise PromptTooLong(len(ids), bound)
         return ids
 
     def prepare(self, work: Work) -> None:
@@ -182,8 +178,7 @@ class VllmEngine:
         ids = self._render(work)
         if self.capacity().free_slots < 1 and work.rank >= self._yields_to:
             raise EngineFull
-        answer = Answer(self._prompt.detokenizer(), work.sampling, self._end_ids, self._prompt.opening(ids))
-        answer.replay(work.emitted)
+        answer = begun(work, ids, self._prompt, self._end_ids)
         request = _Request(work, answer, ids, timing=Timing(admitted_ns=self._clock_ns()))
         self._live[work.request_id] = request
         if answer.finish is None:

@@ -14,7 +14,7 @@ from typing import Any
 from services.inference.engine.features import lacking
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.protocol import ModelInfo
-from services.inference.engine.sizing import PREFIX_SHARE
+from services.inference.engine.sizing import PREFIX_SHARE, NoRoom, Place, context_of
 from services.inference.engine.vllm_engine import URGENT_SEATS, Counters, VllmEngine
 from services.inference.engine.vllm_sampling import HAS
 from services.inference.engine.vllm_thread import LlmThread
@@ -119,8 +119,7 @@ class _Opening:
         self.prompt = Prompt(AutoTokenizer.from_pretrained(self.where, **shared))
         self.device = choose_device(settings.device)
         self.dtype = str(choose_dtype(settings.dtype, self.device)).removeprefix("torch.")
-        known = int(getattr(self.config, "max_position_embeddings", 0)) or settings.context_tokens
-        self.context = min(settings.context_tokens or known, known)
+        self.context = context_of(settings.context_tokens, int(getattr(self.config, "max_position_embeddings", 0)))
         self.counters = Counters()
         progress(f"model: vLLM loads {self.name} in {self.dtype} on {self.device.name}")
 
@@ -177,10 +176,8 @@ class _Opening:
             tokens=self.settings.slots * groups,
         )
         if room.token_bytes and room.size < self.context * room.token_bytes:
-            raise ModelUnavailable(
-                f"one request of full context needs {self.context * room.token_bytes >> 20} MiB of KV cache, of "
-                f"{max(room.free, 0) >> 20} MiB free: lower context_tokens or take a smaller model"
-            )
+            memory = Place(name="memory", free=room.free, token_bytes=room.token_bytes, whole_slots=False)
+            raise ModelUnavailable(str(NoRoom(memory, self.context)))
         return room
 
     def engine(self, thread: LlmThread) -> VllmEngine:
