@@ -18,17 +18,21 @@ from chassis.exchange import Later, answering
 from chassis.failures import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
 from chassis.tracing import carried
+from services.audit.asked import no_record, record_id_of
 from services.audit.backup_stream import streamed
 from services.audit.completeness_reads import CompletenessServicer
 from services.audit.custody.custodian import Custodian
 from services.audit.custody_methods import CUSTODY_ALLOWED, CustodyMethods
-from services.audit.looking import Index
-from services.audit.reads import ReadsServicer, no_record, record_id_of
+from services.audit.index.follower import Follower
+from services.audit.reads import ReadsServicer
 from services.audit.recording import RETRY_SECONDS, ActRecorder
 from services.audit.records import entries as core
 from services.audit.records.planning import Item, Presence
 from services.audit.records.validity import is_id
 from services.audit.records.views import ERASED
+from services.audit.replay_methods import REPLAY_ALLOWED, ReplayMethods
+from services.audit.replays.replays import Replays
+from services.audit.reveal_methods import REVEAL_ALLOWED, RevealMethods
 from services.audit.sequencer import Done, Sequencer
 from services.audit.translation import item_of, outcome_message, reply_of
 from services.audit.writer import Writer
@@ -60,18 +64,22 @@ ALLOWED = {
     f"/{SERVICE}/RebuildIndex": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/CheckIndex": _REVIEWER | _OPERATOR,
     **CUSTODY_ALLOWED,
+    **REPLAY_ALLOWED,
+    **REVEAL_ALLOWED,
 }
 MAX_TARGET = 256
 MAX_DETAIL_BYTES = 1024 * 1024
 BACKUP_RETRY_SECONDS = 60.0
 
 
-class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods):
+class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods, ReplayMethods, RevealMethods):
     """The whole service; what shows records, counts, and erases is in the classes it is made of."""
 
-    def __init__(self, sequencer: Sequencer, writer: Writer, index: Index | None, custodian: Custodian) -> None:
+    def __init__(self, sequencer: Sequencer, writer: Writer, index: Follower | None, custodian: Custodian) -> None:
         ReadsServicer.__init__(self, writer, ActRecorder(sequencer), index)
         CustodyMethods.__init__(self, custodian, writer.custody)
+        ReplayMethods.__init__(self, Replays(writer), self._acts)
+        RevealMethods.__init__(self, writer, self._acts)
         self._sequencer = sequencer
         self._backing_up = False
 

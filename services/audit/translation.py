@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from strongroom.audit.v1 import audit_pb2 as pb
@@ -12,6 +13,7 @@ from chassis.errors import code_number
 from services.audit.records.entries import (
     Accept,
     Accepted,
+    AcceptReplay,
     AppendRefused,
     End,
     Ended,
@@ -75,7 +77,8 @@ def item_of(message: pb.AppendItem, boot: str) -> RequestItem:
 def _accept(message: pb.AppendItem, boot: str) -> Accept:
     accept = message.accept
     party = accept.party
-    return Accept(
+    kind = partial(AcceptReplay, sealed_with=accept.sealed_with) if accept.sealed_with else Accept
+    return kind(
         record_id=message.record_id,
         boot=boot,
         sequence=message.sequence,

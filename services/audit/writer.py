@@ -37,7 +37,7 @@ from services.audit.records.resends import answer_again, receipt_of_stored
 from services.audit.records.scribe import LOG_SUBJECT, LOG_TENANT
 from services.audit.records.sealer import Sealer
 from services.audit.records.stored import StoredEntries
-from services.audit.records.views import RecordReader, RecordView, Summary, summary_of
+from services.audit.records.views import OpenedRecord, RecordReader, RecordView, Summary, summary_of
 from services.audit.restored import check_finished, note_recorded, restored_from
 from services.audit.sealing.keytree import KeyTree
 from services.audit.sealing.provider import KeyProvider
@@ -273,6 +273,11 @@ class Writer:
     def record(self, record_id: str) -> RecordView | None:
         span = self._span(record_id)
         return self.reader.view(span) if span else None
+
+    def opened(self, record_id: str) -> OpenedRecord | None:
+        """As it was recorded."""
+        span = self._span(record_id)
+        return self.reader.opened(span) if span else None
 
     def receipt(self, record_id: str) -> tuple[Summary, str | None] | None:
         """The record and its receipt, against the newest cosigned checkpoint if that covers it, else the newest; no

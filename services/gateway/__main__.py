@@ -21,6 +21,7 @@ from services.gateway.guard_client import GuardClient
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.queue_client import QueueClient
 from services.gateway.readiness import watching
+from services.gateway.replays import Replays
 from services.gateway.requests.account import Observer
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
@@ -63,9 +64,9 @@ async def main(settings: GatewaySettings) -> None:
             grammars,
             settings.choices,
         )
-        servicer = GatewayServicer(conductor, audit, settings.default_deadline_seconds, settings.max_deadline_seconds)
         health = Health()
         deadlines = Deadlines(settings.default_deadline_seconds, settings.max_deadline_seconds)
+        servicer = GatewayServicer(conductor, audit, Replays(audit.stub, queue, conductor), deadlines)
         edge = EdgeApp(conductor, known, deadlines)
         await opened.enter_async_context(
             serving_http(

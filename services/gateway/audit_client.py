@@ -59,6 +59,11 @@ class AuditClient:
             async with client._stream.running():
                 yield client
 
+    @property
+    def stub(self) -> rpc.AuditServiceStub:
+        """For calls that are no part of a request's life."""
+        return self._stub
+
     def require(self) -> None:
         self._stream.require_connected()
 
@@ -78,6 +83,7 @@ class AuditClient:
     ) -> asyncio.Future[Accepted]:
         accept = pb.Accept(
             party=_party(party),
+            sealed_with=party.sealed_with,
             model=model,
             trace_id=trace_id,
             job_digests=job_digests,

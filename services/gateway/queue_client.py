@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -27,6 +28,13 @@ _FINISH = {
     pb.FINISH_CANCELLED: "CANCELLED",
     pb.FINISH_EXPIRED: "EXPIRED",
 }
+
+
+class Working(NamedTuple):
+    """A live worker. `adapters`: digests by name."""
+
+    made_by: Mapping[str, str | bool]
+    adapters: Mapping[str, bytes]
 
 
 class QueueClient:
@@ -91,6 +99,17 @@ class QueueClient:
 
     def forget(self, job_id: str) -> None:
         self._streams.forget(job_id)
+
+    def working(self) -> list[Working]:
+        """Live workers, and what each makes answers by."""
+        return [
+            Working(
+                made_by(worker.provenance.SerializeToString(deterministic=True)),
+                {adapter.name: adapter.digest for adapter in worker.adapters},
+            )
+            for worker in self._streams.workers
+            if worker.HasField("provenance")
+        ]
 
     def models(self) -> Mapping[str, ServedModel]:
         """Every request asks; what it is told changes once a second."""

@@ -15,6 +15,7 @@ from chassis.deadlines import REPORTING_SECONDS
 from chassis.failures import InvalidArgument
 from services.gateway.asking import CALLERS, Deadlines, asked, current_caller, next_event, whole
 from services.gateway.audit_client import AuditClient
+from services.gateway.replays import Replays
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.life import Life
 from services.gateway.requests.neighbours import Party
@@ -25,10 +26,13 @@ ENDING_SECONDS = 0.05  # kept of the deadline, so that a request ends before its
 
 # Far above what a prompt may have (MAX_PROMPT_CHARS), so that a caller who sends too much hears which field, and why.
 MAX_CALL_BYTES = 64 * 1024 * 1024
+MAX_PERMIT = 128  # characters
+# A replay shows no text: also for those who may see none.
+REPLAYING = frozenset({"role:reviewer", "role:auditor", "role:operator", "role:administrator"})
 ALLOWED = {
     f"/strongroom.gateway.v1.GatewayService/{method}": CALLERS
     for method in ("Generate", "StreamGenerate", "Cancel", "GetReceipt", "GetConsistencyProof", "ListModels")
-}
+} | {"/strongroom.gateway.v1.GatewayService/Replay": REPLAYING}
 _PRIORITIES = {
     pb.PRIORITY_UNSPECIFIED: "standard",
     pb.PRIORITY_INTERACTIVE: "interactive",
@@ -47,9 +51,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(rpc.GatewayServiceServicer):
     """The callers' door."""
 
-    def __init__(self, conductor: Conductor, audit: AuditClient, default_deadline: float, max_deadline: float) -> None:
-        self._conductor, self._audit = conductor, audit
-        self._deadlines = Deadlines(default_deadline, max_deadline)
+    def __init__(self, conductor: Conductor, audit: AuditClient, replays: Replays, deadlines: Deadlines) -> None:
+        self._conductor, self._audit, self._replays, self._deadlines = conductor, audit, replays, deadlines
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
         async with self._asked(request.prompt, context, streamed=False) as life:
@@ -91,10 +94,17 @@ class GatewayServicer(rpc.GatewayServiceServicer):
             model.seen_time.FromMilliseconds(served.seen_ms)
         return response
 
-    def _asked(self, prompt: pb.Prompt, context: Context, *, streamed: bool) -> AbstractAsyncContextManager[Life]:
+    async def Replay(self, request: pb.ReplayRequest, context: Context) -> pb.ReplayResponse:
+        if not 0 < len(request.permit) <= MAX_PERMIT:
+            raise InvalidArgument("permit is not one of audit's: send what PrepareReplay gave", field="permit")
+        return await self._replays.run(request.permit, self._seconds(context))
+
+    def _seconds(self, context: Context) -> float:
         seconds = self._deadlines.of(context.time_remaining())
-        seconds = max(seconds - REPORTING_SECONDS - ENDING_SECONDS, 0.0)
-        return asked(self._conductor, _question(prompt), seconds, streamed=streamed)
+        return max(seconds - REPORTING_SECONDS - ENDING_SECONDS, 0.0)
+
+    def _asked(self, prompt: pb.Prompt, context: Context, *, streamed: bool) -> AbstractAsyncContextManager[Life]:
+        return asked(self._conductor, _question(prompt), self._seconds(context), streamed=streamed)
 
 
 def _request_id(request_id: str) -> str:

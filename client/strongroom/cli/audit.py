@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
-from strongroom.cli import audit_index, backup, completeness, custody, export, records
+from strongroom.cli import audit_index, backup, completeness, custody, export, records, replay, reveal
 from strongroom.cli.ending import OK, Complaint
 from strongroom.cli.findings import log_key
 from strongroom.cli.services import calling, naming
@@ -25,6 +25,8 @@ def register(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("audit", help="look at the audit log", description=__doc__)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     records.register(actions, shared)
+    reveal.register(actions, shared)
+    replay.register(actions, shared)
     export.register(actions, shared)
     key = actions.add_parser("key", parents=[shared], help="the log's public key, for strongroom-verify --key")
     key.set_defaults(run=_key)

@@ -17,7 +17,9 @@ Call = Callable[[str, Any], Any]
 
 
 @contextmanager
-def calling(location: Location, service: str, stub: Callable[[Any], Any]) -> Iterator[Call]:
+def calling(
+    location: Location, service: str, stub: Callable[[Any], Any], seconds: float = CALL_SECONDS
+) -> Iterator[Call]:
     """Yields `call(method, request)`; what fails raises CallFailed, and names the service if nobody answers."""
     address = location.address(service)
     metadata = (("authorization", f"Bearer {location.api_key()}"),)
@@ -26,7 +28,7 @@ def calling(location: Location, service: str, stub: Callable[[Any], Any]) -> Ite
 
         def call(method: str, request: Any) -> Any:
             try:
-                return getattr(methods, method)(request, timeout=CALL_SECONDS, metadata=metadata)
+                return getattr(methods, method)(request, timeout=seconds, metadata=metadata)
             except grpc.RpcError as error:
                 raise naming(service, address, from_rpc_error(error)) from None
 

@@ -52,6 +52,13 @@ class Accept:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AcceptReplay(Accept):
+    """Of a replay: sealed under the key of the record that it replays, so that both are erased together."""
+
+    sealed_with: str  # key id
+
+
+@dataclass(frozen=True, kw_only=True)
 class Refuse:
     """A prompt was refused by policy: a record of one entry."""
 

@@ -8,7 +8,17 @@ from chassis.canonical import canonical
 from services.audit.journal.frame import ClearPart, Entry
 from services.audit.log.leaf import Kind
 from services.audit.records import sealer as sealing
-from services.audit.records.entries import Accept, Act, AppendRefused, Refuse, Reject, RequestItem, item_digest
+from services.audit.records.entries import (
+    Accept,
+    AcceptReplay,
+    Act,
+    AppendRefused,
+    Refusal,
+    Refuse,
+    Reject,
+    RequestItem,
+    item_digest,
+)
 from services.audit.records.fields import Content, Salts
 from services.audit.records.idempotency import Claim
 from services.audit.records.open_records import RecentRecords
@@ -47,7 +57,16 @@ class Scribe:
         return self.leaf(cipher, Draft(clear, self._sealer.new_salts(), self.timed(header), _NO_FIELDS, parts))
 
     def subject(self, item: Accept | Refuse | Reject) -> SubjectKey:
+        if isinstance(item, AcceptReplay):
+            return self._key_of_record(item)
         return self._keys.subject(item.tenant, item.subject or item.caller)
+
+    def _key_of_record(self, item: AcceptReplay) -> SubjectKey:
+        """Nothing new comes under a key that is to be destroyed, nor under another tenant's."""
+        key = self._keys.in_use(item.tenant, item.sealed_with)
+        if key is None:
+            raise AppendRefused(Refusal.RECORD_ERASED)
+        return key
 
     def opening(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chassis.canonical import canonical
@@ -23,6 +24,7 @@ from services.audit.records.masked import masked_answer, masked_request, policy_
 from services.audit.records.open_records import Span
 from services.audit.records.recorder import Recorder
 from services.audit.records.stored import StoredEntries, StoredEntry
+from services.audit.sealing.keytree import KeyErased
 
 SEALED_FIELDS = frozenset({REQUEST_RECEIVED, ANSWER_GENERATED, GENERATION})
 ERASED = "ERASED"  # a summary's state; its time is not known any more
@@ -45,6 +47,17 @@ class Summary:
     leaf_index: int
     input_tokens: int
     output_tokens: int
+
+
+@dataclass(frozen=True)
+class OpenedRecord:
+    """A record as it was recorded, for those who may be shown it or compare it. `fields`: None where it is erased."""
+
+    summary: Summary
+    key_id: str
+    key_in_use: bool  # its subject's newest, not destroyed nor about to be
+    fields: Mapping[str, bytes] | None
+    last: StoredEntry | None  # with its newest leaf
 
 
 @dataclass(frozen=True)
@@ -181,6 +194,15 @@ class RecordReader:
             tuple(field_views(fields)),
             policy_digest_of(fields),
         )
+
+    def opened(self, span: Span) -> OpenedRecord:
+        key_id, summary = self._stored.clear(span.last).key_id, self.summary(span.last)
+        last: StoredEntry | None = None
+        fields: Mapping[str, bytes] | None = None
+        with suppress(KeyErased):  # at any moment
+            last = self._stored.leaf(span.last)
+            fields = {**self._stored.leaf(span.first).fields, **last.fields}
+        return OpenedRecord(summary, key_id, self._stored.key_in_use(summary.tenant, key_id), fields, last)
 
     def _entries(self, span: Span, first: StoredEntry, last: StoredEntry) -> Iterator[EntryView]:
         yield self._entry(first, self._stored.leaf_location(span.first), span.first, first.time_ms)

@@ -95,6 +95,12 @@ class KeyTree:
                 raise KeyErased(f"the key {key_id} was destroyed: what it sealed is erased") from None
             raise KeyUnusable(f"no key {key_id} in {self._directory}: restore it from your backup") from None
 
+    def in_use(self, tenant: str, key_id: str) -> SubjectKey | None:
+        """A subject's newest: neither destroyed nor about to be. None where it is another tenant's."""
+        found = self._by_id.get(key_id)
+        newest = found and self._by_subject.get((self._keyed_name("tenant", tenant), found.pseudonym))
+        return found if newest is found else None
+
     def erased(self, key_id: str) -> bool:
         return key_id in self._erased and key_id not in self._by_id
 

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from chassis.failures import NotFound, ServiceError, Unavailable, Unimplemented
 from services.gateway.requests.account import Observer
@@ -16,6 +17,7 @@ from services.gateway.requests.neighbours import NOT_QUANTIZED, AuditFull, Gramm
 from services.gateway.requests.outcome import CANCELLED, FAILED, End
 from services.gateway.requests.question import ADAPTER_SIGN, Adapter, Caller, Profile, Question, check
 from services.gateway.requests.record_id import new_request_id
+from services.gateway.requests.recorded import PRIORITY, NothingOut, Recorded
 from services.gateway.requests.rejections import Rejections
 from services.gateway.requests.sampling import MAX_CHOICES, Able
 from services.gateway.requests.terms import Neighbours, Terms
@@ -73,19 +75,43 @@ class Conductor:
         """
         try:
             terms = self._settle(question, caller, trace_id, deadline_seconds, streamed)
-            self._admission.enter(terms.sampling.choices)
+            return self._begin(terms, self._neighbours)[0]
         except (Unavailable, AuditFull) as away:
             self._observer.turned_away(away.reason)
             raise
         except ServiceError as error:
             self.reject(error, caller, trace_id)
             raise
-        life = Life(terms, self._neighbours)
+
+    def replay(self, recorded: Recorded, trace_id: str, deadline_seconds: float) -> tuple[Life, asyncio.Task[None]]:
+        """Admits a recorded request as any other; the task ends once the replay's own record has. Raises what whoever
+        asked should hear: nothing was accepted then."""
+        question = recorded.question
+        self._require_going()
+        neighbours = replace(self._neighbours, guard=NothingOut(recorded))
+        neighbours.require(question.model, PRIORITY, question.sampling.choices)
+        terms = Terms(
+            request_id=new_request_id(),
+            trace_id=trace_id,
+            question=question,
+            caller=recorded.caller,
+            model=question.model,
+            adapter=recorded.adapter,
+            sampling=question.sampling,
+            streamed=False,
+            replayed=recorded.replayed,
+            **_circumstances(self.models().get(question.model), deadline_seconds),
+        )
+        return self._begin(terms, neighbours)
+
+    def _begin(self, terms: Terms, neighbours: Neighbours) -> tuple[Life, asyncio.Task[None]]:
+        self._admission.enter(terms.sampling.choices)
+        life = Life(terms, neighbours)
         self._lives[terms.request_id] = life
         task = asyncio.create_task(self._see_through(life), name=f"request {terms.request_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return life
+        return life, task
 
     def reject(self, error: ServiceError, caller: Caller, trace_id: str) -> None:
         """Leaves a REJECTED entry for what a door could not even read as a question."""
@@ -130,14 +156,10 @@ class Conductor:
     def _settle(
         self, question: Question, caller: Caller, trace_id: str, deadline_seconds: float, streamed: bool
     ) -> Terms:
-        if self._stopping:
-            raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
+        self._require_going()
         model, served = self._model(question.model)
         check(question, self._able(served), self._profile)
-        self._neighbours.guard.require()
-        self._neighbours.audit.require()
-        self._neighbours.audit.require_room()
-        self._neighbours.queue.require(model, question.priority, question.sampling.choices)
+        self._neighbours.require(model, question.priority, question.sampling.choices)
         return Terms(
             request_id=new_request_id(),
             trace_id=trace_id,
@@ -145,15 +167,14 @@ class Conductor:
             caller=caller,
             model=model,
             adapter=_adapter(question.adapter, model, served),
-            template_digest=served.template_digest if served else b"",
-            engines=served.engines if served else "",
-            quantization=served.quantization if served else NOT_QUANTIZED,
-            context_tokens=served.context_tokens if served else 0,
             sampling=self._profile.resolve(question.sampling, secrets.randbits(53)),
-            deadline=asyncio.get_running_loop().time() + deadline_seconds,
-            deadline_ms=int((time.time() + deadline_seconds) * 1000),
             streamed=streamed,
+            **_circumstances(served, deadline_seconds),
         )
+
+    def _require_going(self) -> None:
+        if self._stopping:
+            raise Unavailable("this gateway is stopping; try again", reason="GATEWAY_STOPPING", retry_after_seconds=1.0)
 
     def _able(self, served: ServedModel | None) -> Able:
         if served is None:
@@ -176,6 +197,18 @@ class Conductor:
                 f"prompt.model is not served here; served: {known}", field="prompt.model", reason="MODEL_NOT_FOUND"
             )
         return name, models.get(name)
+
+
+def _circumstances(served: ServedModel | None, deadline_seconds: float) -> dict[str, Any]:
+    """Of terms: what they owe to the model's workers, and to now."""
+    return {
+        "template_digest": served.template_digest if served else b"",
+        "engines": served.engines if served else "",
+        "quantization": served.quantization if served else NOT_QUANTIZED,
+        "context_tokens": served.context_tokens if served else 0,
+        "deadline": asyncio.get_running_loop().time() + deadline_seconds,
+        "deadline_ms": int((time.time() + deadline_seconds) * 1000),
+    }
 
 
 def _adapter(asked: str, model: str, served: ServedModel | None) -> Adapter:

@@ -102,6 +102,7 @@ def circumstances(
     adapter: Adapter,
     engines: str = "",
     quantization: Quantization = NOT_QUANTIZED,
+    replay_of: str = "",
 ) -> bytes:
     """The `parameters` field: everything that shaped the answer beside the messages."""
     value = {
@@ -111,8 +112,7 @@ def circumstances(
         "template_digest": template_digest.hex(),
         "priority": priority,
     }
-    if engines:
-        value["engine"] = engines
+    value |= {name: said for name, said in (("engine", engines), ("replay_of", replay_of)) if said}
     if adapter.name:
         value |= {"adapter": adapter.name, "adapter_digest": adapter.digest.hex()}
     if quantization.mode:

@@ -58,7 +58,8 @@ class Life:
         self.terms = terms
         self.rejection: InvalidArgument | None = None  # bad input that only the guard could find
         self._guard, self._audit, self._queue = neighbours.guard, neighbours.audit, neighbours.queue
-        self._party = Party(terms.caller, terms.question.subject)
+        sealed_with = terms.replayed.sealed_with if terms.replayed else ""
+        self._party = Party(terms.caller, terms.question.subject, sealed_with)
         self._mailbox = Mailbox()
         self._talking: asyncio.Task[Any] | None = None  # once there is a conversation
         self._accepting: asyncio.Future[Accepted] | None = None
@@ -96,12 +97,13 @@ class Life:
             end, error = await self._see_through()
             current.set_attributes(self._course.attributes(end, error))
             self._course.note_phases()
-        account = self._course.account(end, error, accepted=self._was_accepted)
+        account = self._course.account(end, error, accepted=self.accepted)
         keep_if_odd(failed=error is not None, seconds=account.first_release_seconds or 0.0)
         return account
 
     @property
-    def _was_accepted(self) -> bool:
+    def accepted(self) -> bool:
+        """There is a record of it."""
         accepting = self._accepting
         return accepting is not None and accepting.done() and not accepting.cancelled() and not accepting.exception()
 
@@ -171,7 +173,8 @@ class Life:
             conversation_of(self.terms.caller, question),
         )
         self._course.reached("screen")
-        await self._audit.know_policy(screening.policy_digest)
+        if not self.terms.replayed:  # whose policy the log has had since the first time
+            await self._audit.know_policy(screening.policy_digest)
         if screening.verdict == REFUSE:
             await self._refuse(screening)
             return None
@@ -286,9 +289,10 @@ class Life:
         return end, error or told
 
     def _request_fields(self) -> dict[str, bytes]:
-        terms = self.terms
+        terms, replayed = self.terms, self.terms.replayed
         return {
-            "request_received": fields.received(terms.question),
+            # Of a replay no caller sent anything.
+            **({} if replayed else {"request_received": fields.received(terms.question)}),
             "parameters": fields.circumstances(
                 terms.sampling,
                 terms.model,
@@ -298,5 +302,6 @@ class Life:
                 terms.adapter,
                 terms.engines,
                 terms.quantization,
+                replayed.record_id if replayed else "",
             ),
         }

@@ -39,6 +39,7 @@ class Party:
 
     caller: Caller
     subject: str
+    sealed_with: str = ""  # of a replay, in the subject's place: the key of the record that it replays
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from chassis import genai
 from chassis.tracing import Attributes
 from services.gateway.requests.neighbours import NOT_QUANTIZED, Audit, Guard, Quantization, Queue
 from services.gateway.requests.question import ADAPTER_SIGN, NO_ADAPTER, Adapter, Caller, Question, Sampling
+from services.gateway.requests.recorded import Replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,13 @@ class Neighbours:
     guard: Guard
     audit: Audit
     queue: Queue
+
+    def require(self, model: str, priority: str, choices: int) -> None:
+        """Raises what stands in the way of a request of so many answers."""
+        self.guard.require()
+        self.audit.require()
+        self.audit.require_room()
+        self.queue.require(model, priority, choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class Terms:
     engines: str = ""  # that the model runs on, as its workers say; empty when none has
     quantization: Quantization = NOT_QUANTIZED
     streamed: bool = True  # the caller reads the answer while it is made
+    replayed: Replayed | None = None  # what it replays
 
     @property
     def prompt_bound(self) -> int:

@@ -1,7 +1,8 @@
-"""Whether a model's files are all there and whole, by their names, headers and sizes: no weight is read."""
+"""Whether a model's files are all there and whole, by their names, headers and sizes; and which ones they are."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ class Files:
     @property
     def size(self) -> int:
         return sum(path.stat().st_size for path in self.weights)
+
+    def digest(self) -> str:
+        """SHA-256 in hex of the weights' file; of several, of what `sha256sum` prints of them in the order of names."""
+        sums = [(_sha256(path), path.name) for path in sorted(self.weights)]
+        if len(sums) == 1:
+            return sums[0][0]
+        return hashlib.sha256("".join(f"{found}  {name}\n" for found, name in sums).encode()).hexdigest()
 
 
 def find(place: Path) -> Files | None:
@@ -113,6 +121,11 @@ def _known_types() -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     return CONFIG_MAPPING
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json(path: Path) -> dict[str, Any]:

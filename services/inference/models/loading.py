@@ -82,7 +82,7 @@ def load(source: ModelSource, home: Path, progress: Progress = to_stderr) -> Loa
         prompt=Prompt(tokenizer),
         name=name,
         revision=source.revision or str(mark.get("revision", "")),
-        digest=str(mark.get("source_sha256", "")),
+        digest=str(mark.get("source_sha256", "")) or (_digest(files, progress) if files else ""),
         device=device,
         dtype=dtype,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -162,6 +162,14 @@ def _as_quantized(source: ModelSource, where: str, shared: dict[str, Any], progr
     if told:
         progress(f"model: the {method(config)} weights of {name} are read as plain numbers")
     return told
+
+
+def _digest(files: Files, progress: Progress) -> str:
+    """So that records can tell these weights from others."""
+    began = time.monotonic()
+    found = files.digest()
+    progress(f"model: weights {found[:12]}…, {files.size >> 20} MiB read in {time.monotonic() - began:.1f} s")
+    return found
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from services.gateway.edge.http_call import Bounds
 from services.gateway.edge.routes import PREFIX, EdgeApp
 from services.gateway.grammar_check import GrammarCheck
 from services.gateway.guard_client import GuardClient
+from services.gateway.queue_client import Working
+from services.gateway.replays import Replays
 from services.gateway.requests.admission import Admission
 from services.gateway.requests.conductor import Conductor
 from services.gateway.requests.neighbours import Job, ServedModel
@@ -40,6 +42,7 @@ from services.gateway.servicer import ALLOWED, MAX_CALL_BYTES, GatewayServicer
 CALLER = {
     digest("key"): Principal("person", "developer", "development", frozenset({"caller"})),
     digest("other"): Principal("person", "other", "development", frozenset({"caller"})),
+    digest("auditor"): Principal("person", "auditor", "development", frozenset({"auditor"})),
     digest("gateway"): Principal("service", "gateway"),
 }
 GATEWAY = frozenset({"service:gateway"})
@@ -119,6 +122,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     refusing: str = ""  # the reason with which accepts are refused
     told: audit_pb2.GetOutcomeResponse | None = None  # of the request that holds the idempotency key
     running: bool = False  # it has no outcome yet
+    taking: audit_pb2.TakeReplayResponse = field(default_factory=audit_pb2.TakeReplayResponse)
+    taken: list[audit_pb2.TakeReplayRequest] = field(default_factory=list)
     ticket_key: bytes = b"t" * 32
     durable: asyncio.Event = field(default_factory=_set)  # while it is cleared, no entry becomes so
 
@@ -146,6 +151,16 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
 
     def kinds(self) -> list[str]:
         return [str(item.WhichOneof("entry")) for item in self.entries]
+
+    async def TakeReplay(self, request, context):  # type: ignore[no-untyped-def]
+        self.taken.append(request)
+        return self.taking
+
+    async def FinishReplay(self, request, context):  # type: ignore[no-untyped-def]
+        assert self.kinds()[-1] == "end" and self.entries[-1].record_id == request.replay_record_id, "it has ended"
+        judgement = audit_pb2.Judgement(verdict="DIVERGED", tokens=1, replay_record_id=request.replay_record_id)
+        judgement.choice, judgement.token = 0, 1
+        return audit_pb2.FinishReplayResponse(judgement=judgement)
 
     async def Append(self, requests, context):  # type: ignore[no-untyped-def]
         async def named():  # type: ignore[no-untyped-def]
@@ -204,6 +219,9 @@ class ScriptedQueue:
 
     def forget(self, job_id: str) -> None: ...
 
+    def working(self) -> list[Working]:
+        return [Working({"model": "tiny", "batch_invariant": True}, {"tone": b"d"})]
+
     def models(self):  # type: ignore[no-untyped-def]
         return {"tiny": ServedModel("tiny", "echo", 256, 1, b"", 0, self.adapters)}
 
@@ -247,10 +265,16 @@ class Door:
 async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
     guard_servicer, audit_servicer, queue = GuardServicer(), AuditServicer(), queue or ScriptedQueue()
     guard_methods = {f"/strongroom.guard.v1.GuardService/{name}": GATEWAY for name in ("Exchange", "GetPolicy")}
-    audit_methods = {
-        f"/strongroom.audit.v1.AuditService/{name}": GATEWAY
-        for name in ("Append", "RecordAct", "GetReceipt", "GetOutcome", "GetConsistencyProof")
-    }
+    audit_names = [
+        "Append",
+        "RecordAct",
+        "GetReceipt",
+        "GetOutcome",
+        "GetConsistencyProof",
+        "TakeReplay",
+        "FinishReplay",
+    ]
+    audit_methods = {f"/strongroom.audit.v1.AuditService/{name}": GATEWAY for name in audit_names}
     async with AsyncExitStack() as opened:
         add_guard = lambda server: guard_pb2_grpc.add_GuardServiceServicer_to_server(guard_servicer, server)
         add_audit = lambda server: audit_pb2_grpc.add_AuditServiceServicer_to_server(audit_servicer, server)
@@ -274,7 +298,7 @@ async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
             Profile(),
             grammars=grammars,
         )
-        servicer = GatewayServicer(conductor, audit, 10, 60)
+        servicer = GatewayServicer(conductor, audit, Replays(audit.stub, queue, conductor), Deadlines(10, 60))
         add = lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
         port = await opened.enter_async_context(
             serving("127.0.0.1:0", add, allowed=ALLOWED, max_message_bytes=MAX_CALL_BYTES, **options)

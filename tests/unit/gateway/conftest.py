@@ -56,6 +56,7 @@ class MemoryAudit:
     refuses_releases: bool = False
     refuses_from: int = 0  # the number of the first release that it does
     accepted: list[Mapping[str, bytes]] = field(default_factory=list)  # the fields of each ACCEPTED
+    parties: list[Party] = field(default_factory=list)  # of each ACCEPTED
     sent: list[str] = field(default_factory=list)  # kinds, whether durable or not
     full: AuditFull | None = None
     held: KeyHeld | None = None  # whose idempotency key it is
@@ -99,13 +100,15 @@ class MemoryAudit:
         idempotency_key: str,
         fields: Mapping[str, bytes],
     ) -> Accepted:
-        assert set(fields) == {"request_received", "request_sent", "parameters", "findings"}
+        of_caller = set() if party.sealed_with else {"request_received"}
+        assert set(fields) == {"request_sent", "parameters", "findings"} | of_caller
         await self.gate.opened.wait()
         if self.held:
             raise self.held
         assert self.kinds(request_id) == [], "one ACCEPTED a record"
         self.journal.append(("ACCEPTED", request_id, list(job_digests)))
         self.accepted.append(fields)
+        self.parties.append(party)
         return Accepted(tuple(b"ticket of " + digest for digest in job_digests), "dev.test/log", deadline_ms)
 
     async def _refuse(

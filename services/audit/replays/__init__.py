@@ -1,0 +1,1 @@
+"""Recorded requests run once more, and whether the model chose the same tokens."""
