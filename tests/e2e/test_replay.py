@@ -1,0 +1,59 @@
+"""Recorded answers of the real model, made once more through the whole stack; and what keeps them from it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from strongroom.verify import VERIFIES
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+QUESTION = "Name three colours, and the sea."
+GREEDY, SEEDED = ("--temperature", "0"), ("--temperature", "0.9", "--seed", "11")
+
+
+def asked(suite: Any, *options: str) -> dict[str, Any]:
+    answer: dict[str, Any] = suite.json("ask", QUESTION, "--max-tokens", "12", *options)
+    return answer
+
+
+def replayed(suite: Any, record: str) -> tuple[int, dict[str, Any]]:
+    ended = suite.run("audit", "replay", record, "--reason", "case 7", "--json")
+    assert ended.stdout, ended.stderr
+    return ended.returncode, json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("options", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+def test_the_same_model_chooses_the_same_tokens_again(suite: Any, options: tuple[str, ...]) -> None:
+    """Fails if the replay draws a seed of its own, or is screened once more."""
+    answer = asked(suite, *options)
+    code, found = replayed(suite, answer["request_id"])
+    assert (code, found["verdict"], found["tokens"]) == (0, "EXACT", answer["usage"]["output_tokens"]), found
+    shown = suite.json("audit", "show", found["replay_record_id"])
+    told = {field["name"]: field["masked"] for field in shown["fields"]}
+    assert json.loads(told["parameters"])["replay_of"] == answer["request_id"]
+    assert json.loads(told["answer_released"])[0]["content"] == "" and "request_received" not in told
+    assert shown["summary"]["state"] == "COMPLETED"
+    assert suite.verify().returncode == VERIFIES
+
+
+def test_neither_what_is_told_nor_the_log_in_clear_has_a_word_of_the_answer(suite: Any) -> None:
+    answer = asked(suite, *GREEDY)
+    ended = suite.run("audit", "replay", answer["request_id"], "--reason", "case 7")
+    assert ended.returncode == 0 and ended.stdout.startswith("EXACT: 12 tokens"), ended.stderr
+    revealed = suite.json("audit", "reveal", answer["request_id"], "--reason", "case 7")
+    assert json.loads(revealed["fields"]["answer_generated"])[0]["content"] == answer["text"]
+    assert QUESTION in revealed["fields"]["request_received"]
+    for path in (suite.home / "log").glob("*.log"):
+        assert QUESTION not in path.read_text(errors="replace"), path
+
+
+def test_an_erased_record_is_not_replayable(suite: Any) -> None:
+    answer = asked(suite, *GREEDY, "--subject", "customer-replayed")
+    erase = ("--tenant", "development", "--subject", "customer-replayed", "--reason", "asked for", "--basis", "GDPR 17")
+    assert suite.run("audit", "erase", *erase).returncode == 0
+    code, found = replayed(suite, answer["request_id"])
+    assert (code, found["verdict"], found["reasons"]) == (4, "NOT_REPLAYABLE", ["ERASED"])
+    assert suite.verify().returncode == VERIFIES
