@@ -24,10 +24,11 @@ from benchmarks.audit.texts import Texts, queries
 from benchmarks.sizes import folder_bytes
 from services.audit.export_stream import messages
 from services.audit.exporting import Export
-from services.audit.index.checking import checked
 from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
+from services.audit.index.record_keys import TreeKeys
 from services.audit.index.search import MOST_COUNTED, Filter, search
+from services.audit.journal.reading import JournalReader
 from services.audit.records.entries import Accept, End, Ending
 from services.audit.records.planning import Clock, Item
 from services.audit.writer import Folders, Writer
@@ -135,14 +136,15 @@ def measure(home: Path, records: int, check: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"records": records, "grow_seconds": grow(folders, records)}
     with closing(Writer(folders, Clock(time.time, time.monotonic))) as writer:
         folder = IndexFolder(folders.index, writer.provider)
-        with closing(Follower(writer.stored, folder, lambda: writer.publisher.published)) as index:
+        journal, keys = JournalReader(folders.journal, writer.origin), TreeKeys(writer.custody.keys)
+        with closing(Follower(journal, keys, folder, lambda: writer.publisher.published)) as index:
             found["rebuild"] = rebuild(index, records)
             found["bytes"] = {name: folder_bytes(home / "audit" / name) for name in ("journal", "index")}
             found["search"] = searches(index)
             found["export"] = export(index, writer, home)
             if check:
                 began = time.perf_counter()
-                *_, result = checked(index.store, writer.stored)
+                *_, result = index.check()
                 assert not result.problems, result.problems
                 found["check_records_a_second"] = records / (time.perf_counter() - began)
     return found

@@ -16,11 +16,10 @@ from chassis.start import CannotStart, run
 from chassis.web import serving_http
 from services.audit.custody.custodian import Custodian
 from services.audit.index.files import IndexFolder
-from services.audit.index.follower import Follower
 from services.audit.index.metrics import watch_index
+from services.audit.index.process import IndexProcess
 from services.audit.journal.journal import MIB, JournalLocked
 from services.audit.journal.reserve import is_full
-from services.audit.journal.room import free_bytes
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import VKEY
 from services.audit.known_checkpoints import LogDiverged
@@ -69,7 +68,12 @@ async def main(settings: AuditSettings) -> None:
         index = opened.enter_context(closing(await asyncio.to_thread(_index, settings, writer)))
         sequencer = await opened.enter_async_context(Sequencer.running(writer, settings.sequencer_limits))
         custodian = Custodian(
-            sequencer, writer.custody, writer.open_under, writer.time_of, retention=settings.retention
+            sequencer,
+            writer.custody,
+            writer.open_under,
+            writer.time_of,
+            lambda erased: index.forget(erased.key_ids),
+            retention=settings.retention,
         )
         await opened.enter_async_context(custodian.running())
         metrics.watch(writer, sequencer, settings.folders)
@@ -109,19 +113,26 @@ def _open(settings: AuditSettings, observer: Observer, witnessed: Mapping[str, s
         raise kind(explained(error, settings.folders.audit)) from None
 
 
-def _index(settings: AuditSettings, writer: Writer) -> Follower:
+def _index(settings: AuditSettings, writer: Writer) -> IndexProcess:
     """It follows what is published; what is missing of it is caught up with while audit already serves."""
+    folders = settings.folders
     try:
-        folder = IndexFolder(settings.folders.index, writer.provider)
-        kept_free = settings.min_free_mib * MIB
-        index = Follower(
-            writer.stored,
-            folder,
-            lambda: writer.publisher.published,
-            room=lambda size: free_bytes(settings.folders.index) - size > kept_free,
-        )
+        folder = IndexFolder(folders.index, writer.provider)
     except OSError as error:
-        raise CannotStart(explained(error, settings.folders.index)) from None
+        raise CannotStart(explained(error, folders.index)) from None
+    index = IndexProcess(
+        {
+            "journal": str(folders.journal),
+            "tlog": str(folders.tlog),
+            "index": str(folders.index),
+            "vkey": writer.verifier_key,
+            "kept_free_bytes": settings.min_free_mib * MIB,
+        },
+        folder,
+        writer.custody.keys,
+        lambda: writer.publisher.published,
+        gives_way_seconds=settings.index_gives_way_seconds,
+    )
     writer.known_span = index.span
     index.start()
     return index

@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator
 from strongroom.audit.v1 import audit_pb2 as pb
 
 from chassis.failures import Unavailable
-from services.audit.index.checking import checked
 from services.audit.index.database import IndexDamaged, TooSlow
-from services.audit.index.follower import Follower
-from services.audit.records.stored import StoredEntries
+from services.audit.index.process import IndexAway
+from services.audit.looking import Index, away
 
 _LOOK_SECONDS = 1.0
 RETRY_SECONDS = 60.0
 
 
-async def rebuilding(index: Follower) -> AsyncIterator[pb.RebuildIndexResponse]:
+async def rebuilding(index: Index) -> AsyncIterator[pb.RebuildIndexResponse]:
     rebuild = index.rebuild()
     while not rebuild.finished:
         yield pb.RebuildIndexResponse(done=rebuild.done, total=rebuild.total)
@@ -31,13 +30,14 @@ async def rebuilding(index: Follower) -> AsyncIterator[pb.RebuildIndexResponse]:
     yield pb.RebuildIndexResponse(done=rebuild.done, total=rebuild.total, finished=True)
 
 
-async def checking(index: Follower, stored: StoredEntries) -> AsyncIterator[pb.CheckIndexResponse]:
-    """Compared by a thread, so that the loop, on which entries are committed, waits for no disk."""
-    coming = checked(index.store, stored)
+async def checking(index: Index) -> AsyncIterator[pb.CheckIndexResponse]:
+    coming = index.check()
     try:
         while (check := await asyncio.to_thread(next, coming, None)) is not None:
             last = check
             yield pb.CheckIndexResponse(done=check.done, total=check.total, records=check.records)
+    except IndexAway:
+        raise away() from None
     except (IndexDamaged, TooSlow):
         raise Unavailable(
             "a page of the index does not open, or it is too slow to be checked now: `strongroom audit index rebuild` "

@@ -17,12 +17,11 @@ from chassis.identity import current_principal
 from services.audit.asked import no_record, reason_of, record_id_of, required_reason
 from services.audit.export_stream import messages
 from services.audit.exporting import Export
-from services.audit.index.follower import Follower
 from services.audit.index.identifiers import normalized
 from services.audit.index.search import Filter, counted, search
 from services.audit.index_upkeep import checking, rebuilding
 from services.audit.log.note import SignedCheckpoint
-from services.audit.looking import IndexReader
+from services.audit.looking import Index, IndexReader
 from services.audit.record_filter import filter_of, told
 from services.audit.recording import ActRecorder
 from services.audit.views_translation import POLICY_USED, Beside, record_message, summary_message
@@ -37,7 +36,7 @@ CHECK_RETRY_SECONDS = 60.0
 
 
 class ReadsServicer(rpc.AuditServiceServicer):
-    def __init__(self, writer: Writer, acts: ActRecorder, index: Follower | None) -> None:
+    def __init__(self, writer: Writer, acts: ActRecorder, index: Index | None) -> None:
         self._writer, self._acts, self._index = writer, acts, IndexReader(index)
         self._checking, self._exporting = False, 0
 
@@ -53,13 +52,13 @@ class ReadsServicer(rpc.AuditServiceServicer):
         count, before, reason = _count(request.page_size), _page(request.page_token), reason_of(request.reason)
         wanted = filter_of(request.filter, self._writer.pseudonym)
         page = await self._index.look(lambda store: search(store, wanted, before, count))
-        asked: dict[str, Any] = {"reason": reason, "filter": self._told(wanted), "records": len(page.found)}
+        asked: dict[str, Any] = {"reason": reason, "filter": await self._told(wanted), "records": len(page.found)}
         await self._acts.of_person(current_principal.get(), "RECORDS_SEARCHED", **asked)
         return pb.SearchRecordsResponse(
             records=[summary_message(summary) for _, summary in page.found],
             next_page_token="" if page.following is None else str(page.following),
             count=page.total,
-            indexed_entries=self._index.follower.leaves,
+            indexed_entries=self._index.kept.leaves,
             log_entries=self._writer.tree.size,
         )
 
@@ -82,10 +81,10 @@ class ReadsServicer(rpc.AuditServiceServicer):
             )
         self._exporting += 1
         try:
-            asked: dict[str, Any] = {"reason": reason, "filter": self._told(wanted), "checkpoint": signed.size}
+            asked: dict[str, Any] = {"reason": reason, "filter": await self._told(wanted), "checkpoint": signed.size}
             await self._acts.of_person(current_principal.get(), "EXPORT_STARTED", **asked, resumed=before is not None)
             yield await self._export_start(wanted, signed)
-            export = Export(self._index.follower.store, self._writer.stored, self._writer.tree, signed)
+            export = Export(self._index.kept.store, self._writer.stored, self._writer.tree, signed)
             coming = messages(export.records(wanted, before))
             while (message := await self._index.look(lambda _: next(coming, None))) is not None:
                 if message.HasField("end"):
@@ -98,7 +97,7 @@ class ReadsServicer(rpc.AuditServiceServicer):
     def _checkpoint_of(self, size: int) -> SignedCheckpoint:
         """A new export is under what the index has: nothing below is then left out for being too young."""
         try:
-            return self._writer.checkpoint_of(size or self._index.follower.leaves)
+            return self._writer.checkpoint_of(size or self._index.kept.leaves)
         except IndexError:
             raise FailedPrecondition(f"the log has fewer than {size} entries", reason="LOG_SHORTER") from None
 
@@ -108,8 +107,8 @@ class ReadsServicer(rpc.AuditServiceServicer):
             start.matching = await self._index.look(lambda store: counted(store, wanted))
         return pb.ExportRecordsResponse(start=start)
 
-    def _told(self, wanted: Filter) -> dict[str, Any]:
-        keys = self._index.follower.store.keys
+    async def _told(self, wanted: Filter) -> dict[str, Any]:
+        keys = await self._index.look(lambda store: store.keys)
         return told(wanted, lambda identifier: keys.token(wanted.tenant, normalized(identifier)))
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: Context) -> pb.GetRecordResponse:
@@ -117,7 +116,7 @@ class ReadsServicer(rpc.AuditServiceServicer):
         record = await asyncio.to_thread(self._writer.record, record_id)
         if record is None:
             raise no_record()
-        beside = await self._beside(record_id, record.policy_digest) if self._index.kept else Beside(None, [])
+        beside = await self._beside(record_id, record.policy_digest) if self._index.there else Beside(None, [])
         await self._acts.of_person(current_principal.get(), "RECORD_VIEWED", record_id, view="masked", reason=reason)
         return record_message(record, beside)
 
@@ -136,13 +135,13 @@ class ReadsServicer(rpc.AuditServiceServicer):
     async def RebuildIndex(
         self, request: pb.RebuildIndexRequest, context: Context
     ) -> AsyncIterator[pb.RebuildIndexResponse]:
-        index = self._index.follower
+        index = self._index.kept
         await self._acts.of_person(current_principal.get(), "INDEX_REBUILD_STARTED")
         async for message in rebuilding(index):
             yield message
 
     async def CheckIndex(self, request: pb.CheckIndexRequest, context: Context) -> AsyncIterator[pb.CheckIndexResponse]:
-        index = self._index.follower
+        index = self._index.kept
         if self._checking:
             raise ResourceExhausted(
                 "the index is being checked already: wait until it ends",
@@ -151,7 +150,7 @@ class ReadsServicer(rpc.AuditServiceServicer):
             )
         self._checking = True
         try:
-            async for message in checking(index, self._writer.stored):
+            async for message in checking(index):
                 yield message
         finally:
             self._checking = False

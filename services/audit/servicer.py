@@ -23,7 +23,7 @@ from services.audit.backup_stream import streamed
 from services.audit.completeness_reads import CompletenessServicer
 from services.audit.custody.custodian import Custodian
 from services.audit.custody_methods import CUSTODY_ALLOWED, CustodyMethods
-from services.audit.index.follower import Follower
+from services.audit.looking import Index
 from services.audit.reads import ReadsServicer
 from services.audit.recording import RETRY_SECONDS, ActRecorder
 from services.audit.records import entries as core
@@ -75,7 +75,7 @@ BACKUP_RETRY_SECONDS = 60.0
 class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods, ReplayMethods, RevealMethods):
     """The whole service; what shows records, counts, and erases is in the classes it is made of."""
 
-    def __init__(self, sequencer: Sequencer, writer: Writer, index: Follower | None, custodian: Custodian) -> None:
+    def __init__(self, sequencer: Sequencer, writer: Writer, index: Index | None, custodian: Custodian) -> None:
         ReadsServicer.__init__(self, writer, ActRecorder(sequencer), index)
         CustodyMethods.__init__(self, custodian, writer.custody)
         ReplayMethods.__init__(self, Replays(writer), self._acts)

@@ -39,6 +39,7 @@ class AuditSettings(StackSettings):
     clock_may_be_behind: bool = False  # the newest entry, by more than an hour: for one start, when that one was wrong
     publish_seconds: float = 1.0  # 0.01 to 60; at most one checkpoint file in this time
     heartbeat_seconds: float = 60.0  # 1 to 3,600; an entry that says that audit lives, and how its clock is kept
+    index_gives_way_seconds: float = 300.0  # 0 to 86,400; behind by more, the index no longer gives way to all else
     newest_checkpoint: Path | None = None  # a file: the newest checkpoint kept elsewhere, which the log must hold
     key_provider: str = "file"  # of the key that wraps all others: file, or pkcs11
     hsm_module: Path | None = None  # the vendor's library
@@ -61,6 +62,7 @@ class AuditSettings(StackSettings):
             "max_waiting_items": (1, 1_000_000),
             "publish_seconds": (0.01, 60),
             "heartbeat_seconds": (1, 3_600),
+            "index_gives_way_seconds": (0, 86_400),
             "witness_seconds": (1, 120),
         }
         problems = [

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from services.audit.index.follower import BATCH_LEAVES
 from services.audit.index.projection import Batch, Projection
+from services.audit.index.record_keys import RecordKeys
 from services.audit.index.rows import Row
 from services.audit.index.store import IndexStore, integrity
-from services.audit.records.stored import StoredEntries
+from services.audit.journal.reading import JournalReader
 
 MOST_PROBLEMS = 100
+_BATCH_LEAVES = 2_000
 
 
 @dataclass
@@ -31,12 +32,12 @@ class Check:
             self.more_problems += 1
 
 
-def checked(store: IndexStore, stored: StoredEntries) -> Iterator[Check]:
+def checked(store: IndexStore, journal: JournalReader, keys: RecordKeys) -> Iterator[Check]:
     """Makes every row again and compares; yields how far it is, the last one being the result."""
-    check = Check(store.standing.leaves)
-    projection, open_rows, acts = Projection(stored, store.keys), dict[int, Row](), 0
+    check = Check(store.standing().leaves)
+    projection, open_rows, acts = Projection(journal, keys, store.keys), dict[int, Row](), 0
     while check.done < check.total:
-        batch = projection.batch(check.done, min(check.done + BATCH_LEAVES, check.total))
+        batch = projection.batch(min(check.done + _BATCH_LEAVES, check.total))
         _compare(store, check, batch, open_rows)
         acts += len(batch.acts)
         check.done = batch.end

@@ -23,7 +23,8 @@ _STEPS_BETWEEN_LOOKS = 20_000  # virtual machine instructions: a fraction of a m
 _SCHEMA = f"""
 CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE records (
-  leaf INTEGER PRIMARY KEY, last_leaf INTEGER NOT NULL, record_id TEXT NOT NULL, key_id TEXT NOT NULL,
+  leaf INTEGER PRIMARY KEY, location INTEGER NOT NULL, last_leaf INTEGER NOT NULL, record_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
   time_ms INTEGER NOT NULL, order_ms INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, tenant TEXT NOT NULL,
   caller TEXT NOT NULL, subject TEXT NOT NULL, model TEXT NOT NULL, trace_id TEXT NOT NULL,
   input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, digest BLOB NOT NULL

@@ -27,6 +27,7 @@ class Row(NamedTuple):
     """A record, keyed by its first leaf. `words` and `facets` are for the full text, and nowhere else in the index."""
 
     leaf: int
+    location: int  # of that leaf, in the journal
     key_id: str
     summary: Summary
     words: str
@@ -54,8 +55,18 @@ def facet(name: str, value: str) -> str:
     return "f" + blake2b(f"{name}\0{value}".encode(), digest_size=_FACET_BYTES).hexdigest()
 
 
+class Place(NamedTuple):
+    """Of a leaf: its index, and where it is in the journal."""
+
+    leaf: int
+    location: int
+
+
+BEGINNING = Place(0, 0)
+
+
 def row_of(
-    first_leaf: int, first: StoredEntry, last_leaf: int, last: StoredEntry, more: Iterable[str], keys: BlindKeys
+    place: Place, first: StoredEntry, last_leaf: int, last: StoredEntry, more: Iterable[str], keys: BlindKeys
 ) -> Row:
     """`more`: text that was released, where no field tells it."""
     fields = {**first.fields, **last.fields} if last is not first else first.fields
@@ -64,7 +75,7 @@ def row_of(
     facets += [facet(CLASS, found) for found in sorted(classes_of(fields))]
     facets += keys.tokens(summary.tenant, raw_texts(fields))
     words = words_of([*masked_texts(fields), *more])
-    return Row(first_leaf, first.clear.key_id, summary, words, " ".join(facets))
+    return Row(*place, first.clear.key_id, summary, words, " ".join(facets))
 
 
 def _facets_of(summary: Summary) -> list[tuple[str, str]]:

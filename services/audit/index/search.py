@@ -10,7 +10,7 @@ import apsw
 
 from services.audit.index.identifiers import normalized
 from services.audit.index.rows import CALLER, CLASS, MODEL, RULE, STATE, SUBJECT, TENANT, TRACE, VERDICT, facet
-from services.audit.index.store import SUMMARY_COLUMNS, IndexStore
+from services.audit.index.store import SUMMARY_COLUMNS, IndexStore, standing_of
 from services.audit.index.words import expression
 from services.audit.records.views import Summary
 
@@ -101,7 +101,7 @@ def _order(statement: _Statement) -> str:
 def _statement(store: IndexStore, reader: apsw.Connection, wanted: Filter, before: int | None) -> _Statement:
     """Facets are words of the full text too, so that what matches is found by walking its lists, newest first."""
     match = " AND ".join([*_facets(store, reader, wanted), *_text(wanted)])
-    low, high = _leaves(store, reader, wanted)
+    low, high = _leaves(reader, wanted)
     high = high if before is None else min(high, before - 1)
     if match:
         # CROSS: in this order, the full text first.
@@ -146,13 +146,13 @@ def _tenants(reader: apsw.Connection, wanted: Filter) -> list[str]:
     return [wanted.tenant] if wanted.tenant else [name for (name,) in reader.execute("SELECT name FROM tenants")]
 
 
-def _leaves(store: IndexStore, reader: apsw.Connection, wanted: Filter) -> tuple[int, int]:
+def _leaves(reader: apsw.Connection, wanted: Filter) -> tuple[int, int]:
     """Between which leaves all records of that time begin. A clock may have been set back: records in between may be
     of another time, none outside is of this one."""
     low = _first_leaf(reader, wanted.start_ms - _APART_MS) if wanted.start_ms else 0
     high = _EVERY_LEAF
     if wanted.end_ms:
-        high = _first_leaf(reader, wanted.end_ms + store.standing.set_back_ms)
+        high = _first_leaf(reader, wanted.end_ms + standing_of(reader).set_back_ms)
     return low, high
 
 

@@ -1,16 +1,15 @@
-"""One index file: rows in, and back by record, by key, and by what was done to a record."""
+"""One index file as it is read: by record, and by what was done to a record; how far it has come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import apsw
 
-from services.audit.index.database import Readers, create, open_writer
+from services.audit.index.database import IndexDamaged, Readers, TooSlow
 from services.audit.index.files import IndexFile
 from services.audit.index.identifiers import BlindKeys
-from services.audit.index.rows import STATE, ActRow, Row, facet
+from services.audit.index.rows import ActRow
 from services.audit.records.open_records import Span
 from services.audit.records.views import Summary
 
@@ -19,108 +18,51 @@ SUMMARY_COLUMNS = (
     "record_id, time_ms, state, reason, tenant, caller, subject, model, trace_id, last_leaf, "
     "input_tokens, output_tokens"
 )
-# A record that was open keeps its place in the order of times.
-_PUT = (
-    f"INSERT INTO records (leaf, key_id, order_ms, digest, {SUMMARY_COLUMNS}) VALUES ({'?,' * 15}?) "
-    "ON CONFLICT (leaf) DO UPDATE SET "
-    "digest = excluded.digest, time_ms = excluded.time_ms, last_leaf = excluded.last_leaf, state = excluded.state, "
-    "reason = excluded.reason, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens"
-)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far an index has come: all leaves below `leaves`; the last one's hash tells whether it is of this log."""
+    """How far an index has come: all leaves below `leaves`; the last one's place in the journal, and its hash, which
+    tells whether the index is of this log."""
 
     leaves: int
+    location: int
     last_hash: bytes
     order_ms: int = 0  # the latest time of a record so far: never falls, though a clock may
     set_back_ms: int = 0  # the most that a record's own time was behind that
+    forgotten: int = 0  # rows that were removed, and whose words the file still has until it is made again
 
 
-NOTHING_YET = Standing(0, b"")
+NOTHING_YET = Standing(0, 0, b"")
+
+
+def standing_of(connection: apsw.Connection) -> Standing:
+    about = dict(connection.execute("SELECT name, value FROM about"))
+    return Standing(**about) if about else NOTHING_YET
 
 
 class IndexStore:
-    """`write` and `forget` are for one thread; all else is for any."""
+    """For any thread, and in another process than the one that writes."""
 
-    def __init__(self, file: IndexFile, *, new: bool = False) -> None:
+    def __init__(self, file: IndexFile) -> None:
+        """IndexDamaged where it does not open."""
         self.file, self.keys = file, BlindKeys(file.identifiers)
-        self._writer = create(file.path, file.pages) if new else open_writer(file.path, file.pages)
         self.readers = Readers(file.path, file.pages, SEARCH_SECONDS)
-        self.standing = self._standing()
+        self.standing()
 
-    def _standing(self) -> Standing:
-        about = dict(self._writer.execute("SELECT name, value FROM about"))
-        return Standing(**about) if about else NOTHING_YET
-
-    # --- the writing thread's ---------------------------------------------------------------------------------------
-
-    def write(self, rows: Sequence[Row], gone: Iterable[int], acts: Sequence[ActRow], leaves: int, last: bytes) -> None:
-        """One transaction: the rows, those `gone` by their first leaf, and how far the index has come with them."""
-        order, set_back = self.standing.order_ms, self.standing.set_back_ms
-        tenants = {row.summary.tenant for row in rows}
-        run = self._writer.execute
-        with self._writer:
-            for row in sorted(rows, key=lambda row: row.leaf):
-                order = max(order, row.summary.time_ms)
-                set_back = max(set_back, order - row.summary.time_ms)
-                self._put(row, order)
-            for leaf in gone:
-                self._delete(leaf)
-            self._writer.executemany("INSERT OR IGNORE INTO tenants VALUES (?)", [(tenant,) for tenant in tenants])
-            self._writer.executemany("INSERT OR REPLACE INTO acts VALUES (?,?,?,?,?,?,?)", acts)
-            standing = Standing(leaves, last, order, set_back)
-            for name, value in vars(standing).items():
-                run("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
-        self.standing = standing
-
-    def _put(self, row: Row, order_ms: int) -> None:
-        one = row.summary
-        values = (
-            one.record_id, one.time_ms, one.state, one.reason, one.tenant, one.caller, one.subject, one.model,
-            one.trace_id, one.leaf_index, one.input_tokens, one.output_tokens,
-        )  # fmt: skip
-        self._writer.execute(_PUT, (row.leaf, row.key_id, order_ms, row.digest, *values))
-        self._writer.execute(
-            "INSERT OR REPLACE INTO texts (rowid, words, facets) VALUES (?, ?, ?)", (row.leaf, row.words, row.facets)
-        )
-
-    def _delete(self, leaf: int) -> None:
-        self._writer.execute("DELETE FROM texts WHERE rowid = ?", (leaf,))
-        self._writer.execute("DELETE FROM records WHERE leaf = ?", (leaf,))
-
-    def forget(self, key_id: str) -> int:
-        """The rows of every record under a key that was destroyed; how many there were."""
-        with self._writer:
-            leaves = [leaf for (leaf,) in self._writer.execute("SELECT leaf FROM records WHERE key_id = ?", (key_id,))]
-            for leaf in leaves:
-                self._delete(leaf)
-        return len(leaves)
-
-    def key_ids(self) -> list[str]:
-        """Of the records."""
-        return [key_id for (key_id,) in self._writer.execute("SELECT DISTINCT key_id FROM records")]
-
-    def settle(self) -> None:
-        """Moves what was written from SQLite's log into the file, and empties the log."""
-        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def open_records(self) -> dict[str, int]:
-        """The first leaf of each record that has not ended."""
-        return dict(
-            self._writer.execute(
-                "SELECT record_id, leaf FROM texts CROSS JOIN records ON leaf = texts.rowid "
-                "WHERE texts MATCH ? AND state = 'OPEN'",
-                (f"facets : {facet(STATE, 'OPEN')}",),
-            )
-        )
+    def standing(self) -> Standing:
+        with self.readers.one() as reader:
+            return standing_of(reader)
 
     def close(self) -> None:
         self.readers.close()
-        self._writer.close()
 
-    # --- any thread's -----------------------------------------------------------------------------------------------
+    def known_span(self, record_id: str, leaves: int) -> tuple[Span | None, int]:
+        """What an index that has come so far knows of a record's leaves, and how far it has come."""
+        try:
+            return self.span(record_id), leaves
+        except (IndexDamaged, TooSlow):
+            return None, 0  # the journal is searched instead
 
     def span(self, record_id: str) -> Span | None:
         with self.readers.one() as reader:

@@ -126,6 +126,16 @@ def encode_frame(number: int, group: int, entry: Entry) -> bytes:
     return prefix + sha256(prefix + body).digest() + body
 
 
+def kind_and_size(header: bytes) -> tuple[Kind, int] | None:
+    """Of the frame whose first bytes these are, its hash unchecked; None where no frame begins."""
+    if len(header) < FRAME_HEADER_BYTES:
+        return None
+    magic, length, kind = _PREFIX.unpack_from(header)
+    if magic != MAGIC or kind not in _KINDS or length > MAX_FRAME_BYTES:
+        return None
+    return Kind(kind), FRAME_HEADER_BYTES + length
+
+
 def decode_frame(data: bytes | memoryview, at: int) -> Frame:
     """The frame at offset `at` of a segment's bytes, its own hash checked."""
     header = bytes(data[at : at + FRAME_HEADER_BYTES])

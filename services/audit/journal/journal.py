@@ -1,4 +1,4 @@
-"""The journal: appends groups of entries with one fdatasync, and reads them back."""
+"""The journal: appends groups of entries with one fdatasync, and is read back by its reader."""
 
 from __future__ import annotations
 
@@ -9,24 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.audit.journal import segment
-from services.audit.journal.frame import (
-    FRAME_HEADER_BYTES,
-    MAX_FRAME_BYTES,
-    Entry,
-    Frame,
-    FrameInvalid,
-    decode_frame,
-    encode_frame,
-)
+from services.audit.journal.frame import Entry, Frame, encode_frame
 from services.audit.journal.open_segment import Identity, OpenSegment, check_in_place, identity
+from services.audit.journal.reading import OFFSET_BITS, JournalReader
 from services.audit.journal.reserve import NAME as RESERVE
 from services.audit.journal.reserve import Reserve, is_full
 from services.audit.journal.room import HighWater, Room, free_bytes
 from services.audit.journal.segment import JournalCorrupt, fsync_directory
-
-# A location is one integer, so that an index costs 8 bytes an entry: segment ordinal above, byte offset below.
-OFFSET_BITS = 40
-_OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 MIB = 1024 * 1024
 
@@ -62,7 +51,7 @@ class JournalLimits:
 
 
 class Journal:
-    """One writer. Owned by whoever commits, one group at a time, but `read` and `frames` may be called from any."""
+    """One writer. Owned by whoever commits, one group at a time."""
 
     def __init__(
         self,
@@ -79,7 +68,8 @@ class Journal:
         self._sync, self._growing = sync, growing
         self._reserve = Reserve(directory / RESERVE, limits.reserve_bytes, growing)
         self.high_water = HighWater(lambda: free(directory), limits.must_be_free_bytes, self._reserve)
-        self._segments: list[tuple[int, Path]] = []  # first frame number, path
+        self._reader = JournalReader(directory, origin)
+        self._segments = self._reader.segments
         self._next_number = 0
         self._last_group = 0  # number of its first frame
         self._end = 0  # of the last segment, as `scan` found it
@@ -266,49 +256,24 @@ class Journal:
     def next_number(self) -> int:
         return self._next_number
 
+    # --- reads, from any thread ---------------------------------------------------------------------------------------
+
     def place(self, location: int) -> tuple[str, int]:
-        """The segment's file name and the offset in it."""
-        return self._segments[location >> OFFSET_BITS][1].name, location & _OFFSET_MASK
+        return self._reader.place(location)
 
     def read(self, location: int) -> Frame:
-        with open(self._segments[location >> OFFSET_BITS][1], "rb") as file:
-            return _frame_at(file.fileno(), location & _OFFSET_MASK)
+        return self._reader.read(location)
 
     def frames(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, Frame]]:
-        """Frames from location `first` (0: the beginning) up to and including `last`.
-
-        Read, not mapped: a segment may be cut to its length meanwhile, and a mapping would then fault.
-        """
-        for ordinal in range(first >> OFFSET_BITS, len(self._segments)):
-            number, path = self._segments[ordinal]
-            at = first & _OFFSET_MASK if ordinal == first >> OFFSET_BITS else 0
-            at = at or len(segment.encode_header(self._origin, number))
-            with open(path, "rb") as file:
-                while last is None or ordinal << OFFSET_BITS | at <= last:
-                    try:
-                        frame = _frame_at(file.fileno(), at)
-                    except FrameInvalid:
-                        break
-                    yield ordinal << OFFSET_BITS | at, frame
-                    at += frame.size
+        return self._reader.frames(first, last)
 
     def up_to(self, location: int) -> list[tuple[Path, int]]:
-        """The segments that hold every frame up to and including the one at `location`, and how far each is used by
-        them. From any thread: a segment behind which another was begun is finished, and cut to its length."""
-        paths = [path for _, path in self._segments[: (location >> OFFSET_BITS) + 1]]
-        end = (location & _OFFSET_MASK) + self.read(location).size
-        return [*((path, path.stat().st_size) for path in paths[:-1]), (paths[-1], end)]
+        return self._reader.up_to(location)
 
     def close(self) -> None:
         if self._open:
             self._open.close()
         os.close(self._lock)
-
-
-def _frame_at(file: int, at: int) -> Frame:
-    header = os.pread(file, FRAME_HEADER_BYTES, at)
-    length = int.from_bytes(header[4:8], "big")
-    return decode_frame(header + os.pread(file, min(length, MAX_FRAME_BYTES), at + FRAME_HEADER_BYTES), 0)
 
 
 def open_directory(path: Path) -> None:

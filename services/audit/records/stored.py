@@ -14,7 +14,6 @@ from services.audit.records import sealer
 from services.audit.records.sealer import without_prefix
 from services.audit.sealing.keytree import KeyErased, KeyTree
 from services.audit.sealing.payload import RecordCipher
-from services.audit.sealing.provider import KeyUnusable
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,12 @@ class StoredEntry:
     def leaves(self) -> dict[str, bytes]:
         """END only: all fields its leaf commits to."""
         return without_prefix(sealer.LEAF, self.parts)
+
+
+def opened(entry: Entry, clear: ClearPart, subject_key: bytes) -> StoredEntry:
+    """Raises PayloadInvalid where it is not the key of what is sealed."""
+    cipher = RecordCipher(subject_key, clear.record_id)
+    return StoredEntry(entry, clear, cipher.unseal(entry.clear, entry.ciphertext))
 
 
 RECENT_LEAVES = 4096  # kept in memory for the publisher, which soon asks for each of them; 98 bytes each
@@ -109,25 +114,14 @@ class StoredEntries:
             if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
                 yield location, frame.entry
 
-    def key_known(self, key_id: str) -> bool:
-        """Not where the key was destroyed, and with it what it sealed."""
-        try:
-            self._keys.by_id(key_id)
-        except KeyUnusable:
-            return False
-        return True
-
     def key_in_use(self, tenant: str, key_id: str) -> bool:
         """It seals what is new of its subject."""
         return self._keys.in_use(tenant, key_id) is not None
 
     def cipher_of(self, stored: StoredEntry) -> RecordCipher:
         """Of the record that the entry belongs to."""
-        return self._cipher(stored.clear)
-
-    def _cipher(self, clear: ClearPart) -> RecordCipher:
-        return RecordCipher(self._keys.by_id(clear.key_id).key, clear.record_id)
+        return RecordCipher(self._keys.by_id(stored.clear.key_id).key, stored.clear.record_id)
 
     def _opened(self, entry: Entry) -> StoredEntry:
         clear = decode_clear(entry.clear)
-        return StoredEntry(entry, clear, self._cipher(clear).unseal(entry.clear, entry.ciphertext))
+        return opened(entry, clear, self._keys.by_id(clear.key_id).key)

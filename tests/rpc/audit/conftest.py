@@ -22,6 +22,8 @@ from services.audit.custody.custodian import Custodian
 from services.audit.custody.orders import Erased
 from services.audit.index.files import IndexFolder
 from services.audit.index.follower import Follower
+from services.audit.index.record_keys import TreeKeys
+from services.audit.journal.reading import JournalReader
 from services.audit.records.planning import Clock
 from services.audit.sequencer import Sequencer, SequencerLimits
 from services.audit.servicer import ALLOWED, AuditServicer
@@ -144,7 +146,13 @@ def started(tmp_path: Path) -> Started:
         writer = Writer(Folders(home / "audit", home / "keys"), clock, faults=faults)
         limits = SequencerLimits(publish_seconds=0.05, reap_seconds=0.05)
         folder = IndexFolder(home / "audit" / "index", writer.provider)
-        index = Follower(writer.stored, folder, lambda: writer.publisher.published, look_seconds=0.02)
+        index = Follower(
+            JournalReader(home / "audit" / "journal", writer.origin),
+            TreeKeys(writer.custody.keys),
+            folder,
+            lambda: writer.publisher.published,
+            look_seconds=0.02,
+        )
         writer.known_span = index.span
         index.start()
         try:

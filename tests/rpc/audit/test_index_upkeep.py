@@ -41,7 +41,7 @@ async def test_a_check_tells_what_is_wrong_and_where(audit) -> None:
     await some_records(audit)
     async with audit.calling("administrator") as stub:
         *_, good = [message async for message in stub.CheckIndex(pb.CheckIndexRequest())]
-        audit.index.store._writer.execute("UPDATE records SET caller = 'other' WHERE record_id = 'r1'")
+        audit.index._writer._database.execute("UPDATE records SET caller = 'other' WHERE record_id = 'r1'")
         *_, bad = [message async for message in stub.CheckIndex(pb.CheckIndexRequest())]
     assert (good.finished, good.records, list(good.problems)) == (True, 3, [])
     assert len(bad.problems) == 1 and "the record is another" in bad.problems[0]

@@ -109,3 +109,30 @@ async def test_wrong_settings_are_all_named(home) -> None:
     assert running.returncode == 78
     assert b"STRONGROOM_AUDIT_SEGMENT_MIB" in said
     assert b"STRONGROOM_AUDIT_SPEED" in said
+
+
+async def test_the_process_that_writes_the_index_ends_with_audit_however_it_ends(home) -> None:
+    """Fails if it does not look whether audit is still there: it would hold the index for ever."""
+    base = free_port_base()
+    async with process(home, base) as running, gateway(home, base) as stub:
+        await append(stub)
+        async with asyncio.timeout(120):
+            while len(children := _children(running.pid)) != 1:
+                await asyncio.sleep(0.05)
+            running.kill()
+            await running.wait()
+            while any(map(_alive, children)):
+                await asyncio.sleep(0.05)
+
+
+def _children(pid: int) -> list[int]:
+    told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for line in told for child in line.split()]
+
+
+def _alive(pid: int) -> bool:
+    """A zombie has ended: whoever took the orphan over has not looked yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

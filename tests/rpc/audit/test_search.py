@@ -173,7 +173,7 @@ async def test_a_filter_that_cannot_be_is_named(audit, wanted, field) -> None:
 async def test_a_damaged_index_says_so_and_is_made_again(audit) -> None:
     await filled(audit)
     store = audit.index.store
-    store.settle()
+    audit.index._writer.settle()
     data = bytearray(store.file.path.read_bytes())
     data[100:] = bytes(len(data) - 100)
     store.file.path.write_bytes(data)

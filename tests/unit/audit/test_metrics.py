@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from types import CodeType, FrameType
 
 from services.audit.index.files import IndexFolder
-from services.audit.index.follower import Follower
 from services.audit.index.metrics import watch_index
+from services.audit.index.process import IndexProcess
 from services.audit.journal.journal import Journal
 from services.audit.metrics import AuditMetrics
 from services.audit.records.entries import AppendRefused
@@ -25,8 +24,7 @@ async def test_every_metric_is_documented_and_every_documented_one_is_there(audi
     metrics.watch(writer, Sequencer(writer, SequencerLimits()), audit_log.folders)
     watch_witnesses(metrics, [], lambda: None)
     folder = IndexFolder(audit_log.folders.index, writer.provider)
-    with closing(Follower(writer.stored, folder, lambda: 0)) as index:
-        watch_index(metrics, index, lambda: writer.tree.size)
+    watch_index(metrics, IndexProcess({}, folder, writer.custody.keys, lambda: 0), lambda: writer.tree.size)
     as_documented("audit", metrics)
 
 
