@@ -47,7 +47,7 @@ VLLM_PINS  := deploy/environments/vllm.txt
 VLLM_READY := $(VLLM)/installed-$(shell (cat $(VLLM_PINS) pyproject.toml; pwd) | $(SUM) | cut -c1-16)
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-edge soak-engine soak-redaction engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-audit soak-edge soak-engine soak-redaction engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ GIVEN := $(filter command,$(origin PYTHON))
 gpu-check: $(if $(GIVEN),,setup) ## run the tests that need CUDA (see docs/performance.md); without a GPU they are skipped
 	@$(if $(GIVEN),$(PYTHON),$(BIN)/python) -m pytest -m gpu -rs -p no:cacheprovider \
 	  -W ignore::pytest.PytestConfigWarning tests/gpu
+
+soak-audit: setup ## audit under APPENDS=1000000 entries: its memory, its index, whether the log verifies afterwards
+	@$(BIN)/python -m benchmarks.soak_audit --appends $(or $(APPENDS),1000000)
 
 soak-edge: setup ## the HTTP edge among hostile callers for MINUTES=8; SEED=… makes the same attacks again
 	@$(BIN)/python -W ignore -m benchmarks.soak_edge --minutes $(or $(MINUTES),8) $(if $(SEED),--seed $(SEED))

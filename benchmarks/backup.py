@@ -48,6 +48,13 @@ class TimedAppending(Appending):
         await self.load(CALLERS, RELEASES, seconds, BEAT_SECONDS)
         return self.seconds
 
+    async def lone(self, records: int) -> list[float]:
+        """One entry after the other, of records without a RELEASE."""
+        self.seconds = []
+        for _ in range(records):
+            await self._record(0, 0.0)
+        return self.seconds
+
 
 def grow(home: Path, records: int) -> None:
     """By so many records, of one boot, through the writer itself."""

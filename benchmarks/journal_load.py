@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from benchmarks.guard_stream import next_beat
 from chassis.exchange import BatchStream
 from services.guard.policy.loading import load_bundle
 from services.guard.settings import SHIPPED_POLICY
+
+Fields = Mapping[str, bytes]
 
 MODEL = "smollm2-135m-instruct"
 QUESTION = "What is the difference between a forward contract and a futures contract?"
@@ -69,8 +71,15 @@ def record_id() -> str:
 class Appending:
     """One gateway boot's append stream."""
 
-    def __init__(self, stub: rpc.AuditServiceStub, traceparent: str = UNSAMPLED) -> None:
+    def __init__(
+        self,
+        stub: rpc.AuditServiceStub,
+        traceparent: str = UNSAMPLED,
+        texts: Callable[[], tuple[Fields, Fields]] = lambda: (REQUEST_FIELDS, END_FIELDS),
+    ) -> None:
+        """`texts`: the fields of a record's ACCEPTED and END."""
         self._boot, self._sequence, self._traceparent = secrets.token_hex(8), 0, traceparent
+        self._texts = texts
         self._stream: BatchStream[pb.AppendItem, pb.AppendReply] = BatchStream(
             "audit", stub.Append, self._pack, lambda message: message.replies
         )
@@ -96,13 +105,13 @@ class Appending:
         return done
 
     async def _record(self, releases: int, beat: float) -> None:
-        record = record_id()
+        record, (request, answer) = record_id(), self._texts()
         accept = pb.Accept(
             party=pb.Party(tenant="development", caller="developer"),
             model=MODEL,
             trace_id=self._traceparent[3:35],
             job_digests=[bytes(32)],
-            fields=_fields(REQUEST_FIELDS),
+            fields=_fields(request),
         )
         accept.deadline_time.FromSeconds(int(time.time()) + 60)
         await self._append(record, accept=accept)
@@ -114,7 +123,7 @@ class Appending:
             finish_reason="STOP",
             input_tokens=150,
             output_tokens=16,
-            fields=_fields(END_FIELDS),
+            fields=_fields(answer),
         )
         await self._append(record, end=end)
 

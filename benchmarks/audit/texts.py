@@ -42,8 +42,8 @@ class Texts:
         pairs = zip(choose(_CHINESE, self._chinese, k=words // 2), choose(_FILLERS, k=words // 2))
         return "".join(f"{filler}{word}" for word, filler in pairs) + chr(0x5000 + self._random.randrange(2000)) * 2
 
-    def request(self) -> dict[str, bytes]:
-        text, number = self.text(WORDS_OF_REQUEST), self._random.randrange(10**15, 10**16)
+    def request(self, words: int = WORDS_OF_REQUEST) -> dict[str, bytes]:
+        text, number = self.text(words), self._random.randrange(10**15, 10**16)
         received = {"messages": [{"role": "user", "content": f"{text} {number}"}], "parameters": {}}
         masked = f"{text} [BANK_CARD]"
         sent = [{"role": "system", "content": "You work for a bank."}, {"role": "user", "content": masked}]
@@ -55,8 +55,8 @@ class Texts:
             "findings": _json([{**found, "message_index": 0, "rule": "bank_card"}]),
         }
 
-    def answer(self) -> dict[str, bytes]:
-        choices = [{"content": self.text(WORDS_OF_ANSWER), "finish_reason": "STOP", "reasoning": "", "tool_calls": []}]
+    def answer(self, words: int = WORDS_OF_ANSWER) -> dict[str, bytes]:
+        choices = [{"content": self.text(words), "finish_reason": "STOP", "reasoning": "", "tool_calls": []}]
         return {"answer_generated": _json(choices), "answer_released": _json(choices)}
 
 

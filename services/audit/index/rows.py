@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ class ActRow(NamedTuple):
     reason: str
 
 
+@lru_cache(maxsize=4096)  # tenants, callers, models and states are few beside the records
 def facet(name: str, value: str) -> str:
     return "f" + blake2b(f"{name}\0{value}".encode(), digest_size=_FACET_BYTES).hexdigest()
 

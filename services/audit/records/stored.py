@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from services.audit.journal.frame import ClearPart, Entry, decode_clear
 from services.audit.journal.journal import Journal
@@ -26,7 +27,7 @@ class StoredEntry:
 
     @property
     def header(self) -> dict[str, object]:
-        data = json.loads(self.parts[sealer.HEADER])
+        data = orjson.loads(self.parts[sealer.HEADER])
         assert isinstance(data, dict)
         return data
 

@@ -32,6 +32,11 @@ def _encoded_name(name: str) -> bytes:
     return bytes((len(encoded),)) + encoded
 
 
+@lru_cache(maxsize=256)
+def _decoded_name(name: bytes) -> str:
+    return name.decode("ascii")
+
+
 def decode_parts(data: bytes) -> dict[str, bytes]:
     parts: dict[str, bytes] = {}
     at = 0
@@ -41,7 +46,7 @@ def decode_parts(data: bytes) -> dict[str, bytes]:
         end = body + int.from_bytes(data[name_end:body], "big")
         if end > len(data):
             raise PayloadInvalid("a part is cut off")
-        parts[data[at + 1 : name_end].decode("ascii")] = data[body:end]
+        parts[_decoded_name(data[at + 1 : name_end])] = data[body:end]
         at = end
     return parts
 

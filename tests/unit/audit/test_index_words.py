@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 
 import apsw
@@ -84,6 +86,28 @@ def test_no_query_is_read_as_an_expression(full_text, query) -> None:
 )
 def test_an_account_is_found_however_it_is_written(text, identifier) -> None:
     assert normalized(identifier) in set(identifiers_in(text))
+
+
+_WORD = re.compile("(?<![0-9A-Z])[A-Z]*[0-9][0-9A-Z]*")
+_GROUPED = re.compile("(?<![0-9A-Z])[0-9A-Z]{2,}(?:[ .-][0-9]{2,})+[0-9A-Z]?")
+
+
+def obviously(text: str) -> Iterator[str]:
+    """Walks the text by patterns alone."""
+    for word in _WORD.findall(text):
+        if len(word) >= 6 and sum(map(str.isdigit, word)) >= 5:
+            runs = [run for run in re.findall("[0-9]{6,}X?", word) if run != word]
+            yield from (each for each in [word, *runs] if len(each) <= 34)
+    for group in map(normalized, _GROUPED.findall(text)):
+        if 6 <= len(group) <= 34 and sum(map(str.isdigit, group)) >= 5:
+            yield group
+
+
+@given(st.lists(st.sampled_from(["12", "3456", "7", "AB", "X", " ", ".", "-", "个", "789012345"]), max_size=24))
+def test_from_their_digits_the_same_are_found_as_by_walking_the_whole_text(pieces) -> None:
+    """Fails if a group may begin within the one before it."""
+    text = "".join(pieces)
+    assert list(identifiers_in(text)) == list(obviously(text))
 
 
 def test_words_and_short_numbers_are_no_identifiers() -> None:
