@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from services.guard.redaction.named import chinese_names, western, words
+from services.guard.redaction.named import chinese_names, tag_scores, western, words
 from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, PERSON, Entity
 from services.guard.training.sentences import Sentence
 from services.guard.training.softmax import Floats, Indices
@@ -14,7 +14,10 @@ from services.guard.training.softmax import Floats, Indices
 RARE = 2  # a feature seen in fewer sentences than this says nothing
 
 _HAN = re.compile("[\u4e00-\u9fff]")
-_TAGS = {PERSON: (western.BEGIN_PERSON, western.IN_PERSON), ADDRESS: (western.BEGIN_ADDRESS, western.IN_ADDRESS)}
+_TAGS = {
+    PERSON: (tag_scores.BEGIN_PERSON, tag_scores.IN_PERSON),
+    ADDRESS: (tag_scores.BEGIN_ADDRESS, tag_scores.IN_ADDRESS),
+}
 
 
 class Table:
@@ -61,12 +64,12 @@ def name_arrays(groups: Sequence[tuple[list[list[str]], int]]) -> tuple[Table, I
     return table, indices, lengths, np.array([right for _, right in groups], dtype=np.int32)
 
 
-def gold_tags(read: Sequence[words.Token], entities: Iterable[Entity]) -> list[int]:
+def gold_tags(passage: words.Passage, entities: Iterable[Entity]) -> list[int]:
     """The right tag of each token. A name in Chinese characters is not the tagger's."""
-    right = [western.OUT] * len(read)
+    right = [tag_scores.OUT] * len(passage.words)
     for entity in entities:
-        inside = [n for n, token in enumerate(read) if entity.start <= token.start < entity.end]
-        if not inside or _HAN.match(read[inside[0]].word.text):
+        inside = [n for n, (start, _) in enumerate(passage.spans) if entity.start <= start < entity.end]
+        if not inside or _HAN.match(passage.words[inside[0]].text):
             continue
         begin, rest = _TAGS[entity.kind]
         right[inside[0]] = begin
@@ -77,16 +80,15 @@ def gold_tags(read: Sequence[words.Token], entities: Iterable[Entity]) -> list[i
 
 def tag_rows(lexicon: words.Lexicon, sentence: Sentence, look_ahead: int | None) -> Iterator[tuple[list[str], int]]:
     """The features and the right tag of each token that the tagger would look at."""
-    text = sentence.text
-    read = words.Passage(lexicon, text).tokens
-    right = gold_tags(read, sentence.entities)
-    walk = western.Walk()
-    for place, token in enumerate(read):
-        after, second = western.following(lexicon, read, place, len(text), look_ahead)
-        begins = walk.previous != western.OUT or western.may_begin(walk, token.word, after, second)
-        if token.word.shape not in words.ENDS and (begins or right[place] != western.OUT):
-            yield western.features(walk, token.word, after, second), right[place]
-        walk.step(token.word, right[place])
+    passage = words.Passage(lexicon, sentence.text)
+    right = gold_tags(passage, sentence.entities)
+    walk = tag_scores.Walk()
+    for place, word in enumerate(passage.words):
+        after, second = passage.following(place, look_ahead)
+        begins = walk.previous != tag_scores.OUT or western.may_begin(walk, word, after, second)
+        if word.shape not in words.ENDS and (begins or right[place] != tag_scores.OUT):
+            yield tag_scores.features(walk, word, after, second), right[place]
+        walk.step(word, right[place])
 
 
 def tag_arrays(rows: Sequence[tuple[list[str], int]]) -> tuple[Table, Indices, Indices, Floats]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from services.guard.redaction.named import western, words
+from services.guard.redaction.named import tag_scores, words
 from services.guard.redaction.named.chinese_names import Lexicon
 from services.guard.redaction.named.model import FILE, Contents, Model
 from services.guard.training import examples, invention, softmax
@@ -87,8 +87,8 @@ def _train_western(
     rows = [row for sentence in sentences for row in examples.both_views(read, sentence)]
     table, indices, labels, counts = examples.tag_arrays(rows)
     report(f"names and addresses in other scripts: {len(rows)} tokens, {len(labels)} different, {len(table)} features")
-    gradient = softmax.tags(indices, labels, counts, len(table), western.TAGS, penalty=PENALTIES["western"])
-    weights = softmax.adam(gradient, (len(table), western.TAGS), steps, 0.15, _progress(steps, report))
+    gradient = softmax.tags(indices, labels, counts, len(table), tag_scores.TAGS, penalty=PENALTIES["western"])
+    weights = softmax.adam(gradient, (len(table), tag_scores.TAGS), steps, 0.15, _progress(steps, report))
     tables: list[dict[str, list[float]]] = [{} for _ in range(indices.shape[1])]
     for (number, value), row in zip(table.features, weights[1:], strict=True):
         if abs(row).max() >= 0.05:

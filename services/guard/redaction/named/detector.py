@@ -71,6 +71,6 @@ def detectors(model: Model) -> list[Detector]:
     readers: list[Reader] = [
         NameReader(model.names, model.name_weights, model.name_margin),
         AddressReader(model.grammar),
-        Tagger(model.western, model.western_weights, model.western_margin, LOOK_AHEAD),
+        Tagger(model.western, model.western_scores, LOOK_AHEAD),
     ]
     return [NamedDetector(reader) for reader in readers]

@@ -11,6 +11,7 @@ from services.guard.redaction.named.address_reader import AddressReader
 from services.guard.redaction.named.chinese_addresses import Grammar, scan
 from services.guard.redaction.named.chinese_names import NameReader
 from services.guard.redaction.named.entity import Entity, without_overlap
+from services.guard.redaction.named.tag_scores import Scores
 from services.guard.redaction.named.western import Tagger
 
 FILE = Path(__file__).with_name("weights.json")
@@ -23,12 +24,12 @@ class Model:
 
     def __init__(self, contents: Mapping[str, Any]) -> None:
         lists = contents["lexicon"]
-        self.name_margin, self.western_margin = contents["margins"]["chinese_names"], contents["margins"]["western"]
+        self.name_margin = contents["margins"]["chinese_names"]
         self.names = chinese_names.Lexicon(lists["surnames"], lists["given"], lists["words"], lists["endings"])
         self.name_weights = contents["chinese_names"]
         self.grammar = Grammar(lists["divisions"])
         self.western = words.Lexicon(lists["classes"], lists["common"])
-        self.western_weights = contents["western"]
+        self.western_scores = Scores(contents["western"], contents["margins"]["western"])
 
 
 @cache
@@ -42,7 +43,7 @@ def find(model: Model, text: str, look_ahead: int | None = None) -> list[Entity]
     names = NameReader(model.names, model.name_weights, model.name_margin).read(text, 0, ended=True)[0]
     others: list[Entity] = []
     if model.western.worth_reading(text):
-        tagger = Tagger(model.western, model.western_weights, model.western_margin, look_ahead)
+        tagger = Tagger(model.western, model.western_scores, look_ahead)
         others = tagger.read(text, 0, ended=True)[0]
     if look_ahead is None:
         addresses = scan(model.grammar, text)

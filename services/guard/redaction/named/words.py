@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from services.guard.redaction.lazily import lazily
 
@@ -24,27 +23,23 @@ _NO_NAMES = frozenset("CMKWB")
 NEVER, NUMBER, ARTICLE, ALWAYS = range(4)  # whether a name or an address may begin with a word
 
 
-class Word(NamedTuple):
+class Word:
     """A token's text read: `word` is the text of an ordinary word only, `sort` its classes and its shape."""
 
-    text: str
-    word: str
-    shape: str
-    sort: str
-    suffix: str
-    prefix: str
-    may_begin: int
+    __slots__ = ("capital", "kind", "may_begin", "number", "place", "prefix", "shape", "sort", "suffix", "text", "word")
+
+    def __init__(self, text: str, word: str, shape: str, sort: str, suffix: str, prefix: str, may_begin: int) -> None:
+        self.text, self.word, self.shape, self.sort = text, word, shape, sort
+        self.suffix, self.prefix, self.may_begin = suffix, prefix, may_begin
+        self.kind = f"{word}|{sort}|{shape}"  # what is known of it where another word is looked at
+        self.number = shape[0] == "d"
+        self.capital = shape[0] == "X"
+        self.place = "L" in sort[:-1]
 
 
 NONE = Word("", "^", "^", "^", "", "", NEVER)
 _TRADE = Word("", "*", "Xx", "CXx", "", "", NEVER)
 _SHORTEST_BEGINNING = 5  # letters of a word whose end is not visible
-
-
-class Token(NamedTuple):
-    start: int
-    end: int
-    word: Word
 
 
 class Lexicon:
@@ -140,15 +135,14 @@ class Passage:
     their places are looked for when they are."""
 
     def __init__(self, lexicon: Lexicon, text: str, start: int = 0) -> None:
-        self._text, self._start = text, start
+        self._lexicon, self._text, self._start, self.size = lexicon, text, start, len(text)
         self.words = lexicon.read_all(_TOKEN.findall(text, start))
         self._begins = [place for place, word in enumerate(self.words) if word.may_begin]  # in order
         self._passed = 0  # of these, by next_begin
 
     @lazily
-    def tokens(self) -> list[Token]:
-        found = _TOKEN.finditer(self._text, self._start)
-        return [Token(match.start(), match.end(), word) for match, word in zip(found, self.words, strict=True)]
+    def spans(self) -> list[tuple[int, int]]:
+        return [match.span() for match in _TOKEN.finditer(self._text, self._start)]
 
     def next_begin(self, place: int) -> int | None:
         """The first word from `place` on that a name or an address may begin with; asked from left to right."""
@@ -157,10 +151,32 @@ class Passage:
             self._passed += 1
         return begins[self._passed] if self._passed < len(begins) else None
 
+    def complete(self, place: int, limit: int) -> bool:
+        """Whether the characters before `limit` show where the word ends."""
+        start, end = self.spans[place]
+        if end + 2 <= limit:
+            return True
+        word = self.words[place]
+        character, longest = word.text[0], _HAN_LONGEST if word.shape == "h" else _LONGEST
+        if character.isalnum():
+            return end < limit or (end == limit and end - start == longest)
+        return end <= limit and character not in "'’"
 
-def complete(token: Token, limit: int) -> bool:
-    """Whether the characters before `limit` show where the token ends."""
-    character, longest = token.word.text[0], _HAN_LONGEST if token.word.shape == "h" else _LONGEST
-    if character.isalnum():
-        return token.end < limit or (token.end == limit and token.end - token.start == longest)
-    return token.end <= limit if character not in "'’" else token.end + 2 <= limit
+    def following(self, place: int, look_ahead: int | None) -> tuple[Word, Word]:
+        """The next two words, as far as they can be seen."""
+        words = self.words
+        if look_ahead is None:
+            after, second = words[place + 1 : place + 2], words[place + 2 : place + 3]
+            return after[0] if after else NONE, second[0] if second else NONE
+        limit = min(self.size, self.spans[place][0] + look_ahead)
+        if place + 2 < len(words) and self.spans[place + 2][1] + 2 <= limit:
+            return words[place + 1], words[place + 2]
+        return self._seen(place + 1, limit), self._seen(place + 2, limit)
+
+    def _seen(self, place: int, limit: int) -> Word:
+        if place >= len(self.words) or self.spans[place][0] >= limit:
+            return NONE
+        start, end = self.spans[place]
+        if self.complete(place, limit) or (limit == self.size and end <= limit):
+            return self.words[place]
+        return self._lexicon.read_beginning(self.words[place].text[: limit - start])
