@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of normaliser, recognizers and redactor: any text, in any two pieces, masks the same.
 
-`make soak-redaction`; runs in an environment of its own, which has atheris and nothing else of ours. What it finds
-interesting goes into the corpus that the tests replay.
+`make soak-redaction`; runs in an environment of its own, which has atheris and of ours only what looks for many words and
+patterns at once. What it finds interesting goes into the corpus that the tests replay.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 from services.guard.redaction.characters import Folds, ideographic, invisible
 
@@ -43,12 +44,21 @@ def _fold_one(character: str) -> str:
     return _READ_AS.get(plain, plain)
 
 
-_FOLDS = Folds(_fold_one)
+# Letters and ideographs that are folded to themselves: the ranges between those that are not.
+SAME = "".join(
+    f"{chr(ord(after) + 1)}-{chr(ord(before) - 1)}"
+    for first, last in ("az", "\u4e00\u9fff")
+    for after, before in pairwise(
+        [chr(ord(first) - 1), *sorted(c for c in _READ_AS if first <= c <= last), chr(ord(last) + 1)]
+    )
+    if ord(after) + 1 < ord(before)
+)
+_FOLDS = Folds(_fold_one, f" {SAME}")
 
 
 def fold(text: str) -> str:
     """`len(fold(text)) == len(text)`."""
-    return text.translate(_FOLDS)
+    return _FOLDS.fold(text)
 
 
 class _Spaced(dict[str, bool]):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick
 
-from services.guard.policy.folding import GAP, NOTHING, STOP, fold
+from services.guard.policy.folding import GAP, NOTHING, SAME, STOP, fold
 from services.guard.redaction.characters import Folds, ideographic
 
 RULE = "system_prompt/repeated"
@@ -32,11 +32,7 @@ def _fold_letter(character: str) -> str:
     return character if folded in (GAP, NOTHING, STOP) else folded
 
 
-_FOLDS = Folds(_fold_letter)
-
-
-def letters_of(text: str) -> str:
-    return text.translate(_FOLDS)
+letters_of = Folds(_fold_letter, SAME).fold
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.number import Reading
+from services.guard.redaction.stretch import Stretch
 
 _SSN = re.compile(r"(?!000|666)\d{3}(?!00)\d\d(?!0000)\d{4}", re.ASCII)
 
@@ -13,6 +15,9 @@ class Account:
     entity, rule, lengths, opens = "ACCOUNT_NUMBER", "account-word", tuple(range(6, 21)), False
     beginnings = None
     alone = True
+
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        return stretch.says(said.ACCOUNT)
 
     def accepts(self, reading: Reading) -> str | None:
         if not reading.lead.names_account or not reading.alone or reading.in_a_fraction:
@@ -29,8 +34,11 @@ class SocialSecurity:
     beginnings = "012345678"
     alone = True
 
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        return _SSN.fullmatch(number) is not None
+
     def accepts(self, reading: Reading) -> str | None:
-        if not _SSN.fullmatch(reading.number) or not reading.alone or reading.in_a_fraction:
+        if not reading.alone or reading.in_a_fraction:
             return None
         named = reading.lead.says_ssn
         dashed = reading.sizes == (3, 2, 4) and reading.gaps == ("-", "-")

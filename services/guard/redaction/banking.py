@@ -2,6 +2,7 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.context import PAYEE, SWIFT
 from services.guard.redaction.finding import Match
 from services.guard.redaction.shape import Shape
@@ -18,7 +19,6 @@ _REGISTRY = (
 _LENGTHS = {item[:2]: int(item[2:]) for item in _REGISTRY.split()}
 _IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[ \-]?\d\d(?:[ \-.]{0,2}[0-9A-Za-z]){11,30}", re.ASCII)
 _SEPARATED = re.compile(r"[ \-.]")
-_SAID = ("swift", "bic", "国际")
 _BIC = re.compile(r"(?<![0-9A-Za-z])[A-Z]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?(?![0-9A-Za-z])", re.ASCII)
 
 
@@ -30,9 +30,11 @@ class _Iban:
     """As long as its country says, whatever stands behind it."""
 
     entity = "IBAN"
+    screen = f"(?i)(?:{'|'.join(_LENGTHS)})[ -]?[0-9]{{2}}"
+    said = 0
 
     def find(self, stretch: Stretch) -> list[Match]:
-        if stretch.end - stretch.start < 15 or stretch.digits < 8 or not stretch.has_letters:
+        if stretch.end - stretch.start < 15 or stretch.digits < 8:
             return []
         found: list[Match] = []
         at = stretch.start
@@ -66,4 +68,4 @@ def _bic(match: re.Match[str], stretch: Stretch) -> str | None:
     return match.group() if named and PAYEE.search(before[:-8]) else None
 
 
-BANKING = (_Iban(), Shape("SWIFT_CODE", "iso-9362", _BIC, _bic, letters=True, least=8, said=_SAID))
+BANKING = (_Iban(), Shape("SWIFT_CODE", "iso-9362", _BIC, _bic, screen="[A-Z]{6}", said=said.SWIFT))

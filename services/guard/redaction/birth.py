@@ -2,6 +2,7 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.context import BIRTH
 from services.guard.redaction.shape import Shape
 from services.guard.redaction.stretch import Stretch
@@ -18,7 +19,6 @@ _DATE = re.compile(
     rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? (?:19|20)\d\d)",
     re.IGNORECASE,
 )
-_SAID = ("出", "生", "诞", "born", "birth", "dob", "d.o.b")
 _AFTER = re.compile(r"[ ,]{0,2}(?:出生|生(?![产效成意活])|born)")
 
 
@@ -32,6 +32,6 @@ def _born_after(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 BIRTH_DATES = (
-    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, least=4, said=_SAID),
-    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _born_after, least=6, needs="年"),
+    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, screen="[0-9年]", said=said.BIRTH),
+    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _born_after, screen="年"),
 )

@@ -35,22 +35,16 @@ def invisible(character: str) -> bool:
     return character in _FILLERS or unicodedata.category(character) in ("Cf", "Mn", "Me", "Cc")
 
 
-class _Marks(dict[int, str]):
-    """Where something is that is not simply one visible character: invisible or the beginning of an escape."""
-
-    def __missing__(self, point: int) -> str:
-        mark = self[point] = "z" if invisible(chr(point)) else "x"
-        return mark
-
-
-_SPECIAL_PLACES = _Marks({ord(sign): "e" for sign in "\\%"})
-_MARK = re.compile("[ze]")
+_ESCAPES = "\\%"
+_MAY_BE_MARKED = re.compile("[^ -$&-\\[\\]-~\n\u4e00-\u9fff]")  # all but ASCII that is no escape, and ideographs
 
 
 def marked(text: str) -> Iterator[int]:
     """The places of what is invisible or may begin an escape."""
-    for match in _MARK.finditer(text.translate(_SPECIAL_PLACES)):
-        yield match.start()
+    for match in _MAY_BE_MARKED.finditer(text):
+        character = match.group()
+        if character in _ESCAPES or invisible(character):
+            yield match.start()
 
 
 # Written without spaces between words: Han, kana, Hangul. For use inside the brackets of a pattern.
@@ -66,6 +60,8 @@ def _fold_one(character: str) -> str:
     special = _SPECIAL.get(character)
     if special is not None:
         return special
+    if "\ud800" <= character <= "\udfff":
+        return "\ufffd"  # half of a character, which UTF-8 has no bytes for
     if invisible(character):
         return ""
     decimal = unicodedata.decimal(character, None)
@@ -77,23 +73,30 @@ def _fold_one(character: str) -> str:
     return " " if plain.isspace() or not plain else character
 
 
-class Folds(dict[int, str]):
-    """For str.translate. Filled as characters are met; at most one item for each Unicode character."""
+class Folds(dict[int, str | None]):
+    """For str.translate, which is told by None of what is left out, and is fast then. Filled as characters are met; at
+    most one item for each Unicode character."""
 
-    def __init__(self, fold_one: Callable[[str], str]) -> None:
-        super().__init__({point: fold_one(chr(point)) for point in range(128)})
+    def __init__(self, fold_one: Callable[[str], str], alike: str) -> None:
+        """`alike`: characters that are folded to themselves, as they stand within the brackets of a pattern. Most texts
+        that are not ASCII are made of them, and looking for others costs far less than translating each."""
+        super().__init__({point: fold_one(chr(point)) or None for point in range(128)})
         self._fold_one = fold_one
+        self._others = re.compile(f"[^{alike}]+")
 
-    def __missing__(self, point: int) -> str:
-        folded = self[point] = self._fold_one(chr(point))
+    def __missing__(self, point: int) -> str | None:
+        folded = self[point] = self._fold_one(chr(point)) or None
         return folded
 
+    def fold(self, text: str) -> str:
+        return text.translate(self) if text.isascii() else self._others.sub(self._folded, text)
 
-_FOLDS = Folds(_fold_one)
+    def _folded(self, match: re.Match[str]) -> str:
+        return match.group().translate(self)
 
 
-def folded(text: str) -> str:
-    return text.translate(_FOLDS)
+_FOLDS = Folds(_fold_one, " -}\n\u4e00-\u9fff")
+folded = _FOLDS.fold
 
 
 def read_escape(escape: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from services.guard.redaction.said import ACCOUNTS, ENGLISH_ACCOUNTS, ENGLISH_SERIALS, SERIALS
 from services.guard.redaction.stretch import Words
 
 _SUFFIXES = ("号码", "號碼", "号", "號", "码", "碼", "numbers", "number", "num", "nos", "no", "ids", "id", "code", "#")
@@ -59,10 +60,7 @@ BIRTH = re.compile(
     r"(?:出生(?:日期|年月日?|时间)?|生日|生于|生於|诞辰|(?<![a-z])(?:dob|d\.o\.b\.?|date of birth|birth ?date|birthday"
     r"|born))[^0-9〇零一二三四五六七八九]{0,12}$"
 )
-ACCOUNT = Endings(
-    ("账号", "帐号", "賬號", "账户", "帐户", "賬戶", "户头"),
-    ("account", "acct", "a/c", "routing", "sort code", "iban"),
-)
+ACCOUNT = Endings(ACCOUNTS, ENGLISH_ACCOUNTS)
 PAYEE = re.compile(
     r"(?:账号|帐号|账户|帐户|(?<![a-z])(?:iban|account|acct|a/c))[^0-9a-z]{0,6}(?:[a-z]{2})?[0-9][0-9a-z \-]{5}"
 )
@@ -78,88 +76,7 @@ VERSION = re.compile(
 )
 HOTLINE = re.compile(r"客服|服务热线|热线|hotline|toll[- ]free|customer service|helpline")
 
-SERIAL = Endings(
-    [
-        "订单",
-        "訂單",
-        "单号",
-        "單號",
-        "编号",
-        "編號",
-        "流水",
-        "发票",
-        "發票",
-        "合同",
-        "交易号",
-        "交易参考",
-        "凭证",
-        "参考号",
-        "序列号",
-        "时间戳",
-        "快递",
-        "运单",
-        "包裹",
-        "请求",
-        "批次",
-        "版本",
-        "保单",
-        "工单",
-        "货号",
-        "批号",
-        "条码",
-        "票号",
-        "案号",
-        "文号",
-        "备案",
-        "许可证",
-        "基金代码",
-        "证券代码",
-        "股票代码",
-        "债券代码",
-        "产品代码",
-        "校验值",
-        "哈希",
-    ],
-    [
-        "order",
-        "invoice",
-        "tracking",
-        "ref",
-        "reference",
-        "transaction",
-        "txn",
-        "serial",
-        "timestamp",
-        "request",
-        "contract",
-        "ticket",
-        "parcel",
-        "batch",
-        "shipment",
-        "po",
-        "sku",
-        "isbn",
-        "isin",
-        "cusip",
-        "lei",
-        "case",
-        "claim",
-        "receipt",
-        "voucher",
-        "trade",
-        "confirmation",
-        "waybill",
-        "purchase order",
-        "epoch",
-        "checksum",
-        "hash",
-        "commit",
-        "session",
-        "trace",
-        "job",
-        "build",
-    ],
-)
+SERIAL = Endings(SERIALS, ENGLISH_SERIALS)
 AMOUNT_BEFORE = re.compile(
     r"(?:[¥$€£￥]|\b(?:rmb|cny|usd|hkd|eur|gbp|jpy)|人民币|美元|港元|(?:金额|营收|营业收入|收入|营业额|总额|余额|市值|规模"
     r"|销售额|成交额|成交量|利润|资产|负债|注册资本|资本|股本|总股本|人口|数量|存款|贷款额|净值|估值|revenue"

@@ -29,6 +29,8 @@ class Custom(NamedTuple):
     entity: str
     pattern: Any  # re2 has no types
     context: tuple[str, ...]
+    screen: str = ""
+    said: int = 0
 
     def find(self, stretch: Stretch) -> list[Match]:
         found: list[Match] = []

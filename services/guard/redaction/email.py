@@ -48,7 +48,7 @@ def _accepts_open(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 EMAILS = (
-    Shape("EMAIL_ADDRESS", "address", _ADDRESS, _accepts, needs="@", goes_on=DOMAIN_CHARACTERS),
-    Shape("EMAIL_ADDRESS", "address", _WIDE, _accepts_wide, needs="@", goes_on=DOMAIN_CHARACTERS),
-    Shape("EMAIL_ADDRESS", "address", _OPEN, _accepts_open, needs="@", goes_on=DOMAIN_CHARACTERS),
+    Shape("EMAIL_ADDRESS", "address", _ADDRESS, _accepts, screen="@", goes_on=DOMAIN_CHARACTERS),
+    Shape("EMAIL_ADDRESS", "address", _WIDE, _accepts_wide, screen="@", goes_on=DOMAIN_CHARACTERS),
+    Shape("EMAIL_ADDRESS", "address", _OPEN, _accepts_open, screen="@", goes_on=DOMAIN_CHARACTERS),
 )

@@ -1,13 +1,11 @@
 """What is found: a match by a recognizer, a span for the text, a finding for the record."""
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from services.guard.redaction.window import Window
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """Personal data at [start, end), in characters of the original text. It never carries the text it found."""
 
     entity: str
@@ -18,8 +16,7 @@ class Finding:
     token: str = ""  # what stands in its place, where that can be undone
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Characters [start, end) of a class. A detector gives them by positions in the window's plain text, the redactor
     places them in the original. `origin` is where the match began, in characters of the original from the start.
     `value` is the plain form that masks are made of; None for a part of a match whose rest is not known, of which

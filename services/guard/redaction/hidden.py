@@ -15,4 +15,4 @@ def _accepts(match: re.Match[str], stretch: Stretch) -> str | None:
     return re.sub("[^0-9]", "", match.group())
 
 
-HIDDEN = Shape("ACCOUNT_NUMBER", RULE, _STREWN, _accepts, digits=1, needs=BREAK, goes_on=_SWALLOWED)
+HIDDEN = Shape("ACCOUNT_NUMBER", RULE, _STREWN, _accepts, screen=BREAK, goes_on=_SWALLOWED)

@@ -2,7 +2,9 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.number import Reading
+from services.guard.redaction.stretch import Stretch
 
 _NUMBER = re.compile(r"(0086|86|0)?(1[3-9][0-9]{9})", re.ASCII)
 
@@ -19,6 +21,9 @@ class Mobile:
     entity, rule, lengths, opens = "MOBILE_NUMBER", "mainland-mobile", (11, 12, 13, 15), True
     beginnings = "108"
     alone = False
+
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        return _NUMBER.fullmatch(number) is not None
 
     def accepts(self, reading: Reading) -> str | None:
         match = _NUMBER.fullmatch(reading.number)
@@ -89,6 +94,11 @@ class Landline:
     entity, rule, lengths, opens = "LANDLINE_NUMBER", "mainland-landline", (7, 8, 10, 11, 12, 13, 14), True
     beginnings = "02345678"
     alone = True
+
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        if len(number) < 9:
+            return number[0] != "0" and stretch.says(said.TELEPHONE)
+        return (number[0] == "0" or "+" in stretch.content) and _LANDLINE.fullmatch(number) is not None
 
     def accepts(self, reading: Reading) -> str | None:
         if len(reading.number) < 9:

@@ -17,6 +17,8 @@ _MAC = re.compile(
     r"(?<![0-9A-Za-z:\-])(?:[0-9A-Fa-f]{2}(?P<sign>[:\-])[0-9A-Fa-f]{2}(?:(?P=sign)[0-9A-Fa-f]{2}){4}"
     r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![0-9A-Za-z]|[:\-][0-9A-Fa-f])"
 )
+_FOUR = r"\.[0-9]{1,3}\."
+_PAIRS = r"(?:[0-9A-Fa-f]{2}[:\-]){2}|(?:[0-9A-Fa-f]{4}\.){2}"
 _MEASURED_IN_FOURS = re.compile("[A-Fa-f]")
 
 
@@ -58,8 +60,8 @@ def _mac(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 NETWORK = (
-    Shape("IP_ADDRESS", "ipv4", _IPV4, _ipv4, digits=4, least=7, needs="."),
-    Shape("IP_ADDRESS", "ipv4", _IPV4_GLUED, _ipv4_glued, digits=4, least=7, needs=".", letters=True),
-    Shape("IP_ADDRESS", "ipv6", _IPV6, _ipv6, digits=1, least=3, needs=":"),
-    Shape("MAC_ADDRESS", "mac", _MAC, _mac, digits=1, least=14, needs=":-."),
+    Shape("IP_ADDRESS", "ipv4", _IPV4, _ipv4, _FOUR),
+    Shape("IP_ADDRESS", "ipv4", _IPV4_GLUED, _ipv4_glued, _FOUR),
+    Shape("IP_ADDRESS", "ipv6", _IPV6, _ipv6, screen=":[0-9A-Fa-f]{0,4}:", digits=1),
+    Shape("MAC_ADDRESS", "mac", _MAC, _mac, screen=_PAIRS, digits=1),
 )

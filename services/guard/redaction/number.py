@@ -2,8 +2,9 @@
 
 import re
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from services.guard.redaction import said
 from services.guard.redaction.characters import CHINESE_DIGITS
 from services.guard.redaction.context import (
     ACCOUNT,
@@ -22,8 +23,10 @@ from services.guard.redaction.stretch import Stretch
 
 MOST_DIGITS = 20
 _GROUP = re.compile("[0-9]+")
-_GAP = re.compile(r"[ \-._/·|*(),\n+\\]{0,4}")
+_IN_GAPS = " -._/·|*(),\n+\\"
+_LONGEST_GAP = 4
 _DIGITS_THEN = re.compile(r"[0-9]([^0-9]*)\Z")
+_CENTS = re.compile(r"\.[0-9]{1,2}(?![0-9])")
 _OPENING = re.compile(r"(?:\((?:\+ ?)?|\+ ?\(?)\Z")
 _LOOSE = frozenset(",\n")
 _HEX_OR_CODE = re.compile(r"[0-9a-f]+|[0-9A-Z]{1,6}|[A-Za-z]{1,2}")
@@ -31,16 +34,27 @@ _GLUED_BEFORE = re.compile(r"[A-Za-z0-9]*\Z")
 _GLUED_AFTER = re.compile(r"[A-Za-z0-9]*")
 
 
-class Group(NamedTuple):
-    start: int
-    end: int
-    linked: bool  # nothing but a gap stands between it and the group before
-    gap: str
+class Groups:
+    """Of digits, in order: where each starts and ends, the gap before it, and whether nothing but that gap stands between
+    it and the one before."""
 
+    __slots__ = ("ends", "gaps", "linked", "starts")
 
-def joined(group: Group) -> bool:
-    """To the digits before it, as the groups of one number are."""
-    return group.linked and _LOOSE.isdisjoint(group.gap)
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.gaps: list[str] = []
+        self.linked: list[bool] = []
+
+    def add(self, start: int, end: int, gap: str, linked: bool) -> None:
+        self.starts.append(start)
+        self.ends.append(end)
+        self.gaps.append(gap)
+        self.linked.append(linked)
+
+    def joined(self, place: int) -> bool:
+        """To the digits before it, as the groups of one number are."""
+        return self.linked[place] and _LOOSE.isdisjoint(self.gaps[place])
 
 
 class Lead:
@@ -64,11 +78,13 @@ class Lead:
 
     @lazily
     def says_telephone(self) -> bool:
-        return TELEPHONE.search(self.words[-24:]) is not None
+        return self._stretch.says(said.TELEPHONE) and TELEPHONE.search(self.words[-24:]) is not None
 
     @lazily
     def names_telephone(self) -> bool:
         """Directly, and no public hotline."""
+        if not self._stretch.says(said.TELEPHONE):
+            return False
         return NAMED_TELEPHONE.search(self.words[-30:]) is not None and not self.hotline
 
     @lazily
@@ -77,98 +93,114 @@ class Lead:
 
     @lazily
     def says_card(self) -> bool:
-        return CARD.search(self.words[-24:]) is not None
+        return self._stretch.says(said.CARD) and CARD.search(self.words[-24:]) is not None
 
     @lazily
     def says_ssn(self) -> bool:
-        return SSN.search(self.words[-32:]) is not None
+        return self._stretch.says(said.SSN) and SSN.search(self.words[-32:]) is not None
 
     @lazily
     def says_identity(self) -> bool:
-        return IDENTITY.search(self.words[-24:]) is not None
+        return self._stretch.says(said.IDENTITY) and IDENTITY.search(self.words[-24:]) is not None
 
     @lazily
     def names_account(self) -> bool:
-        return ACCOUNT.search(self.words)
+        return self._stretch.says(said.ACCOUNT) and ACCOUNT.search(self.words)
 
     @lazily
     def counts(self) -> bool:
         """An amount, an order, a time stamp: said directly before."""
-        return SERIAL.search(self.words) or AMOUNT_BEFORE.search(self.words[-26:]) is not None
+        if self._stretch.says(said.SERIAL) and SERIAL.search(self.words):
+            return True
+        return self._stretch.says(said.AMOUNT) and AMOUNT_BEFORE.search(self.words[-26:]) is not None
 
     @lazily
     def code(self) -> bool:
         """Letters that are no word are glued to the first digit."""
-        glued = _GLUED_BEFORE.search(self._stretch.text, max(0, self._start - 32), self._start)
+        text = self._stretch.text
+        if not self._start or not (text[self._start - 1].isascii() and text[self._start - 1].isalnum()):
+            return False
+        glued = _GLUED_BEFORE.search(text, max(0, self._start - 32), self._start)
         return glued is not None and glued.group() != "" and _HEX_OR_CODE.fullmatch(glued.group()) is not None
 
 
 class Reading:
-    """Some groups of a chain as one number. `number`: its digits."""
+    """Some groups as one number. `number`: its digits."""
 
-    def __init__(self, stretch: Stretch, groups: list[Group], first: int, last: int, number: str, lead: Lead) -> None:
+    def __init__(self, stretch: Stretch, groups: Groups, first: int, last: int, number: str, lead: Lead) -> None:
         self.stretch, self.number, self.lead = stretch, number, lead
         self._groups, self._first, self._last = groups, first, last
-        self.start, self.end = groups[first].start, groups[last].end
+        self.start, self.end = groups.starts[first], groups.ends[last]
 
     @lazily
     def gaps(self) -> tuple[str, ...]:
         """What stands between its groups, where something does."""
-        return tuple(group.gap for group in self._groups[self._first + 1 : self._last + 1] if group.gap)
+        if self._first == self._last:
+            return ()
+        return tuple(filter(None, self._groups.gaps[self._first + 1 : self._last + 1]))
 
     @lazily
     def sizes(self) -> tuple[int, ...]:
         """Of the groups that separators make."""
+        if self._first == self._last:
+            return (self.end - self.start,)
         sizes: list[int] = []
-        for group in self._groups[self._first : self._last + 1]:
-            if sizes and not group.gap:
-                sizes[-1] += group.end - group.start
+        groups = self._groups
+        for place in range(self._first, self._last + 1):
+            size = groups.ends[place] - groups.starts[place]
+            if sizes and not groups.gaps[place]:
+                sizes[-1] += size
             else:
-                sizes.append(group.end - group.start)
+                sizes.append(size)
         return tuple(sizes)
 
     @lazily
     def opening(self) -> int:
         """Where it begins with the bracket or plus sign before its first digit."""
         opening, text = self.lead.opening, self.stretch.text
+        if opening == self.start:
+            return opening
         if "(" in text[opening : self.start] and ")" not in text[self.start : self.end]:
             return self.start - (text[self.start - 1] == "+")
         return opening
 
     @property
     def plus(self) -> bool:
-        return "+" in self.stretch.text[self.opening : self.start]
+        return self.opening < self.start and "+" in self.stretch.text[self.opening : self.start]
 
     @lazily
     def alone(self) -> bool:
         """No other digits go before or after it, joined as its own groups are."""
-        follows = self._groups[self._last + 1] if self._last + 1 < len(self._groups) else None
-        return not (joined(self._groups[self._first]) or (follows is not None and joined(follows)))
+        groups, behind = self._groups, self._last + 1
+        return not (groups.joined(self._first) or (behind < len(groups.starts) and groups.joined(behind)))
 
-    @lazily
+    @property
     def broken(self) -> bool:
         """A comma or a line's end stands inside it."""
-        return any(not _LOOSE.isdisjoint(gap) for gap in self.gaps)
+        gaps = self.gaps
+        return bool(gaps) and not all(map(_LOOSE.isdisjoint, gaps))
 
     @lazily
     def in_a_code(self) -> bool:
         """Glued to letters that are no word: a hash, a serial number such as SF1380…, a hexadecimal string."""
         if self.lead.code:
             return True
-        after = _GLUED_AFTER.match(self.stretch.text, self.end, self.stretch.end)
+        text, end = self.stretch.text, self.end
+        if end >= self.stretch.end or not (text[end].isascii() and text[end].isalnum()):
+            return False
+        after = _GLUED_AFTER.match(text, end, self.stretch.end)
         word = after.group() if after else ""
         return bool(word) and _HEX_OR_CODE.fullmatch(word) is not None
 
-    @lazily
+    @property
     def in_a_fraction(self) -> bool:
         """3.14159265358 or 13800138000.50."""
         text, start = self.stretch.text, self.start
         if start >= 2 and text[start - 1] == "." and text[start - 2].isdigit():
             return True
-        tail = re.match(r"\.[0-9]{1,2}(?![0-9])", text[self.end : self.end + 4])
-        return tail is not None
+        return text[self.end : self.end + 1] == "." and _CENTS.match(text[self.end : self.end + 4]) is not None
 
-    @lazily
+    @property
     def counts_something(self) -> bool:
         """An amount, an order, a time stamp: said directly before it or after it."""
         return self.lead.counts or self.stretch.follows(AMOUNT_AFTER, self.end)
@@ -201,36 +233,43 @@ class NumberShape(Protocol):
         """A bracket or plus sign before the first digit belongs to it."""
         ...
 
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        """Whether the digits, which end at `end`, can be one at all: asked before it is known how they are grouped."""
+        ...
+
     def accepts(self, reading: Reading) -> str | None: ...
 
 
-def groups_of(stretch: Stretch) -> list[Group]:
+def groups_of(stretch: Stretch) -> Groups:
     """In order. Where digits change their script a group ends; so do the first and the last Chinese one of a group,
     because 一 and 二 also begin words."""
-    base, text, found = stretch.start, stretch.numerals, list[Group]()
-    for match in _GROUP.finditer(text):
-        start, end = match.start() + base, match.end() + base
-        if start == base and start and stretch.text[start - 1].isdigit():
+    base, text, found = stretch.start, stretch.text, Groups()
+    for match in _GROUP.finditer(stretch.numerals):
+        start, end = match.span()
+        start, end = start + base, end + base
+        if start == base and start and text[start - 1].isdigit():
             continue  # the rest of a number that began before
         if end == stretch.end and not stretch.whole:
             break  # the beginning of one that goes on
-        gap = stretch.text[found[-1].end : start] if found else _gap_before(stretch.text, start)
-        linked = _GAP.fullmatch(gap) is not None
+        gap = text[found.ends[-1] : start] if found.ends else _gap_before(text, start)
+        linked = len(gap) <= _LONGEST_GAP and not gap.strip(_IN_GAPS)
         if stretch.has_chinese_digits:
-            found += _split(stretch.text, start, end, Group(start, end, linked, gap))
+            _split(text, start, end, gap, linked, found)
         else:
-            found.append(Group(start, end, linked, gap))
+            found.add(start, end, gap, linked)
     return found
 
 
 def _gap_before(text: str, start: int) -> str:
     """Between the first group of a stretch and digits before it: a row is looked at in parts."""
     before = text[max(0, start - 5) : start]
+    if before.isalpha():  # most often
+        return "?"
     gap = _DIGITS_THEN.search(before)
     return gap[1] if gap else "?"
 
 
-def _split(text: str, start: int, end: int, whole: Group) -> list[Group]:
+def _split(text: str, start: int, end: int, gap: str, linked: bool, found: Groups) -> None:
     cuts = {start, end}
     for at in range(start, end):
         chinese = text[at] in CHINESE_DIGITS
@@ -240,7 +279,5 @@ def _split(text: str, start: int, end: int, whole: Group) -> list[Group]:
             cuts.add(at + 1)
         if chinese and (at + 1 == end or text[at + 1] not in CHINESE_DIGITS):
             cuts.add(at)
-    places = sorted(cuts)
-    return [
-        Group(a, b, whole.linked if a == start else True, whole.gap if a == start else "") for a, b in pairwise(places)
-    ]
+    for a, b in pairwise(sorted(cuts)):
+        found.add(a, b, gap if a == start else "", linked if a == start else True)

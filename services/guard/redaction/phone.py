@@ -2,8 +2,9 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.number import Reading
-from services.guard.redaction.stretch import Words
+from services.guard.redaction.stretch import Stretch, Words
 
 # Country codes (ITU-T E.164), longest first is not needed: they are prefix-free.
 _CODES = (
@@ -26,6 +27,11 @@ class Phone:
     entity, rule, lengths, opens = "PHONE_NUMBER", "telephone", tuple(range(7, 16)), True
     beginnings = None
     alone = True
+
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        if stretch.says(said.TELEPHONE) or "+" in stretch.content or stretch.may_follow(_NAMED_AFTER, end):
+            return True
+        return number.startswith("00") or _NORTH_AMERICAN.fullmatch(number) is not None
 
     def accepts(self, reading: Reading) -> str | None:
         if reading.broken and not reading.plus:

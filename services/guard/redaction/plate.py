@@ -23,4 +23,4 @@ def _accepts(match: re.Match[str], stretch: Stretch) -> str | None:
     return value_of(match)
 
 
-PLATE = Shape("LICENCE_PLATE", "ga-36", _PLATE, _accepts, digits=3, letters=True, least=7)
+PLATE = Shape("LICENCE_PLATE", "ga-36", _PLATE, _accepts, screen=f"[{PROVINCES}] ?[A-Za-z]")

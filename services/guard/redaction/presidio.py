@@ -21,6 +21,8 @@ class Presidio(NamedTuple):
     recognizer: Any  # presidio has no types
     least: float
     context: tuple[str, ...]
+    screen: str = ""
+    said: int = 0
 
     def find(self, stretch: Stretch) -> list[Match]:
         content, found = stretch.content, list[Match]()

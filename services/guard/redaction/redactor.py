@@ -16,6 +16,10 @@ from services.guard.redaction.window import Window
 __all__ = ["ENTITIES", "Redaction", "Redactor", "redact", "redact_prompt"]
 
 
+def _by_place(span: Span) -> tuple[int, int]:
+    return span.start, -span.end
+
+
 class Mask(NamedTuple):
     """Characters [start, end) of the masked text, and those of the original in whose place they stand. `finding`: once
     all of what it masks is read."""
@@ -38,6 +42,26 @@ class Redaction(NamedTuple):
     findings: tuple[Finding, ...]
     mask_ends: tuple[int, ...]
     masks: tuple[Mask, ...] = ()
+
+
+class _Emitted:
+    """What one `emit` gives, while it is put together."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._written = 0  # characters in `texts`
+        self._masks: list[Mask] = []
+
+    def add(self, plain: str, mask: str, raw: str, finding: Finding | None) -> None:
+        self.texts += (plain, mask)
+        start = self._written + len(plain)
+        self._written = start + len(mask)
+        self._masks.append(Mask(start, self._written, raw, finding))
+
+    def redaction(self) -> Redaction:
+        done = [mask for mask in self._masks if mask.finding is not None]
+        findings = tuple([mask.finding for mask in done if mask.finding is not None])
+        return Redaction("".join(self.texts), findings, tuple([mask.end for mask in done]), tuple(self._masks))
 
 
 class Redactor:
@@ -82,11 +106,15 @@ class Redactor:
         self._advance()
 
     def _advance(self) -> None:
-        window = self._window
-        found = [span for detector in self._detectors for span in detector.advance(window)]
-        if found:
-            self._spans += (_placed(span, window) for span in found)
-            self._spans.sort(key=lambda span: (span.start, -span.end))
+        window, spans = self._window, self._spans
+        known = len(spans)
+        for detector in self._detectors:
+            spans += detector.advance(window)
+        if len(spans) == known:  # most pieces
+            return
+        if window.shift != 0:
+            spans[known:] = [_placed(span, window) for span in spans[known:]]
+        spans.sort(key=_by_place)
 
     def emit(self, limit: int) -> Redaction:
         """What is decided and starts before position `limit` of the whole text, masked; a match never comes in part."""
@@ -96,35 +124,32 @@ class Redactor:
             plain = self._raw_to(limit)
             self._trim()
             return Redaction(plain, (), ())
-        released: list[str] = []
-        written = 0  # characters in `released`
+        emitted = _Emitted()
         taken = 0  # spans that are done with
-        findings: list[Finding] = []
-        mask_ends: list[int] = []
-        masks: list[Mask] = []
         for cluster in self._clusters(limit):
             if cluster[-1].end > limit:
                 limit = min(limit, cluster[0].start)
                 break
             taken += len(cluster)
-            for span in _without_overlap(cluster, self._done_to):
-                first = span.origin == span.start
-                masking = self._maskings[span.entity]
-                plain, mask = self._raw_to(span.start), masking.mask(span.value) if first else ""
-                released += (plain, mask)
-                written += len(plain) + len(mask)
-                raw, self._done_to = self._raw_to(span.end), span.end
-                finding = None
-                if span.complete:
-                    token = mask if masking.tokens is not None and span.value is not None else ""
-                    finding = Finding(span.entity, span.origin, span.end, masking.level, span.rule, token)
-                    findings.append(finding)
-                    mask_ends.append(written)
-                masks.append(Mask(written - len(mask), written, raw, finding))
+            if len(cluster) > 1 or cluster[0].start < self._done_to:
+                cluster = _without_overlap(cluster, self._done_to)
+            for span in cluster:
+                self._mask(span, emitted)
         del self._spans[:taken]
-        released.append(self._raw_to(limit))
+        emitted.texts.append(self._raw_to(limit))
         self._trim()
-        return Redaction("".join(released), tuple(findings), tuple(mask_ends), tuple(masks))
+        return emitted.redaction()
+
+    def _mask(self, span: Span, emitted: "_Emitted") -> None:
+        entity, start, end, value, rule, origin, complete = span
+        masking = self._maskings[entity]
+        plain, mask = self._raw_to(start), masking.mask(value) if origin == start else ""
+        raw, self._done_to = self._raw_to(end), end
+        finding = None
+        if complete:
+            token = mask if masking.tokens is not None and value is not None else ""
+            finding = Finding(entity, origin, end, masking.level, rule, token)
+        emitted.add(plain, mask, raw, finding)
 
     def _clusters(self, limit: int) -> list[list[Span]]:
         """Spans that overlap, together; all that start before `limit` are known by now. Only the very last span may

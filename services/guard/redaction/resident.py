@@ -3,7 +3,9 @@
 import re
 from datetime import date
 
+from services.guard.redaction import said
 from services.guard.redaction.number import Reading
+from services.guard.redaction.stretch import Stretch
 
 PROVINCES = frozenset(re.findall("..", "111213141521222331323334353637414243444546505152535461626364657181828391"))
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -31,15 +33,20 @@ class ResidentId:
     beginnings = "12345689"
     alone = False
 
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        if len(number) == 18:
+            return valid(number)
+        if number[:2] not in PROVINCES or not stretch.says(said.IDENTITY):
+            return False
+        return _day(f"19{number[6:8]}", number[8:10], number[10:12])
+
     def accepts(self, reading: Reading) -> str | None:
         number = reading.number
-        if number[:2] not in PROVINCES or not _written_as_one(reading):
+        if not _written_as_one(reading):
             return None
         if len(number) == 18:
-            return number if valid(number) and not _in_longer(reading) else None
-        if not reading.lead.says_identity or not reading.alone:
-            return None
-        return number if number[:2] in PROVINCES and _day(f"19{number[6:8]}", number[8:10], number[10:12]) else None
+            return None if _in_longer(reading) else number
+        return number if reading.lead.says_identity and reading.alone else None
 
 
 class ResidentIdWithX:
@@ -49,11 +56,12 @@ class ResidentIdWithX:
     beginnings = "12345689"
     alone = False
 
+    def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
+        return "X" in stretch.text[end : end + 3].upper() and valid(number + "X")
+
     def accepts(self, reading: Reading) -> str | None:
-        if reading.number[:2] not in PROVINCES or not _written_as_one(reading):
-            return None
         letter = _LETTER.match(reading.stretch.text, reading.end, reading.stretch.end)
-        if letter is None or not valid(reading.number + "X"):
+        if letter is None or not _written_as_one(reading):
             return None
         reading.end = letter.end()
         return reading.number + "X"

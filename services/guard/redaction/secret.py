@@ -2,6 +2,7 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.shape import Shape
 from services.guard.redaction.stretch import Stretch
 
@@ -26,7 +27,6 @@ _NAMED = re.compile(
 )
 _VALUE = re.compile(r"(?<![A-Za-z0-9_\-+/=.@#$!~^*&%])[A-Za-z0-9@#$!~^*&%_\-+/.]{5,250}={0,2}")
 _VALUE_BEHIND_SIGN = re.compile(r"(?<=[=:])[A-Za-z0-9@#$!~^*%_\-+/.]{5,250}={0,2}")
-_SAID = ("密", "口令", "令牌", "私钥", "授权码", "key", "token", "secret", "pass", "pwd", "bearer", "credential")
 FRAMED = 96  # of a stretch that is not whole
 _PEM_BODY = r"(?:(?!-----END)[A-Za-z0-9+/=\s:,.\-])"
 PEM_END = r"-----END [A-Z0-9 ]{2,40}-----"
@@ -43,7 +43,8 @@ def _any(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 def _open(match: re.Match[str], stretch: Stretch) -> str | None:
-    return None if stretch.whole else match.group()
+    """A token that is longer than a stretch."""
+    return None if stretch.whole or stretch.end - stretch.start < FRAMED else match.group()
 
 
 def _named(match: re.Match[str], stretch: Stretch) -> str | None:
@@ -55,12 +56,16 @@ def _named(match: re.Match[str], stretch: Stretch) -> str | None:
     return text if len(text) >= 6 and kinds >= 2 and re.search("[0-9@#$!~^*&%]", text) else None
 
 
-_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, least=6, said=_SAID, goes_on=_TOKEN_CHARACTERS)
+_PREFIXES = (
+    r"AKIA|ASIA|LTAI|AKID|AIza|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|_live_|_test_|sk-|hf_|npm_|pypi-|SG\."
+    r"|ya29\.|dop_v1_|shp(?:at|ss|ca|pa)_|EAACEdEose0cBA|dapi|tvly-"
+)
+_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, "[0-9A-Za-z@]", said.SECRET, goes_on=_TOKEN_CHARACTERS)
 SECRETS = (
-    Shape("SECRET", "private-key", _PEM, _any, needs="-", least=40, goes_on=f"{_PEM_BODY}|{PEM_END}", endless=True),
-    Shape("SECRET", "jwt", _JWT, _any, needs=".", least=24, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
-    Shape("SECRET", "jwt", _JWT_OPEN, _open, needs="y", least=FRAMED, letters=True, goes_on=r"[A-Za-z0-9_\-.]"),
-    Shape("SECRET", "issuer-prefix", _PREFIXED, _prefixed, least=16, letters=True, goes_on=_TOKEN_CHARACTERS),
+    Shape("SECRET", "private-key", _PEM, _any, screen="-----BEGIN ", goes_on=f"{_PEM_BODY}|{PEM_END}", endless=True),
+    Shape("SECRET", "jwt", _JWT, _any, screen="eyJ", goes_on=r"[A-Za-z0-9_\-.]"),
+    Shape("SECRET", "jwt", _JWT_OPEN, _open, screen="eyJ", goes_on=r"[A-Za-z0-9_\-.]"),
+    Shape("SECRET", "issuer-prefix", _PREFIXED, _prefixed, screen=_PREFIXES, goes_on=_TOKEN_CHARACTERS),
     _NAMED_VALUE,
-    _NAMED_VALUE._replace(pattern=_VALUE_BEHIND_SIGN, needs="=:"),
+    _NAMED_VALUE._replace(pattern=_VALUE_BEHIND_SIGN, screen="[=:]"),
 )

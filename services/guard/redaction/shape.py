@@ -8,35 +8,28 @@ from services.guard.redaction.finding import Match
 from services.guard.redaction.stretch import Stretch
 
 Accepts = Callable[[re.Match[str], Stretch], str | None]
-_NONE: list[Match] = []
 MOST_TRIES = 64  # candidates of one class in one stretch
 
 
 class Shape(NamedTuple):
-    """A recognizer: `accepts` gives the plain form of a candidate, or None. What rules out most stretches at once:
-    `least` characters, `digits`, an ASCII letter (`letters`), one of the characters in `needs`, one of the words in
-    `said`, in it or before it. `goes_on`: what a match is made of that reaches the end of a stretch which goes on."""
+    """A recognizer: `accepts` gives the plain form of a candidate, or None. What rules out most stretches at once: the
+    `screen`, the kinds of words of which one must be `said`, and the `digits` of a stretch. `goes_on`: what a match is
+    made of that reaches the end of a stretch which goes on."""
 
     entity: str
     rule: str
     pattern: re.Pattern[str]
     accepts: Accepts
+    screen: str
+    said: int = 0
     digits: int = 0
-    needs: str = ""
-    letters: bool = False
-    least: int = 1
-    said: tuple[str, ...] = ()
     goes_on: str = ""
     endless: bool = False  # it goes on behind any stretch
 
     def find(self, stretch: Stretch) -> list[Match]:
-        if stretch.end - stretch.start < self.least or (self.letters and not stretch.has_letters):
-            return _NONE
-        if stretch.digits < self.digits or (self.needs and not stretch.has_any(self.needs)):
-            return _NONE
-        if self.said and not stretch.says(self.said):
-            return _NONE
         found: list[Match] = []
+        if self.digits and stretch.digits < self.digits:
+            return found
         at = stretch.start
         for _ in range(MOST_TRIES):
             match = self.pattern.search(stretch.text, at, stretch.end)

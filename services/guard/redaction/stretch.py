@@ -6,11 +6,12 @@ from typing import NamedTuple, Protocol
 from services.guard.redaction.characters import AS_DIGITS, CHINESE_DIGITS
 from services.guard.redaction.finding import Match
 from services.guard.redaction.lazily import lazily
+from services.guard.redaction.said import said_in
 
 BEHIND = 48  # characters before a candidate whose words may say what it is
 AHEAD = 14  # characters after it
 
-_DIGIT, _LETTER = re.compile("[0-9]"), re.compile("[A-Za-z]")
+_DIGIT = re.compile("[0-9]")
 _CHINESE_DIGIT = re.compile(f"[{CHINESE_DIGITS}]")
 
 
@@ -36,22 +37,14 @@ class Stretch:
         """How many ASCII ones."""
         return len(_DIGIT.findall(self.content))
 
-    def has_any(self, signs: str) -> bool:
-        content = self.content
-        return signs in content if len(signs) == 1 else any(sign in content for sign in signs)
-
     @lazily
-    def said(self) -> str:
-        """It and the words before it, in lower case."""
-        return self.before(self.start) + self.content.lower()
+    def said(self) -> int:
+        """The kinds of words in it and before it."""
+        return said_in(self.before(self.start) + self.content.lower())
 
-    def says(self, words: tuple[str, ...]) -> bool:
-        said = self.said
-        return any(word in said for word in words)
-
-    @lazily
-    def has_letters(self) -> bool:
-        return _LETTER.search(self.content) is not None
+    def says(self, kinds: int) -> bool:
+        """Whether there may be one of these kinds of words: what is not there need not be looked for."""
+        return self.said & kinds != 0
 
     @lazily
     def numerals(self) -> str:
@@ -72,9 +65,19 @@ class Stretch:
             raise Undecided
         return self.text[place : place + length].lower()
 
+    def may_follow(self, words: "Words", place: int) -> bool:
+        """Most often the first character says that none of them stands at `place`, or the first behind a gap."""
+        text = self.text
+        if place >= len(text):
+            return True
+        if text[place] in words.gap:
+            behind = text[place : place + 4].lstrip(words.gap)  # one more than any gap has
+            return not behind or behind[0] in words.beginnings
+        return text[place] in words.beginnings
+
     def follows(self, words: "Words", place: int) -> bool:
-        """Whether one of them stands at `place`; most often the first character says that none does."""
-        if place < len(self.text) and self.text[place] not in words.beginnings:
+        """Whether one of them stands at `place`."""
+        if not self.may_follow(words, place):
             return False
         seen = self.text[place : place + AHEAD].lower()
         if len(seen) < AHEAD and not self._ended and words.may_go_on(seen):
@@ -104,5 +107,15 @@ class Words(NamedTuple):
 class Recognizer(Protocol):
     """Finds the data of one class by structure, checksum and context. What it decides depends on the stretch, on
     BEHIND characters before a candidate and AHEAD after it; on nothing else."""
+
+    @property
+    def screen(self) -> str:
+        """What every match has in it, as a pattern for RE2; empty where nothing is known."""
+        ...
+
+    @property
+    def said(self) -> int:
+        """The kinds of words one of which must stand in a stretch or before it; 0 where none must."""
+        ...
 
     def find(self, stretch: Stretch) -> list[Match]: ...

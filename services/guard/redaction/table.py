@@ -1,37 +1,39 @@
-"""The recognizers in their order, and those of them that the characters of a stretch leave possible."""
+"""The recognizers in their order, and those of them that the characters and the words of a stretch leave possible."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.guard.redaction.shape import Shape
+import re2
+
 from services.guard.redaction.stretch import Recognizer, Stretch
 
-_SIGNS = "@:.-=x"
+_MOST_MEMORY = 8 << 20  # bytes that RE2 may take for what it has seen of texts; then it begins anew
 
 
 class Table:
-    """Most stretches are short and plain, and most recognizers need a sign or a letter: which are left is worked out
-    once for each combination."""
+    """Most stretches are what few recognizers look for: one pass over a stretch tells which of their screens it has."""
 
     def __init__(self, recognizers: Sequence[Recognizer], widest: int = 0) -> None:
         """`widest`: characters that those of a firm's own may find; 0 where there are none."""
         self.widest = widest
         self._recognizers = tuple(recognizers)
-        self._fitting: dict[tuple[bool, ...], tuple[Recognizer, ...]] = {}
+        options = re2.Options()
+        options.max_mem = _MOST_MEMORY
+        self._screens = re2.Set.SearchSet(options)
+        self._unscreened: list[int] = []
+        self._numbers: list[int] = []  # of the recognizers, by that of their screens
+        for number, recognizer in enumerate(recognizers):
+            if recognizer.screen:
+                self._screens.Add(recognizer.screen)
+                self._numbers.append(number)
+            else:
+                self._unscreened.append(number)
+        self._screens.Compile()
 
-    def fitting(self, stretch: Stretch) -> tuple[Recognizer, ...]:
-        content = stretch.content
-        key = (stretch.has_letters, *[sign in content for sign in _SIGNS])
-        found = self._fitting.get(key)
-        if found is None:
-            found = self._fitting[key] = tuple(one for one in self._recognizers if _possible(one, key))
-        return found
-
-
-def _possible(recognizer: Recognizer, key: tuple[bool, ...]) -> bool:
-    if not isinstance(recognizer, Shape):
-        return True
-    if recognizer.letters and not key[0]:
-        return False
-    signs = recognizer.needs
-    known = dict(zip(_SIGNS, key[1:], strict=True))
-    return not signs or any(known.get(sign, True) for sign in signs)
+    def fitting(self, stretch: Stretch) -> list[Recognizer]:
+        numbers = [self._numbers[hit] for hit in self._screens.Match(stretch.content) or ()]
+        numbers += self._unscreened
+        numbers.sort()
+        found = [self._recognizers[number] for number in numbers]
+        return [one for one in found if not one.said or stretch.says(one.said)]

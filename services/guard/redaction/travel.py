@@ -2,6 +2,7 @@
 
 import re
 
+from services.guard.redaction import said
 from services.guard.redaction.context import PASSPORT, PERMIT
 from services.guard.redaction.shape import Shape, value_of
 from services.guard.redaction.stretch import Stretch
@@ -18,8 +19,6 @@ _PERMIT = re.compile(
     r"|\d{8}(?:\d{2})?)(?![0-9A-Za-z])",
     re.ASCII,
 )
-_SAID_PERMIT = ("通行", "回乡", "回鄉", "台胞", "港澳", "permit", "travel", "home return")
-_SAID_PASSPORT = ("护照", "護照", "证件", "證件", "出境", "出入境", "签证", "passport", "travel")
 _PASSPORT_WORD_NEAR = re.compile(
     r"(?:护照|護照|(?<![a-z])passport)[^0-9]{0,20}$|(?:护照|passport)(?: ?(?:no|number))?.{0,12}$"
 )
@@ -47,7 +46,7 @@ def _date(digits: str) -> bool:
 
 
 TRAVEL = (
-    Shape("TRAVEL_PERMIT", "permit", _PERMIT, _permit, digits=7, least=8, said=_SAID_PERMIT),
-    Shape("PASSPORT_NUMBER", "passport", _PASSPORT, _passport, digits=6, least=7, said=_SAID_PASSPORT),
-    Shape("PASSPORT_NUMBER", "passport", _GROUPED, _passport, digits=7, letters=True, least=9, said=_SAID_PASSPORT),
+    Shape("TRAVEL_PERMIT", "permit", _PERMIT, _permit, screen="[0-9]{7}", said=said.PERMIT),
+    Shape("PASSPORT_NUMBER", "passport", _PASSPORT, _passport, screen="[0-9]{6}", said=said.PASSPORT),
+    Shape("PASSPORT_NUMBER", "passport", _GROUPED, _passport, screen=r"[EGeg][A-Za-z]?[ \-]?[0-9]", said=said.PASSPORT),
 )

@@ -5,7 +5,6 @@ import re
 from services.guard.redaction.characters import BREAK, folded, invisible, marked, read_escape
 
 HIDDEN_MOST = 16  # invisible characters in a row; each further so many are a BREAK, which bounds what a stretch covers
-_ESCAPES = "\\%"
 _UNFINISHED = re.compile(r"(?:\\(?:u[0-9A-Fa-f]{0,3})?|%[0-9A-Fa-f]?)\Z", re.ASCII)
 _ESCAPE = re.compile(r"\\\\|\\u[0-9A-Fa-f]{4}|\\[bfnrt\"/]|%[0-9A-Fa-f]{2}", re.ASCII)
 
@@ -27,6 +26,11 @@ class Window:
     @property
     def received(self) -> int:
         return self._offset + len(self._raw) + len(self._unread)
+
+    @property
+    def shift(self) -> int | None:
+        """What leads from a position to the original's; None where it is not everywhere the same."""
+        return self._offset if self._places is None else None
 
     @property
     def size(self) -> int:
@@ -74,7 +78,7 @@ class Window:
 
     def _append(self, text: str) -> None:
         plain = folded(text)
-        if len(plain) == len(text) and not any(sign in text for sign in _ESCAPES):
+        if len(plain) == len(text) and "\\" not in text and "%" not in text:
             if self._places is not None:
                 at = range(len(self._raw), len(self._raw) + len(text))
                 self._places[0].extend(at)
