@@ -106,7 +106,7 @@ REDACTION_FUZZ := .cache/redaction-fuzz
 soak-redaction: setup ## fuzz redaction, guided by coverage, for MINUTES=10; new texts of interest go into the tests' corpus
 	@test -x $(REDACTION_FUZZ)/bin/python || $(BIN)/python -m venv $(REDACTION_FUZZ)
 	@$(REDACTION_FUZZ)/bin/pip install --quiet --disable-pip-version-check atheris==3.0.0 \
-	  $$(grep -E '^(google-re2|ahocorasick-rs)==' requirements.lock)
+	  $$(grep -E '^(google-re2|ahocorasick_rs)==' requirements.lock)
 	@$(REDACTION_FUZZ)/bin/python -m benchmarks.redaction.fuzzing tests/unit/guard/fuzz_corpus \
 	  -max_total_time=$$(( $(or $(MINUTES),10) * 60 )) -max_len=600 -timeout=10
 

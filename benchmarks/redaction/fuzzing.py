@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of normaliser, recognizers and redactor: any text, in any two pieces, masks the same.
 
-`make soak-redaction`; runs in an environment of its own, which has atheris and of ours only what looks for many words and
+`make soak-redaction`; runs in an environment of its own, which has atheris and, of ours, what looks for many words and
 patterns at once. What it finds interesting goes into the corpus that the tests replay.
 """
 

@@ -35,8 +35,8 @@ _GLUED_AFTER = re.compile(r"[A-Za-z0-9]*")
 
 
 class Groups:
-    """Of digits, in order: where each starts and ends, the gap before it, and whether nothing but that gap stands between
-    it and the one before."""
+    """Of digits, in order: where each starts and ends, what stands before it since the one before, and whether that is
+    a gap and no more."""
 
     __slots__ = ("ends", "gaps", "linked", "starts")
 
