@@ -1,4 +1,4 @@
-"""Checks a Strongroom audit log or one receipt, offline, with the standard library alone (docs/audit-format.md).
+"""Checks a Strongroom audit log, an export or a receipt with the standard library alone (docs/audit-format.md).
 
 It shares no code with the service that writes the log: whoever reads these lines has read all that has to be trusted.
 """
@@ -9,21 +9,27 @@ import argparse
 import base64
 import binascii
 import hashlib
+import http.client
 import json
 import os
 import re
 import struct
 import sys
+import threading
 import time
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 VERIFIES, NOT_A_LOG, ALTERED, ABSENT = 0, 2, 3, 4  # exit codes
 
@@ -335,31 +341,15 @@ def _json(value: Any) -> str:
 
 def number_text(value: float) -> str:
     """A float as ECMAScript's Number::toString writes it: shortest, 1 for 1.0, 1e-7 for 0.0000001."""
-    sign, digits, exponent = _shortest(abs(value))
-    prefix = "-" if value < 0 else ""
-    count, point = len(digits), exponent
-    if sign == 0:
-        return "0"
-    if count <= point <= 21:
-        return prefix + digits + "0" * (point - count)
-    if 0 < point <= 21:
-        return f"{prefix}{digits[:point]}.{digits[point:]}"
-    if -6 < point <= 0:
-        return f"{prefix}0.{'0' * -point}{digits}"
-    mantissa = digits if count == 1 else f"{digits[0]}.{digits[1:]}"
-    return f"{prefix}{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"
-
-
-def _shortest(value: float) -> tuple[int, str, int]:
-    """1 or 0 for zero, the shortest digits d, and n with value = 0.d × 10^n."""
-    if value != value or value in (float("inf"), float("-inf")):
+    number = Decimal(repr(float(value)))
+    if not number.is_finite():
         raise Malformed("not a finite number")
-    mantissa, _, exponent = f"{value!r}".partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    leading = len(whole + fraction) - len(digits)
-    stripped = digits.rstrip("0")
-    return (1 if stripped else 0), stripped, len(whole) - leading + int(exponent or 0)
+    if not number:
+        return "0"
+    number, power = number.normalize(), number.adjusted()
+    if -7 < power < 21:
+        return f"{number:f}"
+    return f"{number.scaleb(-power):f}e{power:+d}"
 
 
 _FLOATS = {"frequency_penalty", "min_p", "presence_penalty", "repetition_penalty", "temperature", "top_p"}
@@ -638,14 +628,33 @@ class Report:
     def exit_code(self) -> int:
         return ALTERED if self.problems else ABSENT if self.absent else VERIFIES
 
+    def problem(
+        self, what: str, file: str, offset: int | None = None, entry: int | None = None, record: str = ""
+    ) -> None:
+        self.problems.append(Problem(what, file, offset, entry, record))
+
+    @contextmanager
+    def telling(self, file: str, before: str = "") -> Iterator[None]:
+        """That it is missing or malformed is a problem of the file."""
+        try:
+            yield
+        except FileNotFoundError:
+            self.problem("missing, though the checkpoint covers it" if "tile/" in file else "missing", file)
+        except Malformed as malformed:
+            self.problem(f"{before}{malformed}", file)
+
+    def under(self, checkpoint: Checkpoint) -> Checkpoint:
+        self.origin, self.size, self.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
+        return checkpoint
+
 
 class _Journal:
     """Reads the segments in order and judges every frame; collects the truth that tiles are compared with."""
 
     def __init__(self, folder: Path, origin: str, size: int, report: Report) -> None:
         self.folder, self.origin, self.size, self.report = folder, origin, size, report
-        self.leaves: list[bytes] = []
-        self.hashes: list[bytes] = []
+        self.count = 0  # of leaves
+        self.bundles, self.hashes = bytearray(), bytearray()  # theirs, one behind the other
         self.whole = True  # no frame is missing, so positions and chains can be judged
         self._number = 0
         self._group = -1
@@ -656,9 +665,8 @@ class _Journal:
         self._file = ""
         self._offset = 0
 
-    def problem(self, what: str, record: str = "", *, entry: int | None = None, offset: int | None = None) -> None:
-        at = self._offset if offset is None else offset
-        self.report.problems.append(Problem(what, self._file, at, entry, record))
+    def problem(self, what: str, record: str = "", entry: int | None = None) -> None:
+        self.report.problem(what, self._file, self._offset, entry, record)
 
     def read(self) -> None:
         names = sorted(name for name in os.listdir(self.folder) if name.endswith(".journal"))
@@ -673,10 +681,16 @@ class _Journal:
             self._segment((self.folder / name).read_bytes(), name == names[-1])
         self.report.segments, self.report.frames = len(names), self._number
         self._file, self._offset = "audit/journal", 0
-        if len(self.leaves) < self.size:
-            missing = f"entries {len(self.leaves)} to {self.size - 1}, which the checkpoint covers, are missing"
-            self.report.problems.append(Problem(missing, self._file))
-        self._note_open()
+        if self.count < self.size:
+            missing = f"entries {self.count} to {self.size - 1}, which the checkpoint covers, are missing"
+            self.report.problem(missing, self._file)
+        releases = sum(record.releases for record in self._records.values())
+        if self._records:
+            self.report.not_covered.append(
+                f"{len(self._records)} open records: no END commits to their {releases} RELEASE entries yet"
+            )
+        for kind, count in sorted(self._pending.items()):
+            self.report.pending.append(f"{count} {kind} behind the checkpoint, checked by their own hashes")
 
     def _segment(self, data: bytes, last: bool) -> None:
         name = self.origin.encode()
@@ -703,7 +717,7 @@ class _Journal:
         if not rest.strip(b"\0"):
             return True
         later = next(_frames_in(data, self._offset), None)
-        covered = len(self.leaves) < self.size
+        covered = self.count < self.size
         begun = _MAGIC.startswith(rest[:4].rstrip(b"\0")) and rest[:1] == _MAGIC[:1]
         # Of one group any page may reach the disk first; a later group is only written once this one is durable.
         unfinished = begun if later is None else later[1].group <= self._number
@@ -724,10 +738,10 @@ class _Journal:
         record = ""
         with suppress(Malformed):  # it may be too damaged to say whose it was
             record = parse_clear(parse_frame(data, self._offset, check_hash=False).clear).record
-        self.problem(reason, record, entry=len(self.leaves) if self.whole else None)
+        self.problem(reason, record, entry=self.count if self.whole else None)
 
     def _judge(self, frame: Frame) -> None:
-        entry = len(self.leaves) if frame.leaf and self.whole else None
+        entry = self.count if frame.leaf and self.whole else None
         try:
             clear = parse_clear(frame.clear)
         except Malformed as malformed:
@@ -736,13 +750,14 @@ class _Journal:
         if clear:
             for what in [*self._sound(frame, clear), *(self._in_order(frame, clear) if self.whole else [])]:
                 self.problem(what, clear.record, entry=entry)
-        if len(self.leaves) >= self.size:
+        if self.count >= self.size:
             self._pending[_KINDS[frame.kind]] += 1
         self.report.entries[_KINDS[frame.kind]] += 1
         self._number, self._group = frame.number + 1, frame.group
         if frame.leaf:
-            self.leaves.append(frame.leaf)
-            self.hashes.append(leaf_hash(frame.leaf))
+            self.count += 1
+            self.bundles += LEAF_BYTES.to_bytes(2, "big") + frame.leaf
+            self.hashes += leaf_hash(frame.leaf)
 
     def _sound(self, frame: Frame, clear: Clear) -> Iterator[str]:
         """What can be said of one entry alone."""
@@ -774,7 +789,7 @@ class _Journal:
             self._boots[clear.boot] = clear.sequence
         kind = _KINDS[frame.kind]
         if kind in ("ACT", "CONTROL"):
-            if clear.n != len(self.leaves):
+            if clear.n != self.count:
                 yield "n is not the entry's place in the log"
         elif kind in ("RELEASE", "END"):
             yield from self._continues(frame, clear)
@@ -812,15 +827,6 @@ class _Journal:
         del self._records[clear.record]
         self._closed.add(clear.record)
 
-    def _note_open(self) -> None:
-        releases = sum(record.releases for record in self._records.values())
-        if self._records:
-            self.report.not_covered.append(
-                f"{len(self._records)} open records: no END commits to their {releases} RELEASE entries yet"
-            )
-        for kind, count in sorted(self._pending.items()):
-            self.report.pending.append(f"{count} {kind} behind the checkpoint, checked by their own hashes")
-
 
 def _frames_in(data: bytes, at: int) -> Iterator[tuple[int, Frame]]:
     """Whole frames behind offset `at`, found by their magic."""
@@ -834,193 +840,227 @@ def _frames_in(data: bytes, at: int) -> Iterator[tuple[int, Frame]]:
 # --- tiles ------------------------------------------------------------------------------------------------------------
 
 _TILE = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+_WIDTH, _HASH, _ENTRY = 256, 32, 2 + LEAF_BYTES  # of a tile; bytes of one in it, and in an entry bundle
+_MOST_NOTE = 64 * 1024  # bytes
+
+_Tile = tuple[str, int, int]  # level or "entries", index, width
+_Bytes = bytes | bytearray
+_Rows = Mapping[str, _Bytes]  # by level, what its tiles hold, one behind the other
 
 
-def _index_path(index: int) -> str:
+@dataclass(frozen=True)
+class _Tlog:
+    """The files of a log. `read` takes a name and how many bytes are the most; it raises FileNotFoundError."""
+
+    read: Callable[[str, int], bytes]
+    place: str = ""  # stands before a name in problems
+
+    def note(self, name: str) -> str:
+        return _text(self.read(name, _MOST_NOTE))
+
+    def tile(self, tile: _Tile) -> bytes:
+        level, index, width = tile
+        length = width * _unit(level)
+        try:
+            return self.read(_tile_name(*tile), length)
+        except FileNotFoundError:  # a running log drops a partial tile once the full one is there
+            if width == _WIDTH:
+                raise
+            return self.read(_tile_name(level, index, _WIDTH), _WIDTH * _unit(level))[:length]
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Malformed("not UTF-8") from None
+
+
+def _unit(level: str) -> int:
+    return _ENTRY if level == "entries" else _HASH
+
+
+def _tile_name(level: str, index: int, width: int) -> str:
     groups = [f"{index % 1000:03d}"]
     while index := index // 1000:
         groups.append(f"x{index % 1000:03d}")
-    return "/".join(reversed(groups))
+    return f"tile/{level}/{'/'.join(reversed(groups))}" + ("" if width == _WIDTH else f".p/{width}")
 
 
-class _Tiles:
-    """Compares every tile and bundle with what the journal holds."""
-
-    def __init__(self, folder: Path, report: Report) -> None:
-        self._folder, self._report = folder, report
-        self.files = sorted(
-            path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
-        )  # listed before the journal is read: whatever is in these files is in the journal by then
-
-    def check(self, journal: _Journal) -> None:
-        self._leaves = journal.leaves
-        self._rows = [journal.hashes]
-        while len(self._rows[-1]) >= 256:
-            row = self._rows[-1]
-            self._rows.append([tree_root(row[i : i + 256]) for i in range(0, len(row) - len(row) % 256, 256)])
-        for name in self.files:
-            self._check_file(name)
-        for name in _required(journal.size):
-            if name not in self.files and name.partition(".p/")[0] not in self.files:
-                self._problem("missing, though the checkpoint covers it", name)
-
-    def _problem(self, what: str, name: str) -> None:
-        self._report.problems.append(Problem(what, f"audit/tlog/{name}"))
-
-    def _check_file(self, name: str) -> None:
-        if name in ("checkpoint", "log.vkey", COSIGNED, POLICY):
-            return
-        match = _TILE.fullmatch(name)
-        if not match or name.endswith(".partial"):
-            self._report.not_covered.append(f"audit/tlog/{name}: not a file of a log")
-            return
-        level, groups, partial = match.groups()
-        index, width = int(groups.replace("x", "").replace("/", "")), int(partial or 256)
-        if _index_path(index) != groups or (partial and width > 255):
-            self._problem("not the canonical path of a tile", name)
-            return
-        if level == "entries":
-            self._report.bundles += 1
-        else:
-            self._report.tiles += 1
-        self._compare(name, self._expected(level, index * 256, width))
-
-    def _expected(self, level: str, start: int, width: int) -> bytes | None:
-        if level == "entries":
-            entries = self._leaves[start : start + width]
-            return (
-                b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries) if len(entries) == width else None
-            )
-        row = self._rows[int(level)] if int(level) < len(self._rows) else []
-        return b"".join(row[start : start + width]) if start + width <= len(row) else None
-
-    def _compare(self, name: str, expected: bytes | None) -> None:
-        try:
-            found = (self._folder / name).read_bytes()
-        except FileNotFoundError:  # a running log drops a partial tile once the full one is there
-            if not (self._folder / name.partition(".p/")[0]).exists():
-                self._problem("missing", name)
-            return
-        if expected is None:
-            self._problem("holds more than the journal", name)
-        elif found != expected:
-            self._problem("differs from the journal", name)
-
-
-def _required(size: int) -> Iterator[str]:
-    """The tiles and bundles of a tree of `size` entries."""
-    for level in ("entries", *range(64)):
+def _required(size: int) -> Iterator[_Tile]:
+    """The bundles and tiles of a tree of `size` entries."""
+    for level in ("entries", *range(8)):
         count = size if level == "entries" else size >> 8 * int(level)
-        if not count:
-            return
-        for index in range(-(-count // 256)):
-            width = min(256, count - index * 256)
-            yield f"tile/{level}/{_index_path(index)}" + ("" if width == 256 else f".p/{width}")
+        for index in range(-(-count // _WIDTH)):
+            yield str(level), index, min(_WIDTH, count - index * _WIDTH)
 
 
-# --- a home folder ----------------------------------------------------------------------------------------------------
+def _in_folder(folder: Path, report: Report) -> list[_Tile]:
+    tiles = []
+    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()):
+        match = _TILE.fullmatch(name)
+        if match:
+            tile = match[1], int(match[2].replace("x", "").replace("/", "")), int(match[3] or _WIDTH)
+            if _tile_name(*tile) == name and tile[2] <= _WIDTH:
+                tiles.append(tile)
+            else:
+                report.problem("not the canonical path of a tile", f"audit/tlog/{name}")
+        elif name not in ("checkpoint", "log.vkey", COSIGNED, POLICY):
+            report.not_covered.append(f"audit/tlog/{name}: not a file of a log")
+    return tiles
 
 
+def _split(hashes: _Bytes) -> list[bytes]:
+    return [bytes(hashes[at : at + _HASH]) for at in range(0, len(hashes), _HASH)]
+
+
+def _rows(bundles: _Bytes, hashes: _Bytes) -> _Rows:
+    rows, level, tile = {"entries": bundles, "0": hashes}, 0, _WIDTH * _HASH
+    while whole := len(row := rows[str(level)]) // tile * tile:
+        level += 1
+        rows[str(level)] = b"".join(tree_root(_split(row[at : at + tile])) for at in range(0, whole, tile))
+    return rows
+
+
+def _read(tlog: _Tlog, tile: _Tile, report: Report) -> bytes | None:
+    with report.telling(tlog.place + _tile_name(*tile)):
+        found = tlog.tile(tile)
+        report.bundles, report.tiles = report.bundles + (tile[0] == "entries"), report.tiles + (tile[0] != "entries")
+        return found
+    return None
+
+
+def _compare(tlog: _Tlog, tiles: Iterable[_Tile], rows: _Rows, source: str, report: Report) -> None:
+    """What tiles hold with what they have to hold, as far as the rows go."""
+    for tile in tiles:
+        (level, index, width), unit, place = tile, _unit(tile[0]), tlog.place + _tile_name(*tile)
+        if (found := _read(tlog, tile, report)) is None:
+            continue
+        expected = bytes(rows.get(level, b"")[index * _WIDTH * unit : (index * _WIDTH + width) * unit])
+        if len(expected) < width * unit:
+            report.problem(f"holds more than {source}", place)
+        elif found != expected:
+            at = next((at for at in range(width) if found[at * unit :][:unit] != expected[at * unit :][:unit]), width)
+            entry = index * _WIDTH + at if level in ("entries", "0") else None
+            report.problem(f"differs from {source}", place, at * unit, entry)
+
+
+# --- what is signed ---------------------------------------------------------------------------------------------------
+
+_Asked = tuple[str | None, str | None, Policy | None, float]  # key, kept checkpoint, policy, and since when it is met
 KEPT = "the checkpoint that you kept"
 COSIGNED, POLICY = "checkpoint.cosigned", "witness-policy"
 
 
 class NotALog(Exception):
-    """There is nothing here to verify. The text says what is missing."""
+    """There is nothing here to verify, or it cannot be had. The text says what."""
 
 
-def verify_home(
-    path: str | Path, key: str | None = None, kept: str | None = None, policy: Policy | None = None, since: float = 0
+def _log_key(tlog: _Tlog, pinned: str | None, report: Report) -> LogKey:
+    stored, place = LogKey("", b"", b""), f"{tlog.place}log.vkey"  # no signature can be by this key
+    with report.telling(place):
+        vkey, newline, more = tlog.note("log.vkey").partition("\n")
+        if not newline or more:
+            raise Malformed("not one line")
+        stored = parse_vkey(vkey)
+    if pinned is None:
+        return stored
+    try:
+        key = parse_vkey(pinned)
+    except Malformed as malformed:
+        raise NotALog(f"--key: {malformed}") from None
+    if stored.name and stored != key:
+        report.problem("not the key that was given with --key", place)
+    return key
+
+
+def _judge_log(
+    tlog: _Tlog, asked: _Asked, leaf_hashes: Callable[[Checkpoint, _Tlog, Report], _Bytes | None], report: Report
 ) -> Report:
-    """Checks the log in a home folder, stopped or running, that it holds what the checkpoint `kept` covers, and that
-    the witnesses that `policy` asks for have cosigned it, at `since` (Unix seconds) or later.
-
-    While it runs, what is written first has to be read last.
-    """
-    audit = Path(path) / "audit"
-    tlog, folder = audit / "tlog", audit / "journal"
-    if not folder.is_dir() or not tlog.is_dir():
-        raise NotALog(f"{path} is not a Strongroom home folder: it has no audit/journal and audit/tlog")
-    if not (tlog / "checkpoint").exists():
-        raise NotALog(f"{path} has no checkpoint yet: start the audit service once")
-    report = Report(str(path), key_pinned=key is not None)
-    log_key = _log_key(tlog / "log.vkey", key, report)
-    checkpoint = _checkpoint(tlog / "checkpoint", log_key, report)
-    if checkpoint is None:
+    """What is signed; and what is under it, which `leaf_hashes` judges, None if there is not all of it. What is written
+    first is read last, as the log may be running."""
+    pinned, kept, policy, since = asked
+    log_key = _log_key(tlog, pinned, report)
+    cosigned = _cosigned_note(tlog, log_key, report)
+    hashes = None
+    with report.telling(f"{tlog.place}checkpoint"):
+        note = tlog.note("checkpoint")
+        hashes = leaf_hashes(report.under(open_checkpoint(note, log_key)), tlog, report)
+    if hashes is None:
         return report
-    report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
-    tiles = _Tiles(tlog, report)
-    journal = _Journal(folder, checkpoint.origin, checkpoint.size, report)
-    journal.read()
-    if journal.whole:
-        if len(journal.hashes) >= checkpoint.size and tree_root(journal.hashes[: checkpoint.size]) != checkpoint.root:
-            what = f"the journal's first {checkpoint.size} entries do not have the root that was signed"
-            report.problems.append(Problem(what, "audit/tlog/checkpoint"))
-        if kept is not None:
-            _check_kept(kept, log_key, journal.hashes, report)
-        cosigned = _cosigned_note(tlog, log_key, journal.hashes, report)
-        if policy is not None:
-            _check_policy(policy, log_key, cosigned, since, report)
-        tiles.check(journal)
-    else:
-        report.not_covered.append("tiles: they cannot be compared, as frames are missing")
+    if kept is not None:
+        _check_kept(kept, log_key, hashes, KEPT, report)
+    if cosigned:
+        report.cosigned = _check_kept(cosigned, log_key, hashes, f"{tlog.place}{COSIGNED}", report)
+        if report.cosigned < report.size:
+            report.not_covered.append(f"entries {report.cosigned} to {report.size - 1}: not cosigned by witnesses yet")
+    if policy is not None:
+        _check_policy(policy, log_key, note if cosigned is None else cosigned, since, tlog.place, report)
     return report
 
 
-def _check_kept(note: str, key: LogKey, hashes: Sequence[bytes], report: Report, place: str = KEPT) -> int:
+def _check_root(checkpoint: Checkpoint, hashes: _Bytes, source: str, tlog: _Tlog, report: Report) -> bool:
+    """Whether they have it. Where there are fewer, that has been told."""
+    if len(hashes) < checkpoint.size * _HASH or tree_root(_split(hashes[: checkpoint.size * _HASH])) == checkpoint.root:
+        return True
+    what = f"the first {checkpoint.size} entries of {source} do not have the root that was signed"
+    report.problem(what, f"{tlog.place}checkpoint")
+    return False
+
+
+def _check_kept(note: str, key: LogKey, hashes: _Bytes, place: str, report: Report) -> int:
     """A log cut back to an older state verifies by itself; a newer checkpoint tells. Returns how much that covers."""
+    with report.telling(place, "it is none of this log: "):
+        kept, count = open_checkpoint(note, key), len(hashes) // _HASH
+        with report.telling(place):
+            if kept.size > count:
+                raise Malformed(f"it covers {kept.size} entries, and this log holds {count}")
+            if tree_root(_split(hashes[: kept.size * _HASH])) != kept.root:
+                first = f"the log's first {kept.size} entries"
+                raise Malformed(f"{first} are not those that it covers: another copy of the log went on")
+            return kept.size
+    return 0
+
+
+def _cosigned_note(tlog: _Tlog, key: LogKey, report: Report) -> str | None:
+    """The newest checkpoint that was cosigned; empty if it is malformed, None if there is none."""
+    with report.telling(f"{tlog.place}{COSIGNED}"):
+        try:
+            note = tlog.note(COSIGNED)
+        except FileNotFoundError:
+            return None
+        if tlog.place:
+            report.witnesses = _by_kept_policy(note, tlog, key)
+        return note
+    return ""
+
+
+def _by_kept_policy(note: str, tlog: _Tlog, key: LogKey) -> dict[str, int]:
+    """Which witnesses cosigned it, and when, by the policy that a folder keeps beside it."""
     try:
-        kept = open_checkpoint(note, key)
-    except Malformed as malformed:
-        report.problems.append(Problem(f"it is none of this log: {malformed}", place))
-        return 0
-    if kept.size > len(hashes):
-        report.problems.append(Problem(f"it covers {kept.size} entries, and this log holds {len(hashes)}", place))
-    elif tree_root(hashes[: kept.size]) != kept.root:
-        what = f"the log's first {kept.size} entries are not those that it covers: another copy of the log went on"
-        report.problems.append(Problem(what, place))
-    return kept.size
+        head, _, text = tlog.read(POLICY, _MOST_NOTE).partition(b"\n")
+    except FileNotFoundError:
+        raise Malformed(f"{POLICY} is missing") from None
+    if head != f"# sha256 {hashlib.sha256(text).hexdigest()}".encode():
+        raise Malformed(f"{POLICY}: its first line is not the hash of the rest")
+    policy = parse_policy(text.decode("utf-8", "surrogateescape"))
+    known = {(each.name, each.key_id) for each in (key, *policy.witnesses.values())}
+    if any((name, key_id) not in known for name, key_id, _ in parts_of(note)[1]):
+        raise Malformed(f"a signature is by nobody whom {POLICY} names")
+    if not policy.met_by(times := policy.times(note)):
+        raise Malformed(f"it is not cosigned as {POLICY} asks")
+    return times
 
 
-def _cosigned_note(tlog: Path, key: LogKey, hashes: Sequence[bytes], report: Report) -> str | None:
-    """The newest checkpoint that was cosigned, judged by the policy that is kept beside it; None if there is none."""
-    place = f"audit/tlog/{COSIGNED}"
-    try:
-        note = (tlog / COSIGNED).read_bytes().decode()
-        head, _, text = (tlog / POLICY).read_bytes().partition(b"\n")
-        if head.decode() != f"# sha256 {hashlib.sha256(text).hexdigest()}":
-            raise Malformed(f"{POLICY}: its first line is not the hash of the rest")
-        policy = parse_policy(text.decode("utf-8", "surrogateescape"))
-        known = {(each.name, each.key_id) for each in (key, *policy.witnesses.values())}
-        if any((name, key_id) not in known for name, key_id, _ in parts_of(note)[1]):
-            raise Malformed(f"a signature is by nobody whom {POLICY} names")
-        report.witnesses = policy.times(note)
-        if not policy.met_by(report.witnesses):
-            raise Malformed(f"it is not cosigned as {POLICY} asks")
-    except FileNotFoundError as error:
-        if Path(error.filename).name == POLICY:
-            report.problems.append(Problem("missing", f"audit/tlog/{POLICY}"))
-        return None
-    except (Malformed, UnicodeDecodeError) as malformed:
-        what = "not UTF-8" if isinstance(malformed, UnicodeDecodeError) else str(malformed)
-        report.problems.append(Problem(what, place))
-        return None
-    report.cosigned = _check_kept(note, key, hashes, report, place)
-    if report.cosigned < report.size:
-        report.not_covered.append(f"entries {report.cosigned} to {report.size - 1}: not cosigned by witnesses yet")
-    return note
-
-
-def _check_policy(policy: Policy, key: LogKey, cosigned: str | None, since: float, report: Report) -> None:
-    """What whoever verifies asks for himself, whatever the folder says of its witnesses."""
+def _check_policy(policy: Policy, key: LogKey, note: str, since: float, place: str, report: Report) -> None:
+    """What whoever verifies asks for himself, whatever the log's keeper says of its witnesses."""
     if policy.logs and key not in policy.logs:
-        report.problems.append(Problem("not the key of a log that the policy names", "audit/tlog/log.vkey"))
+        report.problem("not the key of a log that the policy names", f"{place}log.vkey")
     report.key_pinned |= bool(policy.logs)
-    try:
-        times = policy.times(cosigned) if cosigned else {}
-    except Malformed as malformed:
-        report.problems.append(Problem(str(malformed), f"audit/tlog/{COSIGNED}"))
-        return
+    times: dict[str, int] = {}
+    with report.telling(f"{place}{COSIGNED}"):
+        times = policy.times(note) if note else {}
+    report.witnesses = report.witnesses or times
     if not policy.met_by(name for name, time in times.items() if time >= since):
         found = ", ".join(f"{name} at {_utc(time)}" for name, time in sorted(times.items())) or "none"
         asked = f"the quorum {policy.quorum}" + (f" at {_utc(since)} or later" if since else "")
@@ -1045,43 +1085,166 @@ def note_in(text: str) -> str:
         raise Malformed("neither a checkpoint, nor a receipt or a manifest, which have one") from None
 
 
-def _log_key(path: Path, pinned: str | None, report: Report) -> LogKey:
-    stored: LogKey | None = None
-    try:
-        text = path.read_bytes().decode()
-        if not text.endswith("\n"):
-            raise Malformed("not one line")
-        stored = parse_vkey(text[:-1])
-    except FileNotFoundError:
-        report.problems.append(Problem("missing", "audit/tlog/log.vkey"))
-    except (Malformed, UnicodeDecodeError) as malformed:
-        report.problems.append(Problem(str(malformed), "audit/tlog/log.vkey"))
-    if pinned is None:
-        if stored is None:
-            stored = LogKey("", b"", b"")  # no signature can be by this key
-        return stored
-    try:
-        key = parse_vkey(pinned)
-    except Malformed as malformed:
-        raise NotALog(f"--key: {malformed}") from None
-    if stored is not None and stored != key:
-        report.problems.append(Problem("not the key that was given with --key", "audit/tlog/log.vkey"))
-    return key
+# --- a home folder ----------------------------------------------------------------------------------------------------
 
 
-def _checkpoint(path: Path, key: LogKey, report: Report) -> Checkpoint | None:
-    try:
-        return open_checkpoint(path.read_bytes().decode(), key)
-    except (Malformed, UnicodeDecodeError) as malformed:
-        what = "not UTF-8" if isinstance(malformed, UnicodeDecodeError) else str(malformed)
-        report.problems.append(Problem(what, "audit/tlog/checkpoint"))
+def verify_home(
+    path: str | Path, key: str | None = None, kept: str | None = None, policy: Policy | None = None, since: float = 0
+) -> Report:
+    """Checks the log in a home folder, stopped or running, that it holds what the checkpoint `kept` covers, and that
+    the witnesses that `policy` asks for have cosigned it, at `since` (Unix seconds) or later."""
+    folder = Path(path) / "audit" / "tlog"
+    if not folder.with_name("journal").is_dir() or not folder.is_dir():
+        raise NotALog(f"{path} is not a Strongroom home folder: it has no audit/journal and audit/tlog")
+    if not (folder / "checkpoint").exists():
+        raise NotALog(f"{path} has no checkpoint yet: start the audit service once")
+    report = Report(str(path), key_pinned=key is not None)
+    tlog = _Tlog(lambda name, most: (folder / name).read_bytes(), "audit/tlog/")
+    return _judge_log(tlog, (key, kept, policy, since), partial(_in_journal, folder), report)
+
+
+def _in_journal(folder: Path, checkpoint: Checkpoint, tlog: _Tlog, report: Report) -> _Bytes | None:
+    tiles = dict.fromkeys([*_in_folder(folder, report), *_required(checkpoint.size)])
+    journal = _Journal(folder.with_name("journal"), checkpoint.origin, checkpoint.size, report)
+    journal.read()
+    if not journal.whole:
+        report.not_covered.append("tiles: they cannot be compared, as frames are missing")
         return None
+    _check_root(checkpoint, journal.hashes, "the journal", tlog, report)
+    _compare(tlog, tiles, _rows(journal.bundles, journal.hashes), "the journal", report)
+    return journal.hashes
+
+
+# --- a log behind a URL -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server is waited for, and what is taken of it."""
+
+    answer_seconds: float = 20.0
+    pauses: tuple[float, ...] = (0.0, 0.5, 1.0)  # seconds, before each time that a file is asked for
+    log_seconds: float = 4 * 3600.0
+    entries: int = 16 * 1024 * 1024  # a GiB or two of memory
+
+
+class _Server:
+    """Files below a URL, over one connection. The server may be anybody's: each answer is bounded in bytes and seconds,
+    and a redirect is not followed."""
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        try:
+            parts = urlsplit(url)
+            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            self._new = partial(kind, parts.hostname or "", parts.port, timeout=limits.answer_seconds)
+            self._connection = self._new()
+            if not parts.hostname or parts.username is not None or parts.query or parts.fragment:
+                raise ValueError
+        except (ValueError, http.client.HTTPException):
+            raise NotALog(f"{url}: the URL of a log is http(s)://HOST[:PORT]/PATH and nothing more") from None
+        self._url, self._path = url.rstrip("/"), parts.path.rstrip("/")
+        self._limits, self._until = limits, time.monotonic() + limits.log_seconds
+
+    def read(self, name: str, most: int) -> bytes:
+        reason, seconds = "the log as a whole takes too long", self._limits.answer_seconds
+        for pause in self._limits.pauses if time.monotonic() < self._until else ():
+            time.sleep(pause)
+            answers: SimpleQueue[tuple[int, bytes] | Exception] = SimpleQueue()
+            asking = threading.Thread(target=self._ask, args=(f"{self._path}/{name}", most, answers), daemon=True)
+            asking.start()
+            asking.join(seconds)  # a socket's own time-out begins anew with each byte
+            late = TimeoutError(f"no whole answer within {seconds:g} seconds")
+            answer = late if answers.empty() else answers.get()
+            if isinstance(answer, Exception):
+                self._connection, reason = self._new(), str(answer) or type(answer).__name__
+                continue
+            status, body = answer
+            if status == 200 and len(body) > most:
+                raise Malformed(f"more than the {most} bytes that it may have")
+            if status == 200:
+                return body
+            if status in (404, 410):
+                raise FileNotFoundError(name)
+            reason = f"status {status}" + (", a redirect, which is not followed" if 300 <= status < 400 else "")
+            if status < 500 and status != 429:
+                break
+        raise NotALog(f"{self._url}/{name} cannot be read: {reason}")
+
+    def _ask(self, path: str, most: int, answers: SimpleQueue[tuple[int, bytes] | Exception]) -> None:
+        connection = self._connection
+        try:
+            connection.request("GET", path)
+            with connection.getresponse() as response:
+                body = response.read(most + 1)
+                if not response.isclosed():
+                    connection.close()
+                if response.length and len(body) <= most:
+                    raise http.client.HTTPException("the answer was cut short")
+            answers.put((response.status, body))
+        except Exception as error:  # whatever an answer may bring http.client to
+            connection.close()
+            answers.put(error)
+
+
+def verify_url(
+    url: str,
+    key: str | None = None,
+    kept: str | None = None,
+    policy: Policy | None = None,
+    since: float = 0,
+    limits: Limits = Limits(),
+) -> Report:
+    """Checks a log that is served as c2sp.org/tlog-tiles has it: every entry and every tile up to its checkpoint."""
+    tlog, report = _Tlog(_Server(url, limits).read), Report(url, what="url", key_pinned=key is not None)
+    try:
+        with suppress(Malformed):  # which is told of below
+            tlog.read("checkpoint", _MOST_NOTE)
+        return _judge_log(tlog, (key, kept, policy, since), partial(_served, limits.entries), report)
+    except FileNotFoundError:
+        raise NotALog(f"{url} has no checkpoint: audit serves its log below /tlog, on its HTTP port") from None
+    except NotALog as unread:
+        if not report.problems:
+            raise
+        report.not_covered.append(str(unread))
+        return report
+
+
+def _served(most: int, checkpoint: Checkpoint, tlog: _Tlog, report: Report) -> _Bytes | None:
+    """The leaf hashes of all entries, each of which is judged, and each tile by them; None where one is missing."""
+    size, hashes, tiles = checkpoint.size, bytearray(), list[_Tile]()
+    if size > most:
+        raise NotALog(f"{report.path}: {size} entries, more than {most}: verify a copy of its folder")
+    journal = "sealed bytes, RELEASE entries, the order within records, the numbers of gateways' entries"
+    report.not_covered.append(f"{journal}: a URL does not serve the journal")
+    for tile in _required(size):
+        if tile[0] != "entries":
+            tiles.append(tile)
+        elif bundle := _read(tlog, tile, report):
+            hashes += _hashes_in(bundle, tile, report)
+    if len(hashes) < size * _HASH:
+        report.not_covered.append("tiles: they cannot be compared, as entries are missing")
+        return None
+    whole = _check_root(checkpoint, hashes, "the bundles", tlog, report)
+    source = "the entries" if whole else "the entries, which are not those that were signed"
+    _compare(tlog, tiles, _rows(b"", hashes), source, report)
+    return hashes
+
+
+def _hashes_in(bundle: bytes, tile: _Tile, report: Report) -> bytes:
+    """Of its entries; none if one is malformed."""
+    for at in range(0, max(len(bundle), tile[2] * _ENTRY), _ENTRY):
+        entry = bundle[at : at + _ENTRY]
+        kind = _KINDS.get(entry[3]) if len(entry) == _ENTRY and entry[:3] == b"\0%c\1" % LEAF_BYTES else None
+        if kind in (None, "RELEASE"):
+            report.problem("not a leaf entry", _tile_name(*tile), at, tile[1] * _WIDTH + at // _ENTRY)
+            return b""
+        report.entries[str(kind)] += 1
+    return b"".join(leaf_hash(bundle[at + 2 : at + _ENTRY]) for at in range(0, len(bundle), _ENTRY))
 
 
 # --- an export --------------------------------------------------------------------------------------------------------
 
 _TRAIL, _RECORDS = "trail.jsonl", "records.jsonl"
-_SUMS = "SHA256SUMS"
 
 
 def verify_export(path: str | Path, key: str | None = None) -> Report:
@@ -1092,52 +1255,47 @@ def verify_export(path: str | Path, key: str | None = None) -> Report:
             manifest = json.loads(read("manifest.json"))
             report = Report(str(path), key_pinned=key is not None, what="export")
             return _judge_export(read, manifest, key, report)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (Malformed, KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotALog(f"{path} is not an export: {type(error).__name__} in what it says of itself") from None
 
 
 @contextmanager
 def _export_files(path: Path) -> Iterator[Callable[[str], bytes]]:
     """Yields what reads a file of it by its name."""
-    if path.is_dir():
-        yield lambda name: (path / name).read_bytes()
-        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive.read
+        with nullcontext() if path.is_dir() else zipfile.ZipFile(path) as archive:
+
+            def read(name: str) -> bytes:
+                try:
+                    return archive.read(name) if archive else (path / name).read_bytes()
+                except (KeyError, OSError, zipfile.BadZipFile, zlib.error):
+                    raise Malformed("missing or damaged") from None
+
+            yield read
     except zipfile.BadZipFile:
         raise NotALog(f"{path} is neither a home folder nor an export") from None
 
 
 def _judge_export(read: Callable[[str], bytes], manifest: Mapping[str, Any], key: str | None, report: Report) -> Report:
     for name, told in sorted(manifest["files"].items()):
-        _judge_file(read, name, told, report)
-    try:
-        log_key = parse_vkey(read("log.vkey").decode().removesuffix("\n"))
+        with report.telling(name):
+            if hashlib.sha256(read(name)).hexdigest() != told:
+                raise Malformed("not the bytes that the manifest names")
+        report.files += 1
+    with report.telling("checkpoint"):
+        log_key = parse_vkey(_text(read("log.vkey")).removesuffix("\n"))
         if key is not None and parse_vkey(key) != log_key:
             raise Malformed("not the key that was given with --key")
-        checkpoint = open_checkpoint(read("checkpoint").decode(), log_key)
-    except (Malformed, UnicodeDecodeError) as malformed:
-        report.problems.append(Problem(str(malformed), "checkpoint"))
-        return report
-    report.origin, report.size, report.root = checkpoint.origin, checkpoint.size, checkpoint.root.hex()
-    records = _judge_lines(read, _RECORDS, checkpoint, report)
-    trail = _judge_lines(read, _TRAIL, checkpoint, report)
-    for name, found in (("records", records), ("acts", trail)):
-        if found != manifest[name]:
-            report.problems.append(Problem(f"{found} {name}, and the manifest says {manifest[name]}", "manifest.json"))
+        checkpoint = report.under(open_checkpoint(_text(read("checkpoint")), log_key))
+        for name, file in (("records", _RECORDS), ("acts", _TRAIL)):
+            if (found := _judge_lines(read, file, checkpoint, report)) != manifest[name]:
+                report.problem(f"{found} {name}, and the manifest says {manifest[name]}", "manifest.json")
+    if any(left_out := list((manifest.get("left_out") or {}).values())):
+        told = ", ".join(f"{count} {why}" for why, count in manifest["left_out"].items())
+        report.not_covered.append(f"{sum(left_out)} records that match and are left out: {told}")
     words = ("record ids and verdicts", "reasons of acts", "texts without an opening", "that no record was left out")
     report.not_covered += [f"{each}: the log keeper's word" for each in words]
     return report
-
-
-def _judge_file(read: Callable[[str], bytes], name: str, told: str, report: Report) -> None:
-    try:
-        if hashlib.sha256(read(name)).hexdigest() != told:
-            report.problems.append(Problem("not the bytes that the manifest names", name))
-        report.files += 1
-    except (KeyError, OSError, zipfile.BadZipFile, zlib.error):
-        report.problems.append(Problem("missing or damaged", name))
 
 
 def _judge_lines(read: Callable[[str], bytes], name: str, checkpoint: Checkpoint, report: Report) -> int:
@@ -1145,7 +1303,7 @@ def _judge_lines(read: Callable[[str], bytes], name: str, checkpoint: Checkpoint
     at = count = 0
     try:
         data = read(name)
-    except (KeyError, OSError, zipfile.BadZipFile, zlib.error):
+    except Malformed:
         return 0  # told of already
     for line in data.splitlines(keepends=True):
         record = ""
@@ -1162,9 +1320,9 @@ def _judge_lines(read: Callable[[str], bytes], name: str, checkpoint: Checkpoint
                 _check_opening(field_name, value["fields"][field_name].encode(), opening, leaf[66:98])
                 report.opened += 1
         except Malformed as malformed:
-            report.problems.append(Problem(str(malformed), name, at, record=record))
+            report.problem(str(malformed), name, at, record=record)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, UnboundLocalError) as error:
-            report.problems.append(Problem(f"not what a line is: {type(error).__name__}", name, at, record=record))
+            report.problem(f"not what a line is: {type(error).__name__}", name, at, record=record)
         at, count = at + len(line), count + 1
     return count
 
@@ -1191,35 +1349,22 @@ def _key_line(report: Report) -> str:
 
 
 def _as_json(report: Report) -> str:
-    return json.dumps(
-        {
-            "path": report.path,
-            "what": report.what,
-            "verifies": report.exit_code == VERIFIES,
-            "exit_code": report.exit_code,
-            "origin": report.origin,
-            "development": report.origin.startswith("dev."),
-            "key": _key_line(report),
-            "checkpoint": {"size": report.size, "root": report.root},
-            "frames": report.frames,
-            "segments": report.segments,
-            "entries": dict(sorted(report.entries.items())),
-            "tiles": report.tiles,
-            "bundles": report.bundles,
-            "files": report.files,
-            "opened": report.opened,
-            "pending": report.pending,
-            "cosigned": {"size": report.cosigned, "witnesses": {k: _utc(v) for k, v in report.witnesses.items()}},
-            "not_covered": report.not_covered,
-            "absent": report.absent,
-            "problems": [
-                {"what": p.what, "file": p.file, "offset": p.offset, "entry": p.entry, "record": p.record}
-                for p in report.problems
-            ],
-        },
-        indent=2,
-        ensure_ascii=False,
-    )
+    told = vars(report) | {
+        "verifies": report.exit_code == VERIFIES,
+        "exit_code": report.exit_code,
+        "development": report.origin.startswith("dev."),
+        "key": _key_line(report),
+        "checkpoint": {"size": report.size, "root": report.root},
+        "entries": dict(sorted(report.entries.items())),
+        "cosigned": {"size": report.cosigned, "witnesses": {k: _utc(v) for k, v in report.witnesses.items()}},
+        "problems": [vars(problem) for problem in report.problems],
+    }
+    for each in ("key_pinned", "size", "root", "witnesses"):
+        del told[each]
+    return json.dumps(told, indent=2, ensure_ascii=False)
+
+
+_READ = {each: each for each in ("segments", "frames", "tiles", "bundles", "files")} | {"opened": "texts with a proof"}
 
 
 def _as_text(report: Report) -> str:
@@ -1229,7 +1374,10 @@ def _as_text(report: Report) -> str:
         ("log", report.origin + ("   DEVELOPMENT" if report.origin.startswith("dev.") else "")),
         ("key", _key_line(report)),
         ("checkpoint", f"{report.size} entries, root {report.root[:16]}…" if report.root else "not valid"),
-        *(_export_rows(report, kinds) if report.what == "export" else _log_rows(report, kinds, witnesses)),
+        ("entries", kinds),
+        ("read", ", ".join(f"{vars(report)[each]} {told}" for each, told in _READ.items() if vars(report)[each])),
+        *([("cosigned", f"{report.cosigned or report.size} entries, by {witnesses}")] if report.witnesses else []),
+        *(("pending", line) for line in report.pending),
         *(("not covered", line) for line in report.not_covered),
         *(("ABSENT", line) for line in report.absent),
         *(("PROBLEM", str(problem)) for problem in report.problems[:50]),
@@ -1242,40 +1390,17 @@ def _as_text(report: Report) -> str:
     return "\n".join([*(f"{name:<12} {value}" for name, value in rows), "", verdict])
 
 
-def _log_rows(report: Report, kinds: str, witnesses: str) -> list[tuple[str, str]]:
-    return [
-        ("journal", f"{report.frames} frames in {report.segments} segments: {kinds}"),
-        ("tiles", f"{report.tiles} tiles, {report.bundles} bundles"),
-        *([("cosigned", f"{report.cosigned} entries, by {witnesses}")] if report.witnesses else []),
-        *((("pending", line) for line in report.pending) if report.pending else [("pending", "nothing")]),
-    ]
-
-
-def _export_rows(report: Report, kinds: str) -> list[tuple[str, str]]:
-    return [
-        ("export", f"{report.files} files, as the manifest names them"),
-        ("entries", f"{kinds}: each in the log that was signed, with the header shown"),
-        ("texts", f"{report.opened} are the very bytes that the log holds"),
-    ]
-
-
-def _kept(path: str | None) -> str | None:
+def _given(option: str, path: str | None, parse: Callable[[str], Any]) -> Any:
+    """What the option's file holds."""
     try:
-        return None if path is None else note_in(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, Malformed) as problem:
-        raise NotALog(f"--checkpoint {path}: {problem}") from None
-
-
-def _policy(path: str | None) -> Policy | None:
-    try:
-        return None if path is None else parse_policy(Path(path).read_bytes().decode("utf-8", "surrogateescape"))
+        return None if path is None else parse(Path(path).read_bytes().decode("utf-8", "surrogateescape"))
     except (OSError, Malformed) as problem:
-        raise NotALog(f"--policy {path}: {problem}") from None
+        raise NotALog(f"{option} {path}: {problem}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("strongroom-verify", description="Checks a Strongroom audit log, offline.")
-    parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log; or an export")
+    parser = argparse.ArgumentParser("strongroom-verify", description="Checks a Strongroom audit log.")
+    parser.add_argument("path", metavar="PATH", help="a home folder, also of a running log; an export; or a log's URL")
     parser.add_argument("--key", metavar="VKEY", help="the log's public key, as you were given it")
     parser.add_argument("--checkpoint", metavar="FILE", help="one that you kept, or a receipt: the log must hold it")
     parser.add_argument("--policy", metavar="FILE", help="a witness policy that the log must meet (exit 4 if not)")
@@ -1285,19 +1410,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.max_age is not None and not options.policy:
             raise NotALog("--max-age is of the cosignatures that a policy asks for: give --policy too")
-        if re.match("https?://", options.path):
-            raise NotALog("logs behind a URL are not supported yet; give a home folder")
         since = 0 if options.max_age is None else time.time() - options.max_age
-        if Path(options.path).is_file() or (Path(options.path) / _RECORDS).is_file():
-            if options.checkpoint or options.policy:
-                raise NotALog("--checkpoint and --policy are for a whole log: an export has one checkpoint")
-            report = verify_export(options.path, options.key)
+        kept = _given("--checkpoint", options.checkpoint, note_in)
+        policy = _given("--policy", options.policy, parse_policy)
+        if re.match("https?://", options.path):
+            report = verify_url(options.path, options.key, kept, policy, since)
+        elif not Path(options.path).is_file() and not (Path(options.path) / _RECORDS).is_file():
+            report = verify_home(options.path, options.key, kept, policy, since)
+        elif kept or policy:
+            raise NotALog("--checkpoint and --policy are for a whole log: an export has one checkpoint")
         else:
-            report = verify_home(options.path, options.key, _kept(options.checkpoint), _policy(options.policy), since)
+            report = verify_export(options.path, options.key)
     except NotALog as reason:
-        print(
-            json.dumps({"verifies": False, "exit_code": NOT_A_LOG, "reason": str(reason)}) if options.json else reason
-        )
+        told = {"verifies": False, "exit_code": NOT_A_LOG, "reason": str(reason)}
+        print(json.dumps(told) if options.json else reason)
         return NOT_A_LOG
     print(_as_json(report) if options.json else _as_text(report))
     return report.exit_code

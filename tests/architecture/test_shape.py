@@ -7,7 +7,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 LONGER = {
     # One file by decision: who has read it has read all that must be trusted to check a log.
-    "client/strongroom/verify.py": 1350,
+    "client/strongroom/verify.py": 1435,
 }
 WRITTEN_FOR_PEOPLE = {"InvalidPolicy", "InvalidSettings", "InvalidCredentials", "CannotStart"}  # name files and fields
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "types", "constants", "misc"}

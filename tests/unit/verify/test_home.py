@@ -197,9 +197,7 @@ def test_what_is_not_a_log_exits_2(made, tmp_path, missing, capsys) -> None:
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize(
-    "arguments", [["https://logs.example"], ["--policy", "p", "."], [__file__], [".", "--key", "x"]]
-)
+@pytest.mark.parametrize("arguments", [["ftp://logs.example"], ["--policy", "p", "."], [__file__], [".", "--key", "x"]])
 def test_what_is_not_supported_is_refused_clearly(arguments, capsys) -> None:
     assert main(arguments) == NOT_A_LOG
     assert capsys.readouterr().out.strip()
