@@ -17,7 +17,7 @@ _TILE = re.compile(
     r"tile/(?:entries|[0-9]|[1-5][0-9]|6[0-3])/(?:x[0-9]{3}/)*[0-9]{3}"
     r"(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
 )
-_NOTES = frozenset({"checkpoint", "log.vkey"})
+_NOTES = frozenset({"checkpoint", "checkpoint.cosigned", "log.vkey"})  # the second only where witnesses cosign
 _TEXT, _BYTES = "text/plain; charset=utf-8", "application/octet-stream"
 _FOREVER = "public, max-age=31536000, immutable"  # a tile never changes
 

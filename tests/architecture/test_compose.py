@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from chassis.settings import load
+from chassis.settings import load, variables
+from services.audit.settings import AuditSettings
+from services.witness.settings import WitnessSettings
 from stack.keys import HOLDERS, LOG_SECRETS, SECRETS
 from stack.services_settings import KINDS
 
@@ -105,6 +107,16 @@ def test_each_service_takes_its_settings(name: str) -> None:
     known = {f"STRONGROOM_{field.upper()}" for field in vars(settings)}
     own = f"STRONGROOM_{service.upper()}_"
     assert all(key in known or key.startswith(own) for key in SERVICES[name]["environment"])
+
+
+def test_the_witness_takes_its_settings_and_shares_neither_volume_nor_secret_with_the_log() -> None:
+    """Fails if its folder lies in STRONGROOM_HOME: the witness would refuse it, but only in its container."""
+    given = {key: plain(value) for key, value in SERVICES["witness"]["environment"].items()}
+    settings = load(WitnessSettings, "witness", given)
+    assert settings.own_address == "0.0.0.0:7450" and settings.name
+    assert SERVICES["witness"]["volumes"] == ["witness:/data"]
+    asked = yaml.safe_load((ROOT / "deploy/compose/witness.yaml").read_text(encoding="utf-8"))["services"]
+    assert asked.keys() == {"audit"} and asked["audit"]["environment"].keys() <= {*variables(AuditSettings, "audit")}
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if "profiles" not in SERVICES[name]])

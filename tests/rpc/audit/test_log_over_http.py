@@ -83,6 +83,7 @@ async def test_tiles_may_be_kept_for_ever_and_the_checkpoint_may_not(door):
 @pytest.mark.parametrize(
     "path",
     [
+        "witness-policy", "checkpoint.cosigned",
         "", "log", "tile", "tile/0", "tile/0/0", "tile/0/999", "tile/64/000", "tile/0/x01/000", "tile/0/000.p/0",
         "tile/0/000.p/256", "tile/0/000.p/7", "tile/0/000.p", "tile/-1/000", "tile/entries", "%2e%2e/format",
         "%2e%2e/keys/tenants.json", "tile/0/%2e%2e/%2e%2e/checkpoint", "tile/0/%D9%A0%D9%A0%D9%A0", "checkpoint/x",

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
-from strongroom.verify import ABSENT, COSIGNS, VERIFIES, cosigned_at, parse_policy, parse_vkey, verify_home
+from strongroom.verify import ABSENT, COSIGNS, VERIFIES, cosigned_at, parse_policy, parse_vkey, verify_home, verify_url
 
 from chassis.client import connect
 from chassis.web import serving_http
@@ -86,6 +86,7 @@ def stack(home, tmp_path):  # type: ignore[no-untyped-def]
             assert (await call.read()).replies[0].status.code == 0
             call.cancel()
 
+    audit.url = f"http://127.0.0.1:{base + 13}/tlog"  # type: ignore[attr-defined]
     witness.url, witness.folder, audit.policy, audit.append = f"http://127.0.0.1:{port}", folder, policy, append  # type: ignore[attr-defined]
     return witness, audit
 
@@ -122,6 +123,11 @@ async def test_a_log_is_cosigned_through_kill_9_and_an_old_copy_of_it_is_not_sta
                 return report.exit_code == VERIFIES and report.cosigned == report.size > 0
 
             await until(covered)
+            served = await asyncio.to_thread(verify_url, audit.url, vkey, policy=policy)
+            assert (served.exit_code, list(served.witnesses)) == (
+                VERIFIES,
+                ["w1"],
+            ) and 0 < served.cosigned <= served.size
             running.kill()  # what it had cosigned, it has seen
             await running.wait()
             size = int((await asyncio.to_thread((home / "audit/tlog/checkpoint.cosigned").read_text)).split("\n")[1])
