@@ -121,7 +121,7 @@ def export(index: IndexProcess, writer: Writer, folder: Path) -> dict[str, float
     def ask(request: pb.ExportRecordsRequest) -> Iterator[pb.ExportRecordsResponse]:
         yield pb.ExportRecordsResponse(start=start)
         made = Export(index.store, writer.stored, writer.tree, signed)
-        yield from messages(made.records(CALLER, None))
+        yield from messages(made.records(CALLER, None), made.left_out)
 
     began = time.perf_counter()
     taken = take(folder / "parts", "", pb.RecordFilter(), "benchmark", ask, lambda done, total: None)

@@ -8,9 +8,9 @@ from services.audit.records.validity import is_id
 MAX_REASON = 500  # characters
 
 
-def record_id_of(record_id: str) -> str:
+def record_id_of(record_id: str, field: str = "record_id") -> str:
     if not is_id(record_id):
-        raise InvalidArgument("record_id must be 1 to 64 printable ASCII characters", field="record_id")
+        raise InvalidArgument(f"{field} must be 1 to 64 printable ASCII characters", field=field)
     return record_id
 
 

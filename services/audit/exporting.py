@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from services.audit.custody.orders import SUBJECT_ERASED, TENANT_ERASED
+from services.audit.index.rows import ActRow
 from services.audit.index.search import Filter, all_of
 from services.audit.index.store import IndexStore
+from services.audit.journal.frame import FrameInvalid
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree
 from services.audit.log.note import SignedCheckpoint, b64
@@ -15,9 +18,11 @@ from services.audit.records import sealer
 from services.audit.records.fields import Content, Opening, Salts, leaves_of
 from services.audit.records.stored import StoredEntries, StoredEntry
 from services.audit.records.views import field_views, summary_of, verdict_of
+from services.audit.sealing.keytree import KeyErased
 from services.audit.sealing.payload import PayloadInvalid
 from services.audit.sealing.provider import KeyUnusable
 
+CERTIFICATES = (SUBJECT_ERASED, TENANT_ERASED)
 PAGE = 200  # records looked up at once
 MOST_ACTS = 1_000  # of one record
 
@@ -31,21 +36,34 @@ class Exported:
     place: int
 
 
+@dataclass
+class LeftOut:
+    """How many records match and cannot be shown: no longer, or for want of a key or of whole bytes."""
+
+    erased: int = 0
+    unreadable: int = 0
+
+
 class Export:
-    """`signed`: every proof is under it, and nothing behind it is shown."""
+    """`signed`: every proof is under it, and nothing behind it is shown. `left_out` counts as `records` goes on."""
 
     def __init__(self, store: IndexStore, stored: StoredEntries, tree: Tree, signed: SignedCheckpoint) -> None:
         self._store, self._stored, self._tree, self._signed = store, stored, tree, signed
+        self.left_out = LeftOut()
 
     def records(self, wanted: Filter, before: int | None) -> Iterator[Exported]:
-        """Newest first, from below leaf `before` on. What can no longer be read is left out."""
+        """Newest first, from below leaf `before` on."""
         start = self._signed.size if before is None else min(before, self._signed.size)
         for page in all_of(self._store, wanted, start, PAGE):
             for first_leaf, summary in page:
                 last_leaf = summary.leaf_index if summary.leaf_index < self._signed.size else first_leaf
                 try:
                     line = self._record(first_leaf, last_leaf)
-                except (KeyUnusable, PayloadInvalid):
+                except KeyErased:
+                    self.left_out.erased += 1
+                    continue
+                except (KeyUnusable, PayloadInvalid, FrameInvalid):
+                    self.left_out.unreadable += 1
                     continue
                 yield Exported(line, self._trail(summary.record_id), first_leaf)
 
@@ -64,11 +82,17 @@ class Export:
 
     def _trail(self, record_id: str) -> bytes:
         acts = self._store.acts_on(record_id, MOST_ACTS, "audit")
-        return b"".join(
-            _line({**self._entry(act.leaf, self._stored.leaf(act.leaf)), "record_id": record_id, "reason": act.reason})
-            for act in acts
-            if act.leaf < self._signed.size
-        )
+        return b"".join(self._act(act) for act in acts if act.leaf < self._signed.size)
+
+    def _act(self, act: ActRow) -> bytes:
+        entry = self._entry(act.leaf, self._stored.leaf(act.leaf))
+        return _line({**entry, "record_id": act.target, "reason": act.reason})
+
+    def certificate(self, erasure_id: str) -> bytes | None:
+        """The act that ends the erasure, as a line of trail.jsonl; None while it is not carried out."""
+        found = (self._store.act_named(action, erasure_id) for action in CERTIFICATES)
+        act = next(filter(None, found), None)
+        return self._act(act) if act and act.leaf < self._signed.size else None
 
     def _entry(self, leaf_index: int, entry: StoredEntry) -> dict[str, object]:
         """With the salt of its header, which is shown whole."""

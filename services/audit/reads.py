@@ -12,7 +12,7 @@ import grpc
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
-from chassis.failures import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from chassis.failures import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
 from services.audit.asked import no_record, reason_of, record_id_of, required_reason
 from services.audit.export_stream import messages
@@ -85,14 +85,31 @@ class ReadsServicer(rpc.AuditServiceServicer):
             await self._acts.of_person(current_principal.get(), "EXPORT_STARTED", **asked, resumed=before is not None)
             yield await self._export_start(wanted, signed)
             export = Export(self._index.kept.store, self._writer.stored, self._writer.tree, signed)
-            coming = messages(export.records(wanted, before))
+            coming = messages(export.records(wanted, before), export.left_out)
             while (message := await self._index.look(lambda _: next(coming, None))) is not None:
                 if message.HasField("end"):
-                    count = message.end.records
-                    await self._acts.of_person(current_principal.get(), "RECORDS_EXPORTED", **asked, records=count)
+                    ended = asked | {"records": message.end.records, "left_out": vars(export.left_out)}
+                    await self._acts.of_person(current_principal.get(), "RECORDS_EXPORTED", **ended)
                 yield message
         finally:
             self._exporting -= 1
+
+    async def ExportCertificate(
+        self, request: pb.ExportCertificateRequest, context: Context
+    ) -> pb.ExportCertificateResponse:
+        erasure_id, signed = record_id_of(request.erasure_id, "erasure_id"), self._checkpoint_of(0)
+        writer = self._writer
+        act = await self._index.look(
+            lambda store: Export(store, writer.stored, writer.tree, signed).certificate(erasure_id)
+        )
+        if act is None:
+            raise NotFound(
+                "no erasure of this id is carried out and indexed: `strongroom audit hold list` shows those ordered",
+                reason="ERASURE_UNKNOWN",
+                field="erasure_id",
+            )
+        await self._acts.of_person(current_principal.get(), "CERTIFICATE_EXPORTED", erasure_id)
+        return pb.ExportCertificateResponse(checkpoint=signed.note, verifier_key=writer.verifier_key, act=act)
 
     def _checkpoint_of(self, size: int) -> SignedCheckpoint:
         """A new export is under what the index has: nothing below is then left out for being too young."""

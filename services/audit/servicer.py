@@ -58,6 +58,7 @@ ALLOWED = {
     f"/{SERVICE}/GetRecord": _READER,
     f"/{SERVICE}/SearchRecords": _READER,
     f"/{SERVICE}/ExportRecords": _EXPORTER,
+    f"/{SERVICE}/ExportCertificate": _EXPORTER | {"role:administrator"},
     f"/{SERVICE}/BackUp": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/GetCompleteness": _REVIEWER | _OPERATOR,
     f"/{SERVICE}/ExplainDifferences": _REVIEWER,

@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
-from strongroom.cli import audit_index, backup, completeness, custody, export, records, replay, reveal
+from strongroom.cli import audit_index, backup, certificate, completeness, custody, export, records, replay, reveal
 from strongroom.cli.ending import OK, Complaint
 from strongroom.cli.findings import log_key
 from strongroom.cli.services import calling, naming
@@ -36,6 +36,7 @@ def register(commands: Any, shared: argparse.ArgumentParser) -> None:
     completeness.register(actions, shared)
     audit_index.register(actions, shared)
     custody.register(actions, shared)
+    certificate.register(actions, shared)
     receipt = commands.add_parser("receipt", parents=[shared], help="the receipt of a finished request, as JSON")
     receipt.add_argument("id", metavar="ID", help="a request id")
     kept = "keep the newest checkpoint seen there; the log has to prove that it continues it (exit 3 if not)"

@@ -89,7 +89,7 @@ def _erased(erased: pb.EraseResponse) -> Iterator[str]:
         waits = f"{erased.open_records} open requests end" if erased.open_records else "a backup ends"
         yield f"ordered: {erased.keys} keys are destroyed once {waits}; audit does it by itself, also after a restart"
         return
-    yield f"erased: {erased.keys} keys destroyed; the certificate is the entry with the target {erased.erasure_id}"
+    yield f"erased: {erased.keys} keys destroyed; `strongroom audit certificate {erased.erasure_id} FILE.zip` proves it"
     yield (
         f"backups from before open with the provider key {erased.provider_key_id} until that is destroyed: "
         "`strongroom audit keys rotate`, take a backup, `strongroom audit keys destroy-retired`"

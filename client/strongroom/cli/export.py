@@ -16,7 +16,7 @@ from strongroom.cli.plain import plain
 from strongroom.cli.progress import Progress
 from strongroom.cli.records import add_filter_options, filter_of
 from strongroom.cli.services import streaming
-from strongroom.export.package import package
+from strongroom.export.package import package, told_left_out
 from strongroom.export.take import BrokenOff, Refused, take
 from strongroom.failures import CallFailed, InternalFailure
 from strongroom.location import Location, locate
@@ -90,6 +90,7 @@ def _print(arguments: argparse.Namespace, target: Path, manifest: dict[str, Any]
         "bytes": target.stat().st_size,
         "records": manifest["records"],
         "acts": manifest["acts"],
+        "left_out": manifest["left_out"],
         "seconds": seconds,
         "verifies": True,
     }
@@ -97,4 +98,6 @@ def _print(arguments: argparse.Namespace, target: Path, manifest: dict[str, Any]
         print(json.dumps(facts, ensure_ascii=False, indent=2))
         return
     print(f"{manifest['records']:,} records with {manifest['acts']:,} acts in {target}, in {seconds} s; verified")
+    if any(manifest["left_out"].values()):
+        print(told_left_out(manifest["left_out"]))
     print(f"anybody checks it with: strongroom-verify {target} --key '{manifest['verifier_key']}'")

@@ -23,11 +23,20 @@ _README = """Records of an audit log
 
 {about}
 
+{left_out}
+
 records.html    the records, to be read; texts are masked as the log's keeper masks them
 records.csv     the same for a spreadsheet; a cell that could be taken for a formula begins with '
 records.jsonl   the same for programs, a line a record, with the leaf, the proof and the salts of every entry
 trail.jsonl     who looked at or exported these records before, a line an act, with its proof
-checkpoint      the log's state, signed by its keeper, under which everything is proved
+{common}
+What it proves: each record's metadata, and each text that has an opening, are exactly what was recorded, at that
+place of a log that was signed. What it cannot prove: record ids, verdicts and the reasons of acts; and that no record
+was left out. For that, check the whole log (or a backup of it), in which every request has a number without a gap.
+Records that had been erased before are not even counted here: nothing tells any more whose they were.
+"""
+
+COMMON = """checkpoint      the log's state, signed by its keeper, under which everything is proved
 log.vkey        the keeper's public key; ask for it on another way too, and compare
 manifest.json   what was asked for, by SHA-256 every file here
 strongroom_verify.py   checks all of this; standard library only, one file, no network
@@ -37,35 +46,43 @@ To check it, anywhere, with nothing but Python 3.11 or newer:
     python3 strongroom_verify.py {name} --key '{vkey}'
 
 It ends with VERIFIES (exit 0), or names the file, the place and the record that is not what the log holds (exit 3).
-
-What it proves: each record's metadata, and each text that has an opening, are exactly what was recorded, at that
-place of a log that was signed. What it cannot prove: record ids, verdicts and the reasons of acts; and that no record
-was left out. For that, check the whole log (or a backup of it), in which every request has a number without a gap.
 """
+
+_PROOFS = ("README.txt", "checkpoint", "log.vkey", RECORDS, TRAIL, "strongroom_verify.py")
 
 
 def package(folder: Path, taken: Taken, target: Path, about: dict[str, Any]) -> dict[str, Any]:
     """The ZIP appears under its name whole and verified, or not at all; then the folder is removed."""
-    manifest = _manifest(taken, about)
+    manifest = manifest_of(taken, about, "strongroom export")
     title = f"{taken.lines[RECORDS]:,} records of the log {taken.log_key.name}"
+    left_out = told_left_out(taken.left_out)
     said = f"{title}, exported {manifest['made']}: {about['reason']}"
     write_csv(folder, folder / "records.csv")
-    write_html(folder, folder / "records.html", title, said)
+    write_html(folder, folder / "records.html", title, f"{said}. {left_out}")
+    common = COMMON.format(name=target.name, vkey=taken.verifier_key)
+    readme = _README.format(about=said, left_out=left_out, common=common)
+    return sealed(folder, taken, target, manifest, readme, ("records.csv", "records.html"))
+
+
+def told_left_out(left_out: dict[str, int]) -> str:
+    erased, unreadable = left_out["erased"], left_out["unreadable"]
+    if not erased and not unreadable:
+        return "No record that matched was left out as unreadable."
+    return (
+        f"{erased + unreadable:,} records that matched are not here, as they could not be read: {erased:,} erased on "
+        f"order, {unreadable:,} for want of a key or of whole bytes."
+    )
+
+
+def sealed(
+    folder: Path, taken: Taken, target: Path, manifest: dict[str, Any], readme: str, more: tuple[str, ...]
+) -> dict[str, Any]:
+    """What all packages have beside their lines; the ZIP of it, verified; and its manifest."""
     (folder / "checkpoint").write_text(taken.checkpoint, encoding="utf-8")
     (folder / "log.vkey").write_text(f"{taken.verifier_key}\n", encoding="ascii")
-    readme = _README.format(about=said, name=target.name, vkey=taken.verifier_key)
     (folder / "README.txt").write_text(readme, encoding="utf-8")
     shutil.copyfile(verifier.__file__, folder / "strongroom_verify.py")
-    names = (
-        "README.txt",
-        "checkpoint",
-        "log.vkey",
-        RECORDS,
-        TRAIL,
-        "records.csv",
-        "records.html",
-        "strongroom_verify.py",
-    )
+    names = (*_PROOFS, *more)
     manifest["files"] = {name: _sha256(folder / name) for name in names}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial = target.with_name(f"{target.name}.partial")
@@ -78,14 +95,15 @@ def package(folder: Path, taken: Taken, target: Path, about: dict[str, Any]) -> 
     return manifest
 
 
-def _manifest(taken: Taken, about: dict[str, Any]) -> dict[str, Any]:
+def manifest_of(taken: Taken, about: dict[str, Any], kind: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "kind": "strongroom export",
+        "kind": kind,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         **about,
         "records": taken.lines[RECORDS],
         "acts": taken.lines[TRAIL],
+        "left_out": taken.left_out,
         "checkpoint": taken.checkpoint,
         "verifier_key": taken.verifier_key,
     }

@@ -39,6 +39,7 @@ class Taken:
     whole: bool = False
     sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
     lines: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
+    left_out: dict[str, int] = field(default_factory=lambda: {"erased": 0, "unreadable": 0})  # of what matches
 
     @property
     def wanted(self) -> pb.RecordFilter:
@@ -72,6 +73,7 @@ def take(
     request = pb.ExportRecordsRequest(
         filter=taken.wanted, reason=reason, checkpoint_size=taken.checkpoint_size, page_token=taken.token
     )
+    before = dict(taken.left_out)
     with _opened(folder, taken) as files:
         for message in ask(request):
             if message.HasField("start"):
@@ -81,6 +83,8 @@ def take(
                     raise Refused("audit sent a file that is no part of an export")
                 files[piece.file].write(piece.content)
                 taken.lines[piece.file] += piece.content.count(b"\n")
+            if message.page_token or message.HasField("end"):
+                taken.left_out = {name: count + getattr(message, name) for name, count in before.items()}
             if message.page_token:
                 taken.token = message.page_token
                 _keep(folder, taken, files)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import grpc
 import pytest
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.backup.take import take_backup
-from strongroom.verify import VERIFIES, verify_home, verify_receipt
+from strongroom.export.certificate import certificate
+from strongroom.verify import VERIFIES, verify_export, verify_home, verify_receipt
 
 from chassis.errors import from_rpc_error
 from services.audit.custody.orders import Erased
@@ -60,6 +62,31 @@ async def test_show_5_an_erased_subject_is_unreadable_wherever_records_are_read(
     assert verify_receipt("hi", "4", receipt, key)
     report = verify_home(audit.home, key)
     assert (report.exit_code, report.entries["END"]) == (VERIFIES, 2)
+
+
+async def test_a_destruction_certificate_is_a_file_that_a_stranger_checks(audit, tmp_path) -> None:
+    async with audit.appending() as gateway, audit.calling("administrator") as officer:
+        await finished(gateway, "r1", **OF_C)
+        unknown = await reason(officer.ExportCertificate(pb.ExportCertificateRequest(erasure_id="0123")))
+        answer = await officer.Erase(pb.EraseRequest(tenant="bank", subject="C", reason="asked for", basis="GDPR 17"))
+        async with asyncio.timeout(60):
+            while audit.index.leaves < audit.writer.tree.size:
+                await asyncio.sleep(0.01)
+        given = await officer.ExportCertificate(pb.ExportCertificateRequest(erasure_id=answer.erasure_id))
+    assert unknown == "ERASURE_UNKNOWN"
+    target = tmp_path / "certificate.zip"
+    stated = certificate(given.act, given.checkpoint, given.verifier_key, target)
+    assert (stated["action"], stated["keys"], stated["basis"]) == ("SUBJECT_ERASED", 1, "GDPR 17")
+    report = verify_export(target, audit.writer.verifier_key)
+    assert (report.exit_code, dict(report.entries)) == (VERIFIES, {"ACT": 1})
+    with zipfile.ZipFile(target) as archive:
+        archive.extractall(tmp_path / "out")
+    told = (tmp_path / "out" / "certificate.txt").read_text()
+    assert answer.subject_pseudonym in told and "GDPR 17" in told and answer.provider_key_id in told
+    trail = tmp_path / "out" / "trail.jsonl"
+    trail.write_text(trail.read_text().replace("GDPR 17", "GDPR 99"))
+    assert any("header is not the one" in problem.what for problem in verify_export(tmp_path / "out").problems)
+    assert {path.name for path in tmp_path.iterdir()} == {"certificate.zip", "out", audit.home.name}
 
 
 async def test_a_hold_is_placed_listed_and_lifted(audit) -> None:

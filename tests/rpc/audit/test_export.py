@@ -20,7 +20,12 @@ from strongroom.export.take import BrokenOff, Refused, take
 from strongroom.verify import verify_export
 
 from chassis.errors import from_rpc_error
+from services.audit.export_stream import messages
+from services.audit.exporting import Export, LeftOut
+from services.audit.index.search import Filter
 from services.audit.log.leaf import Kind
+from services.audit.records.stored import StoredEntries
+from tests.bare_container import bare_python, unavailable
 
 CARD = "6222020200112233445"
 
@@ -95,6 +100,31 @@ async def test_an_export_verifies_in_a_bare_python_and_shows_what_is_masked(audi
     assert (act["record_id"], act["reason"], json.loads(act["header"])["actor"]) == ("r0", "case 7", "auditor")
 
 
+@pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+async def test_show_4_a_callers_records_and_trail_verify_in_a_bare_container(audit, exported, tmp_path) -> None:
+    """What the examiner has: the ZIP, and a Python. No network, no package, no file of ours."""
+    (tmp_path / "given").mkdir()
+    (tmp_path / "root").mkdir()
+    given = exported.rename(tmp_path / "given" / "quarter.zip")
+    with zipfile.ZipFile(given) as archive:
+        archive.extract("strongroom_verify.py", tmp_path / "given")
+
+    def bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return bare_python(tmp_path / "root", tmp_path / "given", *arguments)
+
+    seen = "import os, socket; print(sorted(os.listdir('/given')), socket.if_nameindex(), os.path.exists('/home'))"
+    looked = await asyncio.to_thread(bare, "-c", seen)
+    assert looked.stdout == "['quarter.zip', 'strongroom_verify.py'] [(1, 'lo')] False\n", looked.stderr
+    command = ("/given/strongroom_verify.py", "/given/quarter.zip", "--key", audit.writer.verifier_key)
+    verified = await asyncio.to_thread(bare, *command)
+    assert verified.returncode == 0 and "VERIFIES" in verified.stdout, verified.stdout + verified.stderr
+    whole = given.read_bytes()
+    with zipfile.ZipFile(given) as archive:
+        at = archive.getinfo("trail.jsonl").header_offset + 100  # within its content
+    given.write_bytes(whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :])
+    assert (await asyncio.to_thread(bare, *command)).returncode == 3
+
+
 async def test_a_flipped_bit_in_any_file_of_an_export_is_found(exported, tmp_path) -> None:
     with zipfile.ZipFile(exported) as archive:
         archive.extractall(tmp_path / "out")
@@ -137,6 +167,70 @@ async def test_a_record_that_was_altered_with_its_manifest_is_found_by_its_proof
     manifest.write_text(json.dumps(about))
     report = verify_export(tmp_path / "out")
     assert report.exit_code == 3 and told in str(report.problems[0])
+
+
+async def test_what_can_no_longer_be_read_is_left_out_and_counted(audit) -> None:
+    """Fails if a record that matches is passed over in silence. What is here found by the index goes before it is read:
+    one is erased, a byte of another is damaged."""
+    async with audit.appending() as gateway, audit.calling("administrator") as officer:
+        for record, subject in (("erased", "C"), ("damaged", "D"), ("newest", "D")):
+            await gateway.accept(record, party=pb.Party(subject=subject))
+            await gateway.end(record, "4")
+        await level(audit)
+        signed = audit.writer.checkpoint_of(audit.index.leaves)
+        export = Export(audit.index.store, audit.writer.stored, audit.writer.tree, signed)
+        coming = export.records(Filter(), None)
+        assert b'"record_id":"newest"' in next(coming).record
+        await officer.Erase(pb.EraseRequest(tenant="bank", subject="C", reason="asked for", basis="GDPR 17"))
+        [end] = [at for at in range(signed.size) if is_end(audit.writer.stored, at, "damaged")]
+        damage(audit, audit.writer.stored.leaf(end).entry.ciphertext)
+        assert list(coming) == []
+    assert export.left_out == LeftOut(erased=1, unreadable=1)
+    *_, last = messages(iter(()), export.left_out)
+    assert (last.end.records, last.erased, last.unreadable) == (0, 1, 1)
+
+
+def is_end(stored: StoredEntries, at: int, record: str) -> bool:
+    clear = stored.clear(at)
+    return (clear.kind, clear.record_id) == (Kind.END, record)
+
+
+def damage(audit, content: bytes) -> None:
+    """Flips a bit in the middle of these bytes, wherever the journal has them."""
+    for path in (audit.home / "audit" / "journal").glob("*.journal"):
+        at = path.read_bytes().find(content)
+        if at >= 0:
+            with path.open("r+b") as file:
+                file.seek(at + len(content) // 2)
+                file.write(bytes((content[len(content) // 2] ^ 1,)))
+
+
+async def test_a_package_says_how_many_records_it_leaves_out(audit, tmp_path) -> None:
+    await filled(audit)
+    done, target = await taken(audit, tmp_path / "parts"), tmp_path / "export.zip"
+    assert done.left_out == {"erased": 0, "unreadable": 0}
+    done.left_out = {"erased": 2, "unreadable": 1}
+    manifest = package(tmp_path / "parts", done, target, {"reason": "case 7", "filter": {}})
+    assert manifest["left_out"] == done.left_out
+    assert "3 records that match and are left out: 2 erased, 1 unreadable" in verify_export(target).not_covered
+    with zipfile.ZipFile(target) as archive:
+        assert "3 records that matched are not here" in archive.read("README.txt").decode()
+        assert "2 erased on order" in archive.read("records.html").decode()
+
+
+async def test_what_was_left_out_before_an_export_broke_off_is_counted_once(tmp_path) -> None:
+    def answer(token: str, erased: int, *, end: bool = False) -> pb.ExportRecordsResponse:
+        message = pb.ExportRecordsResponse(page_token=token, erased=erased)
+        if end:
+            message.end.SetInParent()
+        return message
+
+    first, wanted = [answer("9", 2), answer("5", 3)], pb.RecordFilter()
+    with pytest.raises(BrokenOff):
+        take(tmp_path / "parts", "asked", wanted, "case 7", lambda request: first, lambda done, total: None)
+    rest = [answer("2", 1), answer("", 4, end=True)]
+    done = take(tmp_path / "parts", "asked", wanted, "case 7", lambda request: rest, lambda done, total: None)
+    assert done.left_out == {"erased": 7, "unreadable": 0}
 
 
 async def test_an_act_of_another_record_is_found(exported, tmp_path) -> None:
