@@ -37,6 +37,8 @@ class KeyTree:
         self._by_id: dict[str, SubjectKey] = {}
         self._unsaved: dict[str, TenantKeys] = {}
         open_directory(directory)
+        for leftover in directory.glob("*.partial"):  # of a file that a crash kept from its name
+            leftover.unlink()
         self._root = Root(provider, "")
         secrets = self._log_secrets(new)
         provider.settle(self._root.key_id)
