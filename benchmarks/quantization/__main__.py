@@ -55,7 +55,7 @@ def _options() -> Any:
     parser.add_argument("--home", type=Path, default=Path(".strongroom"))
     parser.add_argument("--only", nargs="*", choices=MODES, default=list(MODES), metavar="MODE", help=", ".join(MODES))
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--rounds", type=int, default=3, help="of speed, of which the median is taken")
+    parser.add_argument("--rounds", type=int, default=2, help="of speed, of which the median is taken")
     parser.add_argument("--minutes", type=float, default=24, help="after which no other part begins")
     parser.add_argument("--prompts", type=int, default=32, help="of the fixed text, at most 64")
     return parser.parse_args()

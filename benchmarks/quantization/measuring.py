@@ -127,7 +127,7 @@ def _bytes(held: Any, seen: set[int] | None = None) -> int:
     """Of all tensors that an object holds; views of one that was counted are not."""
     seen = set() if seen is None else seen
     if isinstance(held, torch.Tensor):
-        place = id(held) if held.is_mkldnn else held.data_ptr()
+        place = torch.ops.mkldnn.data_ptr(held) if held.is_mkldnn else held.data_ptr()
         fresh = place not in seen
         seen.add(place)
         return held.numel() * held.element_size() if fresh else 0

@@ -15,6 +15,7 @@ from services.inference.engine.batch import Segment
 
 CLOZE = Path(__file__).parents[1] / "data" / "cloze.json"
 CHOICES = 4
+TOGETHER = 16  # completions in a pass
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,10 @@ def predicted(runner: Any, prompts: int) -> Predicted:
 
 def cloze(runner: Any, tokenizer: Any) -> tuple[int, int]:
     """How many of how many sentences are completed by the right word, and not by one of three others of their kind."""
-    right = total = 0
-    for sentence, choices in _sentences():
-        said = [_likelihood(runner, tokenizer, sentence, choice) for choice in choices]
-        right += said.index(max(said)) == 0
-        total += 1
-    return right, total
+    asked = [_completion(tokenizer, text, choice) for text, choices in _sentences() for choice in choices]
+    said = [told for first in range(0, len(asked), TOGETHER) for told in _likelihoods(runner, asked[first:][:TOGETHER])]
+    sentences = [said[first : first + CHOICES] for first in range(0, len(said), CHOICES)]
+    return sum(each.index(max(each)) == 0 for each in sentences), len(sentences)
 
 
 def _sentences() -> Iterator[tuple[str, list[str]]]:
@@ -66,11 +65,17 @@ def _sentences() -> Iterator[tuple[str, list[str]]]:
             yield kind["text"].format(subject), [pairs[(place + n) % len(pairs)][1] for n in range(CHOICES)]
 
 
-def _likelihood(runner: Any, tokenizer: Any, sentence: str, choice: str) -> float:
-    before = tokenizer(sentence)["input_ids"]
+def _completion(tokenizer: Any, sentence: str, choice: str) -> tuple[list[int], int]:
+    """Tokens, and how many of them are the choice."""
     ids = tokenizer(f"{sentence} {choice}")["input_ids"]
-    told = _logits(runner, ids)[len(before) - 1 : -1].log_softmax(-1)
-    return float(told[range(len(ids) - len(before)), ids[len(before) :]].mean())
+    return ids, len(ids) - len(tokenizer(sentence)["input_ids"])
+
+
+def _likelihoods(runner: Any, asked: list[tuple[list[int], int]]) -> Iterator[float]:
+    """Mean log-likelihood of a token of each choice; all in one pass."""
+    logits = runner.run([Segment(slot, 0, ids, own + 1) for slot, (ids, own) in enumerate(asked)])
+    for (ids, own), rows in zip(asked, logits.split([own + 1 for _, own in asked]), strict=True):
+        yield float(rows[:-1].log_softmax(-1)[range(own), ids[-own:]].mean())
 
 
 def _logits(runner: Any, ids: list[int]) -> torch.Tensor:

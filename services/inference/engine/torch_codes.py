@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from services.inference.engine.torch_packed import kept
 
 
 class Codes(NamedTuple):
@@ -14,6 +17,7 @@ class Codes(NamedTuple):
     codes: Tensor
     scales: Tensor
     factors: Tensor | None = None  # that its activations are divided by: see torch_channels
+    fine: bool = False  # its activations have two bytes
 
 
 Encode = Callable[[Tensor], Codes]
@@ -39,7 +43,10 @@ class CodesKept(CodesMade):
 
     def codes(self, weight: Tensor, bias: Tensor | None, encode: Encode) -> tuple[Codes, Tensor | None]:
         made, bias = super().codes(weight, bias, encode)
-        self.tensors |= {name: part for name, part in zip(_names(self._count), (*made, bias)) if part is not None}
+        codes = kept(made.codes) if made.codes.dtype is torch.int8 else made.codes
+        fine = torch.ones(1, dtype=torch.uint8) if made.fine else None
+        parts = zip(_names(self._count), (codes, made.scales, made.factors, fine, bias))
+        self.tensors |= {name: part for name, part in parts if part is not None}
         self._count += 1
         return made, bias
 
@@ -52,12 +59,16 @@ class CodesRead:
         self._count = 0
 
     def codes(self, weight: Tensor, bias: Tensor | None, encode: Encode) -> tuple[Codes, Tensor | None]:
-        codes, scales, factors, kept = (self._tensors.pop(name, None) for name in _names(self._count))
+        codes, scales, factors, fine, told = (self._tensors.pop(name, None) for name in _names(self._count))
         self._count += 1
-        if codes is None or scales is None or (kept is None) != (bias is None) or len(codes) != len(weight):
+        if codes is None or scales is None or (told is None) != (bias is None) or not _fits(codes, weight):
             raise ValueError("the saved codes are not this model's: quantize it again")
-        return Codes(codes, scales, factors), kept
+        return Codes(codes, scales, factors, fine is not None), told
 
 
-def _names(number: int) -> tuple[str, str, str, str]:
-    return f"{number}.codes", f"{number}.scales", f"{number}.factors", f"{number}.bias"
+def _fits(codes: Tensor, weight: Tensor) -> bool:
+    return len(codes) == len(weight) if codes.ndim > 1 else codes.numel() >= weight.numel()
+
+
+def _names(number: int) -> list[str]:
+    return [f"{number}.{part}" for part in ("codes", "scales", "factors", "fine", "bias")]

@@ -8,7 +8,6 @@ one matrix product for query, key and value, and no padding: a pass of 16 newest
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from services.inference.engine.torch_linear import (
     TRIED_ROWS,
     Embedding,
     Head,
+    Norm,
     Packing,
     PlainPacking,
     rows_are_independent,
@@ -31,17 +31,6 @@ from services.inference.engine.torch_slots import SlotCache
 # Model classes of transformers whose layers are the ones below.
 _KNOWN = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 _PLAIN = PlainPacking()
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """Root mean square norm over the last dimension."""
-
-    weight: Tensor
-    epsilon: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
 class Layer:
@@ -59,12 +48,9 @@ class Layer:
             factors=factors(*projections),
         )
         self._out = packing.linear(attention.o_proj.weight, attention.o_proj.bias)
-        self._gate, self._up = (
-            packing.linear(linear.weight, linear.bias, factors=factors(mlp.gate_proj, mlp.up_proj))
-            for linear in (mlp.gate_proj, mlp.up_proj)
-        )
-        self._down = packing.linear(mlp.down_proj.weight, mlp.down_proj.bias, uneven=True)
+        self._mlp = packing.mlp(mlp.gate_proj, mlp.up_proj, mlp.down_proj)
         self._before, self._after = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self._to_attention, self._to_mlp = self._qkv.behind(self._before), self._mlp.behind(self._after)
         self._query_norm = _norm(attention.q_norm) if hasattr(attention, "q_norm") else None
         self._key_norm = _norm(attention.k_norm) if hasattr(attention, "k_norm") else None
         for emptied in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
@@ -72,30 +58,33 @@ class Layer:
 
     def __call__(self, x: Tensor, turn: Turn, attention: Attention, number: int) -> Tensor:
         """[tokens, hidden] to the same."""
-        qkv = self._qkv.plain(self._before(x)).view(len(x), -1, self._size)
+        qkv = self._qkv.plain(self._to_attention(x)).view(len(x), -1, self._size)
         turned = turn(self._normed(qkv[:, : self._turned]))
         seen = attention(number, turned[:, : self._heads], turned[:, self._heads :], qkv[:, self._turned :])
         x = self._out.plus(seen, x)
-        y = self._up.rows(self._after(x))
-        return self._down.plus(self._up.times(y, self._gate.silu(y)), x)
+        return self._mlp.plus(self._to_mlp(x), x)
 
     def adapted(self, x: Tensor, turn: Turn, attention: Attention, number: int, adapters: AdapterSet) -> Tensor:
         """The same where some rows have an adapter: what is fused for the others is not touched, bit for bit."""
         path = f"model.layers.{number}."
         y = self._before(x)
         sizes = [self._heads * self._size, *[self._key_heads * self._size] * 2]
-        parts = zip(("q_proj", "k_proj", "v_proj"), torch.split(self._qkv.plain(y), sizes, dim=1), strict=True)
+        parts = zip(
+            ("q_proj", "k_proj", "v_proj"),
+            torch.split(self._qkv.plain(self._to_attention(x)), sizes, dim=1),
+            strict=True,
+        )
         qkv = torch.cat([adapters.add(f"{path}self_attn.{name}", y, part) for name, part in parts], dim=1)
         qkv = qkv.view(len(x), -1, self._size)
         turned = turn(self._normed(qkv[:, : self._turned]))
         seen = attention(number, turned[:, : self._heads], turned[:, self._heads :], qkv[:, self._turned :])
         x = adapters.add(f"{path}self_attn.o_proj", seen, self._out.plus(seen, x))
-        y = self._after(x)
-        mixed, own = self._up.times(y, self._gate.silu(y)), y[adapters.rows]
-        gate = adapters.add(f"{path}mlp.gate_proj", own, self._gate.plain(own), within=True)
-        up = adapters.add(f"{path}mlp.up_proj", own, self._up.plain(own), within=True)
-        mixed = mixed.index_copy(0, adapters.rows, nn.functional.silu(gate) * up)
-        return adapters.add(f"{path}mlp.down_proj", mixed, self._down.plus(mixed, x))
+        mixed, own = self._mlp.mixed(self._to_mlp(x)), self._after(x)[adapters.rows]
+        gate, up = self._mlp.halves(own)
+        gate = adapters.add(f"{path}mlp.gate_proj", own, gate, within=True)
+        up = adapters.add(f"{path}mlp.up_proj", own, up, within=True)
+        mixed = mixed.index_copy(0, adapters.rows, (nn.functional.silu(gate) * up).to(mixed.dtype))
+        return adapters.add(f"{path}mlp.down_proj", mixed.to(x.dtype), self._mlp.down(mixed, x))
 
     def _normed(self, heads: Tensor) -> Tensor:
         if self._query_norm is None or self._key_norm is None:
@@ -131,7 +120,7 @@ class DenseDecoder:
         self.dtype, self.device = model.dtype, torch.device("cpu")
         self._cosines, self._sines = _rotations(decoder.rotary_emb, context, self.dtype)
         self._embedding, self._head = _ends(model, packing)
-        self._norm = _norm(decoder.norm)
+        self._to_head = self._head.behind(_norm(decoder.norm))
         shape = (config.num_attention_heads, config.num_key_value_heads, self._size)
         self._layers = [Layer(layer, packing, *shape) for layer in decoder.layers]
         self._adapters: AdapterSet | None = None
@@ -143,7 +132,7 @@ class DenseDecoder:
 
     @property
     def vocabulary(self) -> int:
-        return len(self.embedding)
+        return self._embedding.vocabulary
 
     def follow(self, adapters: AdapterSet) -> None:
         self._adapters = adapters
@@ -171,7 +160,7 @@ class DenseDecoder:
             return torch.empty(0, self.vocabulary)
         if len(spans.wanted) < len(x):
             x = x[torch.tensor(spans.wanted)]
-        return self._head.plain(self._norm(x)).float()
+        return self._head.plain(self._to_head(x)).float()
 
 
 def obstacle(model: Any, packing: Packing = _PLAIN) -> str:
@@ -194,13 +183,11 @@ def obstacle(model: Any, packing: Packing = _PLAIN) -> str:
 
 
 def _operators(model: Any, packing: Packing) -> str:
-    """Tried on the first layer, one matrix of each shape: the operators are internal to torch."""
-    first = model.model.layers[0]
-    linears = (first.self_attn.q_proj, first.self_attn.o_proj, first.mlp.gate_proj, first.mlp.down_proj)
+    """Tried on the first layer: the operators are internal to torch."""
     try:
         if model.dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return "this CPU has no bfloat16"
-        independent = all(_rows_are_independent(linear, packing, model.dtype) for linear in linears)
+        independent = _rows_are_independent(model.model.layers[0], packing, model.dtype)
     except (AttributeError, RuntimeError, NotImplementedError):
         return "this torch has no packed linear layers"
     if model.dtype is torch.float32 and not independent:
@@ -208,22 +195,25 @@ def _operators(model: Any, packing: Packing) -> str:
     return ""
 
 
-def _rows_are_independent(linear: nn.Linear, packing: Packing, dtype: torch.dtype) -> bool:
-    packed = packing.linear(linear.weight, linear.bias)
-    beside = torch.randn(max(TRIED_ROWS), linear.out_features, generator=torch.Generator().manual_seed(1)).to(dtype)
-    ways: list[Callable[[Tensor], Tensor]] = [
-        packed.plain,
-        packed.silu,
-        lambda x: packed.times(x, beside[len(beside) - len(x) :]),
-        lambda x: packed.plus(x, beside[len(beside) - len(x) :]),
+def _rows_are_independent(layer: Any, packing: Packing, dtype: torch.dtype) -> bool:
+    attention, gate, up, down = layer.self_attn, layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj
+    query, out = (packing.linear(linear.weight, linear.bias) for linear in (attention.q_proj, attention.o_proj))
+    mlp = packing.mlp(gate, up, down)
+    enter, turn = query.behind(_norm(layer.input_layernorm)), mlp.behind(_norm(layer.post_attention_layernorm))
+    beside = torch.randn(max(TRIED_ROWS), down.out_features, generator=torch.Generator().manual_seed(1)).to(dtype)
+    ways: list[tuple[Callable[[Tensor], Tensor], int]] = [
+        (lambda x: query.plain(enter(x)), gate.in_features),
+        (lambda x: out.plus(x, beside[len(beside) - len(x) :]), attention.o_proj.in_features),
+        (lambda x: mlp.plus(turn(x), beside[len(beside) - len(x) :]), gate.in_features),
     ]
-    return all(rows_are_independent(way, linear.in_features, dtype) for way in ways)
+    return all(rows_are_independent(way, inputs, dtype) for way, inputs in ways)
 
 
 def _ends(model: Any, packing: Packing) -> tuple[Embedding, Head]:
     """Embedding and head; transformers' own are left without their weights."""
     embedding, head = model.model.embed_tokens, model.lm_head
-    found = packing.ends(embedding.weight, None if model.config.tie_word_embeddings else head.weight)
+    tied = model.config.tie_word_embeddings
+    found = packing.ends(embedding.weight, None if tied else head.weight, factors=factors(head))
     embedding.weight = head.weight = None
     return found
 

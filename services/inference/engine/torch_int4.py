@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from services.inference.engine.torch_codes import Codes
-from services.inference.engine.torch_int8 import Int8Packing
-from services.inference.engine.torch_linear import Fused
+from services.inference.engine.torch_int8 import Int8Packing, both
+from services.inference.engine.torch_linear import Fused, Mlp, Norm
 
 GROUP = 64  # the inputs of a layer are a multiple of it
 _CODES = 16
@@ -84,21 +84,39 @@ class Int4:
         self._scales, self._group = scales, codes.shape[1] // len(scales)
         self._bias = None if bias is None else bias.detach().contiguous()
 
-    def rows(self, x: Tensor) -> Tensor:
-        return x
+    def behind(self, norm: Norm) -> Norm:
+        return norm
 
     def plain(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._weight, self._group, self._scales)
         return out if self._bias is None else out.add_(self._bias)
 
-    def silu(self, x: Tensor) -> Tensor:
-        return nn.functional.silu(self.plain(x), inplace=True)
-
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        return self.plain(x).mul_(other)
-
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         return self.plain(x).add_(other)
+
+
+class Int4Mlp:
+    """gate and up are one product."""
+
+    def __init__(self, both: Int4, down: Int4) -> None:
+        self._both, self._down = both, down
+
+    def behind(self, norm: Norm) -> Norm:
+        return norm
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        return self._down.plus(self.mixed(x), other)
+
+    def mixed(self, x: Tensor) -> Tensor:
+        gate, up = self.halves(x)
+        return nn.functional.silu(gate).mul_(up)
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = self._both.plain(x).chunk(2, 1)
+        return gate, up
+
+    def down(self, mixed: Tensor, other: Tensor) -> Tensor:
+        return self._down.plus(mixed, other)
 
 
 class Int4Packing(Int8Packing):
@@ -109,5 +127,14 @@ class Int4Packing(Int8Packing):
     ) -> Fused:
         if not fits(weight):
             return super().linear(weight, bias, factors=factors, uneven=uneven)
+        return self._four(weight, bias)
+
+    def mlp(self, gate: nn.Linear, up: nn.Linear, down: nn.Linear) -> Mlp:
+        weights, biases = both(gate, up)
+        if not (fits(weights) and fits(down.weight)):
+            return super().mlp(gate, up, down)
+        return Int4Mlp(self._four(weights, biases), self._four(down.weight, down.bias))
+
+    def _four(self, weight: Tensor, bias: Tensor | None) -> Int4:
         made, bias = self._source.codes(weight, bias, weight_codes)
         return Int4(made.codes, made.scales, bias)

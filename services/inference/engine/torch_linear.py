@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -21,25 +22,52 @@ _PACKING_ROWS = 16  # a hint for the layout: measured, it makes no difference be
 TRIED_ROWS = (1, 2, 3, 5, 8, 16, 33, 64)  # row counts that took different MKL kernels
 
 
-class Fused(Protocol):
-    """A linear layer together with what follows it. [rows, in] to [rows, out]."""
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Root mean square norm over the last dimension."""
 
-    def rows(self, x: Tensor) -> Any:
-        """What the other methods take, too, made once for all layers that read the same `x`."""
+    weight: Tensor
+    epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+
+
+class Fused(Protocol):
+    """A linear layer. [rows, in], or what `behind` makes of it, to [rows, out]."""
+
+    def behind(self, norm: Norm) -> Callable[[Tensor], Any]:
+        """The norm, and whatever the layer does to its result before it is multiplied."""
+        ...
 
     def plain(self, x: Any) -> Tensor: ...
 
-    def silu(self, x: Any) -> Tensor: ...
+    def plus(self, x: Any, other: Tensor) -> Tensor: ...
 
-    def times(self, x: Any, other: Tensor) -> Tensor: ...
+
+class Mlp(Protocol):
+    """down(silu(gate) × up), whole, or in the parts that an adapter changes."""
+
+    def behind(self, norm: Norm) -> Callable[[Tensor], Any]: ...
 
     def plus(self, x: Any, other: Tensor) -> Tensor: ...
+
+    def mixed(self, x: Any) -> Tensor:
+        """silu(gate) × up."""
+        ...
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """gate and up, of rows as the norm leaves them."""
+        ...
+
+    def down(self, mixed: Tensor, other: Tensor) -> Tensor: ...
 
 
 class Embedding(Protocol):
     """Token ids to vectors."""
 
-    weight: Tensor  # [vocabulary, hidden]: numbers, or their codes
+    weight: Tensor  # numbers, [vocabulary, hidden], or their codes
+    vocabulary: int
 
     def __call__(self, ids: Tensor) -> Tensor: ...
 
@@ -47,7 +75,9 @@ class Embedding(Protocol):
 class Head(Protocol):
     """[rows, hidden] to logits."""
 
-    def plain(self, x: Tensor) -> Tensor: ...
+    def behind(self, norm: Norm) -> Callable[[Tensor], Any]: ...
+
+    def plain(self, x: Any) -> Tensor: ...
 
 
 class Packing(Protocol):
@@ -56,12 +86,14 @@ class Packing(Protocol):
     def linear(
         self, weight: Tensor, bias: Tensor | None = None, *, factors: Tensor | None = None, uneven: bool = False
     ) -> Fused:
-        """`factors`: [in], that even its input channels out (torch_channels). `uneven`: its inputs are products
-        themselves, of which others stand out far in each row, as before an MLP's down."""
+        """`factors`: [in], that even its input channels out (torch_channels). `uneven`: others stand out in each row,
+        which is not evened out."""
         ...
 
-    def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Embedding, Head]:
-        """No head: the embedding is it, too."""
+    def mlp(self, gate: nn.Linear, up: nn.Linear, down: nn.Linear) -> Mlp: ...
+
+    def ends(self, embedding: Tensor, head: Tensor | None, *, factors: Tensor | None = None) -> tuple[Embedding, Head]:
+        """No head: the embedding is it, too. `factors`: of the head's input channels."""
         ...
 
 
@@ -74,8 +106,8 @@ class Packed:
         # In fp32 oneDNN splits a lone row's sums among the cores: other bits than the same row gets in company.
         self._pairs = weight.dtype is torch.float32
 
-    def rows(self, x: Tensor) -> Tensor:
-        return x
+    def behind(self, norm: Norm) -> Norm:
+        return norm
 
     def plain(self, x: Tensor) -> Tensor:
         return self._product(x, "none")
@@ -104,11 +136,33 @@ class Packed:
         return out[:rows]
 
 
+class PackedMlp:
+    """Its activation and its product, each as oneDNN's while a matrix product is still in the cache."""
+
+    def __init__(self, gate: Packed, up: Packed, down: Packed) -> None:
+        self._gate, self._up, self._down = gate, up, down
+
+    def behind(self, norm: Norm) -> Norm:
+        return norm
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        return self._down.plus(self.mixed(x), other)
+
+    def mixed(self, x: Tensor) -> Tensor:
+        return self._up.times(x, self._gate.silu(x))
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._gate.plain(x), self._up.plain(x)
+
+    def down(self, mixed: Tensor, other: Tensor) -> Tensor:
+        return self._down.plus(mixed, other)
+
+
 class PlainEmbedding:
     """The numbers as they are."""
 
     def __init__(self, weight: Tensor) -> None:
-        self.weight = weight.detach()
+        self.weight, self.vocabulary = weight.detach(), len(weight)
 
     def __call__(self, ids: Tensor) -> Tensor:
         return nn.functional.embedding(ids, self.weight)
@@ -122,7 +176,10 @@ class PlainPacking:
     ) -> Fused:
         return Packed(weight, bias)
 
-    def ends(self, embedding: Tensor, head: Tensor | None) -> tuple[Embedding, Head]:
+    def mlp(self, gate: nn.Linear, up: nn.Linear, down: nn.Linear) -> PackedMlp:
+        return PackedMlp(*(Packed(linear.weight, linear.bias) for linear in (gate, up, down)))
+
+    def ends(self, embedding: Tensor, head: Tensor | None, *, factors: Tensor | None = None) -> tuple[Embedding, Head]:
         return PlainEmbedding(embedding), Packed(embedding if head is None else head)
 
 

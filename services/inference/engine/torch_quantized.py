@@ -44,7 +44,7 @@ class QuantizedEmbedding(nn.Module):
     def __init__(self, embedding: Embedding) -> None:
         super().__init__()
         self._embedding = embedding
-        self.num_embeddings = len(embedding.weight)
+        self.num_embeddings = embedding.vocabulary
 
     @property
     def weight(self) -> Tensor:
@@ -105,6 +105,6 @@ def _linears(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
 def _quantize_ends(model: Any, packing: Packing) -> None:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
-    first, last = packing.ends(embedding.weight, None if tied else head.weight)
+    first, last = packing.ends(embedding.weight, None if tied else head.weight, factors=factors(head))
     model.set_input_embeddings(QuantizedEmbedding(first))
     model.set_output_embeddings(QuantizedHead(last))

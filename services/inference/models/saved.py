@@ -16,12 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers.initialization import no_init_weights
 
 from services.inference.models.wheel import ModelUnavailable
 
 MARKER = "strongroom-quantized.json"
 WEIGHTS = "model.safetensors"
-_FORMAT = 2
+_FORMAT = 3
 _PLAIN = "plain."  # before the names of tensors that stay as they are
 _LOGITS = "probe.logits"
 _NOT_COPIED = (".safetensors", ".gguf", ".bin", ".safetensors.index.json")
@@ -94,7 +95,7 @@ def _plain_config(file: Path) -> None:
 def read(folder: Path, told: Facts) -> tuple[Any, Saved]:
     """A transformers model with all but the quantized weights, and those. Raises ModelUnavailable."""
     dtype = getattr(torch, told.dtype)
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), no_init_weights():
         model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             AutoConfig.from_pretrained(folder), dtype=dtype
         )

@@ -16,16 +16,21 @@ from services.inference.engine import torch_int4
 from services.inference.engine.batch import Segment
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.quantization import NAMES, QuantizationImpossible, choose
-from services.inference.engine.torch_channels import factors, watched
+from services.inference.engine.torch_channels import crowded, factors, watched
+from services.inference.engine.torch_codes import CodesKept, CodesRead
 from services.inference.engine.torch_engine import TorchEngine
-from services.inference.engine.torch_int8 import Int8Packing, coded, finely_coded, weight_codes
-from services.inference.engine.torch_linear import TRIED_ROWS, rows_are_independent
+from services.inference.engine.torch_int8 import Int8Packing, weight_codes
+from services.inference.engine.torch_linear import TRIED_ROWS, Norm, rows_are_independent
 from services.inference.engine.torch_opening import open_torch_engine
+from services.inference.engine.torch_packed import blocks, kept, memory, packed, plain_codes
+from services.inference.engine.torch_packed import rows as rows_of_blocks
+from services.inference.engine.torch_rows import CodingNorm, coded
 from services.inference.engine.torch_saving import save_quantized
 from services.inference.models import saved
 from services.inference.models.wheel import ModelUnavailable
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "deepseek-v2", "deepseek-v3"]
+SIZES = ((64, 128), (64, 128), (128, 64))  # in and out of gate, up and down
 PROMPTS = [[(7 * row + 3 * place * place) % 250 for place in range(30 + 9 * row)] for row in range(4)]
 
 
@@ -50,7 +55,7 @@ def test_a_row_s_codes_are_the_nearest_ones_to_its_numbers(dtype: torch.dtype) -
 
 def as_coded(x: torch.Tensor, *, fine: bool) -> torch.Tensor:
     """The numbers that a row's codes say."""
-    found = finely_coded(x) if fine else coded(x)
+    found = coded(x, fine=fine)
     codes = found.codes.double() - 128
     if fine:
         codes = codes[: len(x)] + codes[len(x) :] / 254
@@ -59,7 +64,7 @@ def as_coded(x: torch.Tensor, *, fine: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_second_byte_of_a_row_s_codes_holds_what_the_first_one_lost(dtype: torch.dtype) -> None:
-    """Fails if `finely_coded` takes the remainder from the codes with 128 in them."""
+    """Fails if `_fine_codes` takes the remainder from the codes with 128 in them."""
     x = rows(9, 96, dtype)
     largest = x.double().abs().amax(1, keepdim=True)
     assert torch.all((as_coded(x, fine=True) - x.double()).abs() <= largest / (254 * 254) * 1.01)
@@ -69,20 +74,18 @@ def test_a_second_byte_of_a_row_s_codes_holds_what_the_first_one_lost(dtype: tor
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_product_is_the_exact_one_of_its_codes(dtype: torch.dtype, fine: bool) -> None:
     weight, bias, x = rows(80, 96, dtype), rows(1, 80, dtype)[0], rows(9, 96, dtype)
-    kept, (codes, scales, _) = weight.clone(), weight_codes(weight)
+    before, (codes, scales, *_) = weight.clone(), weight_codes(weight)
     layer, numbers = Int8Packing().linear(weight, bias, uneven=fine), as_coded(x, fine=fine)
     expected = numbers @ (codes.double() * scales.double()[:, None]).t() + bias.double()
     beside = rows(9, 80, dtype)
     close = {"rtol": 2e-2, "atol": 2e-2} if dtype is torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
     for found, wanted in (
         (layer.plain(x), expected),
-        (layer.plain(layer.rows(x)), expected),
-        (layer.silu(x), torch.nn.functional.silu(expected)),
-        (layer.times(x, beside), expected * beside),
+        (layer.plain(coded(x, fine=fine)), expected),
         (layer.plus(x, beside), expected + beside),
     ):
         torch.testing.assert_close(found.double(), wanted, check_dtype=False, **close)
-    assert torch.equal(weight, kept), "the model's own weight was changed"
+    assert torch.equal(weight, before), "the model's own weight was changed"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -93,9 +96,13 @@ def test_invariant_11_a_row_has_the_same_bits_whatever_is_multiplied_beside_it(
     """Fails if `coded` takes one largest number for all rows."""
     weight = rows(outputs, inputs, dtype)
     layer, head = Int8Packing().linear(weight), Int8Packing().ends(weight, None)[1]
-    finer = Int8Packing().linear(weight, uneven=True)
-    # An exponential rounds otherwise behind the last whole vector: a start looks for that, and fuses nothing then.
-    for way in (layer.plain, head.plain, finer.plain, *([layer.silu] if outputs % 8 == 0 else [])):
+    finer, norm = Int8Packing().linear(weight, uneven=True), Norm(rows(2, inputs, dtype)[0], 1e-5)
+    behind, finer_behind = layer.behind(norm), finer.behind(norm)
+    for way in (
+        *(layer.plain, head.plain, finer.plain),
+        lambda x: layer.plain(behind(x)),
+        lambda x: finer.plain(finer_behind(x)),
+    ):
         assert rows_are_independent(way, inputs, dtype)
     x = rows(max(TRIED_ROWS), inputs, dtype)
     alone = layer.plain(x[:1])
@@ -124,16 +131,86 @@ def test_channels_that_stand_out_in_every_row_are_evened_out_and_the_product_sta
     assert rows_are_independent(layer.plain, 96, dtype)
 
 
-def test_an_embedding_gives_its_rows_back_and_is_its_own_head() -> None:
-    weight, x = rows(80, 96, torch.float32), rows(5, 96, torch.float32)
-    embedding, head = Int8Packing().ends(weight, None)
-    assert embedding is head
-    largest = weight.abs().amax(1, keepdim=True)
-    assert torch.all((embedding(torch.arange(80)) - weight).abs() <= largest / 254 * 1.001)
-    numbers = embedding.weight.double() * embedding._scales.double()[:, None]
-    half_a_step = x.abs().amax(1, keepdim=True).double() / (2 * 127 * 254)
-    off = (embedding.plain(x).double() - x.double() @ numbers.t()).abs()
-    assert torch.all(off <= half_a_step * numbers.abs().sum(1) * 1.001 + 1e-5)
+@pytest.mark.parametrize("fine", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_norm_and_its_codes_are_those_of_the_norm_s_result(dtype: torch.dtype, fine: bool) -> None:
+    """Fails if the row's scale leaves out what the norm divides it by."""
+    x, norm = rows(9, 96, dtype), Norm(rows(3, 96, dtype)[0], 1e-5)
+    evened = torch.tensor([0.5, 1.0, 4.0]).repeat(32)
+    found, full = CodingNorm(norm, evened, fine=fine)(x), Norm(norm.weight.float(), norm.epsilon)(x.float())
+    wanted = full.double() * evened.double()
+    codes = found.codes.double() - 128
+    numbers = (codes[:9] + codes[9:] / 254 if fine else codes) / 127 * found.largest.double()
+    largest = wanted.abs().amax(1, keepdim=True)
+    assert torch.all((numbers - wanted).abs() <= largest / (254 * 254 if fine else 254) * 1.02 + 1e-6)
+    poisoned = x.clone()
+    poisoned[0, 0] = float("nan")
+    again = CodingNorm(norm, evened, fine=fine)(poisoned)
+    assert again.largest[0].isnan() and torch.equal(again.largest[1:], found.largest[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_mlp_in_eight_bits_is_near_the_plain_one_whole_and_in_parts(dtype: torch.dtype) -> None:
+    """Fails if up's weights are divided by what evens down's inputs, and down's not multiplied."""
+    gate, up, down = (torch.nn.Linear(inputs, outputs).requires_grad_(False) for inputs, outputs in SIZES)
+    up.weight[7] *= 50.0
+    up.weight[90] *= 20.0
+    x, beside = torch.randn(40, 64, generator=torch.Generator().manual_seed(1)), rows(40, 64, torch.float32)
+    mixed = torch.nn.functional.silu(gate(x)) * up(x)
+    expected = down(mixed) + beside
+    stack = torch.nn.ModuleDict({"gate_proj": gate, "up_proj": up, "down_proj": down})
+    with watched(stack):
+        gate(x), up(x), down(mixed)
+    assert not crowded(down) and factors(down)[7] > factors(down)[0]
+    mlp = Int8Packing().mlp(*(linear.to(dtype) for linear in (gate, up, down)))
+    given, norm = x.to(dtype), Norm(torch.ones(64, dtype=dtype), 0.0)
+    coded_rows = mlp.behind(norm)(given)
+    scale = x.square().mean(1, keepdim=True).sqrt()  # a norm that is taken off again
+    coded_rows = coded_rows._replace(largest=coded_rows.largest * scale)
+    assert torch.equal(mlp.plus(coded_rows, beside.to(dtype)), mlp.down(mlp.mixed(coded_rows), beside.to(dtype)))
+    for found, wanted in (
+        (mlp.plus(coded_rows, beside.to(dtype)), expected),
+        (mlp.mixed(coded_rows), mixed),
+        (mlp.halves(given)[0], gate.float()(x)),
+        (mlp.halves(given)[1], up.float()(x)),
+    ):
+        off = (found.float() - wanted).square().mean() / wanted.square().mean()
+        assert off < 2e-3
+
+
+def test_a_packed_weight_s_rows_are_found_where_they_lie_and_its_bytes_make_another() -> None:
+    """Fails if `Packer` leaves out what lies behind the codes: the products are off by 128 times their sums then."""
+    codes = torch.randint(-127, 128, (192, 128), dtype=torch.int8, generator=torch.Generator().manual_seed(1))
+    weight = packed(codes)
+    found = memory(weight)
+    if found is None or not torch.equal(plain_codes(found, 192, 128), codes):
+        pytest.skip("weights are packed in another way on this CPU")
+    numbers = torch.tensor([0, 63, 64, 191, 5])
+    assert torch.equal(rows_of_blocks(blocks(found, 192, 128), numbers), codes[numbers])
+    others = [torch.randint(-127, 128, (192, 128), dtype=torch.int8) for _ in range(3)]
+    source = CodesKept()
+    plain = [Int8Packing(source).linear(other.float()) for other in others]
+    again, x = Int8Packing(CodesRead(source.tensors)), rows(5, 128, torch.float32)
+    assert kept(codes).ndim == 1
+    for layer, other in zip(plain, others, strict=True):
+        assert torch.equal(again.linear(torch.empty_like(other.float())).plain(x), layer.plain(x))
+
+
+@pytest.mark.parametrize(("vocabulary", "even"), [(128, False), (128, True), (80, False)])
+def test_an_embedding_gives_its_rows_back_and_is_its_own_head(vocabulary: int, even: bool) -> None:
+    """Of 80 rows oneDNN fills some up: codes lie beside the packed ones then."""
+    weight, x = rows(vocabulary, 128, torch.float32), rows(5, 128, torch.float32)
+    given = torch.tensor([0.5, 1.0, 2.0, 1.0]).repeat(32) if even else None
+    embedding, head = Int8Packing().ends(weight, None, factors=given)
+    assert embedding is head and embedding.vocabulary == vocabulary
+    numbers = embedding(torch.arange(vocabulary))
+    step = (weight if given is None else weight * given).abs().amax(1, keepdim=True) / 127
+    assert torch.all((numbers - weight).abs() <= (step if given is None else step / given) / 2 * 1.001)
+    read = x if given is None else x / given
+    half_a_step = read.abs().amax(1, keepdim=True).double() / (2 * 127 * (1 if even else 254))
+    by = (numbers if given is None else numbers * given).double().abs().sum(1)
+    off = (embedding.plain(x).double() - x.double() @ numbers.double().t()).abs()
+    assert torch.all(off <= half_a_step * by * 1.001 + 1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -198,7 +275,7 @@ def four_bits(outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor, An
 
 def in_four_bits(weight: torch.Tensor) -> torch.Tensor:
     """The numbers that its codes say."""
-    pairs, scales, _ = torch_int4.weight_codes(weight)
+    pairs, scales, *_ = torch_int4.weight_codes(weight)
     codes = torch.stack([pairs & 15, pairs >> 4], dim=2).view(len(weight), len(scales), -1).double()
     scale, zero = (part.t()[:, :, None].double() for part in scales.unbind(2))
     return ((codes - 8) * scale + zero).view(weight.shape)
@@ -267,7 +344,7 @@ def test_a_model_that_was_saved_quantized_gives_the_same_bits_and_needs_no_weigh
 
 
 def test_a_saved_model_that_is_damaged_is_refused(tmp_path: Path) -> None:
-    for text, said in (("{", "another version, or damaged"), ('{"format": 2, "mode": "int8"}', "is damaged")):
+    for text, said in (("{", "another version, or damaged"), ('{"format": 3, "mode": "int8"}', "is damaged")):
         (tmp_path / saved.MARKER).write_text(text)
         with pytest.raises(ModelUnavailable, match=said):
             saved.facts(tmp_path)
@@ -281,7 +358,7 @@ def test_the_layers_of_smollm2_take_the_share_of_bf16_that_is_promised(packing: 
     held = sum(
         part.numel() * part.element_size()
         for layer in layers
-        for name, part in vars(layer).items()
-        if isinstance(part, torch.Tensor) and name != "_zeros"  # which all layers of a width share
+        for part in vars(layer).values()
+        if isinstance(part, torch.Tensor)
     )
     assert held <= share * 2 * sum(outputs * inputs for outputs, inputs in sizes)
