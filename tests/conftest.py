@@ -169,6 +169,8 @@ def _tiny(family: str) -> Any:
     torch.manual_seed(0)
     if family == "llama":
         return hf.LlamaForCausalLM(hf.LlamaConfig(**SHAPE))
+    if family == "llama-wide":  # vLLM's attention on a CPU has no heads below 32
+        return hf.LlamaForCausalLM(hf.LlamaConfig(**SHAPE | {"head_dim": 32}))
     if family == "qwen2":
         return hf.Qwen2ForCausalLM(hf.Qwen2Config(**SHAPE))
     if family == "qwen3":

@@ -43,8 +43,10 @@ def made(tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tiny_home: Path)
     engines: dict[str, Engine] = {}
 
     def make(name: str) -> Engine:
-        if missing := CANDIDATES[name].missing(ENVIRONMENTS):
-            pytest.skip(f"{', '.join(missing)} not installed: make {CANDIDATES[name].target}")
+        candidate = CANDIDATES[name]
+        if missing := candidate.missing(ENVIRONMENTS):
+            target = f"test-{name}, which runs this by its own Python" if candidate.apart else candidate.target
+            pytest.skip(f"{', '.join(missing)} not installed here: make {target}")
         if name == "echo":
             from services.inference.engine.echo import EchoEngine
 
@@ -52,7 +54,7 @@ def made(tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tiny_home: Path)
         if name == "openvino":
             return openvino_engine(tiny_model("llama"), tiny_tokenizer, tiny_home)
         if name == "vllm":
-            return vllm_engine(tiny_model("llama"), tiny_tokenizer, tiny_home)
+            return vllm_engine(tiny_model("llama-wide"), tiny_tokenizer, tiny_home)
         return torch_engine(copy.deepcopy(tiny_model("llama")), tiny_tokenizer)
 
     def get(name: str) -> Engine:

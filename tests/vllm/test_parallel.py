@@ -32,7 +32,7 @@ def test_two_ranks_answer_as_generate_does(
     from services.inference.models.prompt import Prompt
 
     monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)  # of the case before
-    model = tiny_model("llama")
+    model = tiny_model("llama-wide")
     model.save_pretrained(tmp_path / "models" / "tiny")
     tiny_tokenizer.save_pretrained(tmp_path / "models" / "tiny")
     settings = EngineSettings(

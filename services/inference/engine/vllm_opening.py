@@ -6,21 +6,22 @@ import logging
 import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from services.inference.engine.features import lacking
 from services.inference.engine.opening import EngineSettings
-from services.inference.engine.protocol import ModelInfo
-from services.inference.engine.sizing import PREFIX_SHARE, NoRoom, Place, context_of
+from services.inference.engine.protocol import EngineDied, Message, ModelInfo, Sampling, Work
+from services.inference.engine.sizing import NoRoom, Place, context_of
 from services.inference.engine.vllm_engine import URGENT_SEATS, Counters, VllmEngine
+from services.inference.engine.vllm_quantized import UNKNOWN_LOSS, dtype_of, why_not
+from services.inference.engine.vllm_room import KvRoom, architecture
 from services.inference.engine.vllm_sampling import HAS
 from services.inference.engine.vllm_thread import LlmThread
 from services.inference.models.convert import Progress
+from services.inference.models.prequantized import method
 from services.inference.models.wheel import ModelUnavailable, missing
-from services.inference.planning.architecture import Architecture, ConfigUnreadable, read
 
 log = logging.getLogger(__name__)
 
@@ -71,31 +72,30 @@ def open_vllm_engine(settings: EngineSettings, home: Path, progress: Progress) -
     except OSError as error:
         raise ModelUnavailable(missing(settings.model, hub=settings.hub)) from error
     try:
-        thread = LlmThread(opened.llm)
+        return _tried(opened.engine(LlmThread(opened.llm)))
+    except ModelUnavailable:
+        raise
     except Exception as error:  # of another process: what it was stands in the log above
         raise ModelUnavailable(
             f"vLLM cannot open {settings.model!r} ({type(error).__name__}): its own log lines say why; most often "
             "memory is short (lower slots, context_tokens or kv_memory_share) or the model is of a kind that it does "
-            "not know"
+            f"not know{why_not(opened.quantized, opened.device.type)}"
         ) from error
-    return opened.engine(thread)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KvRoom:
-    """What vLLM may take for keys and values on a CPU: bytes."""
-
-    free: int
-    share: float
-    token_bytes: int  # 0: not known for this kind of model
-    tokens: int  # of all slots at full context
-
-    @property
-    def size(self) -> int:
-        """As much as the slots can fill and a share for kept prefixes, at most the memory's share."""
-        most = int(self.free * self.share)
-        wanted = int(self.tokens * self.token_bytes * (1 + PREFIX_SHARE))
-        return min(most, wanted) if wanted else most
+def _tried(engine: VllmEngine) -> VllmEngine:
+    """It makes a token: what vLLM has no kernel for ends its process at the first step, which is not to be a caller's.
+    Raises EngineDied."""
+    asked = Sampling(temperature=0.0, max_tokens=1)
+    try:
+        engine.admit(Work(request_id="start", messages=(Message(role="user", content="."),), sampling=asked))
+        while engine.live():
+            if any(output.failure for output in engine.step()):
+                raise EngineDied
+    except EngineDied:
+        engine.close()
+        raise
+    return engine
 
 
 class _Opening:
@@ -118,7 +118,9 @@ class _Opening:
         self.config: Any = AutoConfig.from_pretrained(self.where, **shared)
         self.prompt = Prompt(AutoTokenizer.from_pretrained(self.where, **shared))
         self.device = choose_device(settings.device)
-        self.dtype = str(choose_dtype(settings.dtype, self.device)).removeprefix("torch.")
+        self.quantized = method(self.config)
+        plain = str(choose_dtype(settings.dtype, self.device)).removeprefix("torch.")
+        self.dtype = dtype_of(self.quantized, settings.dtype, plain)
         self.context = context_of(settings.context_tokens, int(getattr(self.config, "max_position_embeddings", 0)))
         self.counters = Counters()
         progress(f"model: vLLM loads {self.name} in {self.dtype} on {self.device.name}")
@@ -227,6 +229,7 @@ class _Opening:
         from vllm.platforms import current_platform
 
         from services.inference.models.convert import marker
+        from services.inference.models.device import platform
 
         mark = marker(self.files.folder) if self.files else {}
         shape = architecture(self.config.to_dict())
@@ -245,15 +248,10 @@ class _Opening:
             vocabulary=min(self.prompt.tokens, self.config.vocab_size),
             lacks=lacking(HAS),
             version=__version__,
+            platform=platform(self.device),
+            quantization=self.quantized,
+            quantization_loss=UNKNOWN_LOSS if self.quantized else "",
         )
-
-
-def architecture(config: Mapping[str, Any]) -> Architecture | None:
-    """None: of a family that plans do not know, and vLLM may."""
-    try:
-        return read(config)
-    except ConfigUnreadable:
-        return None
 
 
 def _counting() -> Callable[..., Any]:

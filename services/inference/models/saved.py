@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped, unused-ignore]
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -94,6 +93,9 @@ def _plain_config(file: Path) -> None:
 
 def read(folder: Path, told: Facts) -> tuple[Any, Saved]:
     """A transformers model with all but the quantized weights, and those. Raises ModelUnavailable."""
+    # Here: the vllm engine's environment has no accelerate, and reads no such folder.
+    from accelerate import init_empty_weights  # type: ignore[import-untyped, unused-ignore]
+
     dtype = getattr(torch, told.dtype)
     with init_empty_weights(include_buffers=False), no_init_weights():
         model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]

@@ -18,13 +18,12 @@ from services.inference.engine.opening import EngineSettings, open_engine
 from services.inference.engine.vllm_engine import Counters
 from services.inference.engine.vllm_opening import (
     LOGGING,
-    KvRoom,
-    architecture,
     bound_cores,
     count,
     open_vllm_engine,
     settle_environment,
 )
+from services.inference.engine.vllm_room import KvRoom, architecture
 from services.inference.models.wheel import ModelUnavailable
 
 ROOT = Path(__file__).parents[4]
