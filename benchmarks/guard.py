@@ -12,6 +12,7 @@ import asyncio
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.guard_redaction import measure, shown
@@ -133,11 +134,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each round")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of which the cheapest is shown")
     parser.add_argument("--only", choices=("texts", "redaction", "service"), help="one part alone")
+    parser.add_argument("--data", type=Path, help="folder of the guard data, whose sentences are redacted, too")
     options = parser.parse_args()
     result: dict[str, Any] = {}
     bundle = load_bundle(SHIPPED_POLICY)
     if options.only in (None, "redaction"):
-        result["redaction"] = measure(bundle)
+        result["redaction"] = measure(bundle, options.data)
     if options.only in (None, "texts"):
         result["texts"] = measure_texts(bundle, options.seconds)
         result["pieces"] = measure_pieces(bundle, options.seconds)

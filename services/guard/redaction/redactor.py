@@ -114,15 +114,16 @@ class Redactor:
             return
         if window.shift != 0:
             spans[known:] = [_placed(span, window) for span in spans[known:]]
-        spans.sort(key=_by_place)
+        if len(spans) > 1:
+            spans.sort(key=_by_place)
 
     def emit(self, limit: int) -> Redaction:
         """What is decided and starts before position `limit` of the whole text, masked; a match never comes in part."""
-        settled = self._window.received if self._window.ended else self._window.raw_end(self._settled)
-        limit = min(limit, settled)
+        window, settled = self._window, self._settled
+        limit = min(limit, window.received if window.ended else window.raw_end(settled))
         if not self._spans:  # most pieces
             plain = self._raw_to(limit)
-            self._trim()
+            self._trim(settled)
             return Redaction(plain, (), ())
         emitted = _Emitted()
         taken = 0  # spans that are done with
@@ -137,7 +138,7 @@ class Redactor:
                 self._mask(span, emitted)
         del self._spans[:taken]
         emitted.texts.append(self._raw_to(limit))
-        self._trim()
+        self._trim(settled)
         return emitted.redaction()
 
     def _mask(self, span: Span, emitted: "_Emitted") -> None:
@@ -172,10 +173,10 @@ class Redactor:
         start, self._cursor = self._cursor, max(self._cursor, position)
         return self._window.raw(start, self._cursor)
 
-    def _trim(self) -> None:
+    def _trim(self, settled: int) -> None:
         """Seldom enough that copying costs nothing."""
         window = self._window
-        excess = self._settled - LOOK_BACK
+        excess = settled - LOOK_BACK
         while excess > LOOK_BACK and window.raw_start(excess) > self._cursor:
             excess -= LOOK_BACK
         if excess <= LOOK_BACK:

@@ -22,11 +22,11 @@ _SIGNS = "@._%+-'()/:·|*=&?#$!~^"
 _TIGHT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _SIGNS + _D
 
 # What makes a stretch worth looking at: nothing is found where none of these is.
-_TRIGGERS = (
-    re.compile("[0-9@]"),
-    re.compile(f"[{_D}]{{3}}"),
-    re.compile(r"[A-Z]{8}(?<![A-Za-z0-9].{8})(?:[A-Z]{3})?(?![A-Za-z0-9])"),  # what is rare comes first
-    re.compile("-----BEGIN"),
+_DIGIT_OR_AT = re.compile("[0-9@]")
+_RARER = (  # with how many characters each has at least
+    (3, re.compile(f"[{_D}]{{3}}")),
+    (8, re.compile(r"[A-Z]{8}(?<![A-Za-z0-9].{8})(?:[A-Z]{3})?(?![A-Za-z0-9])")),  # what is rare comes first
+    (10, re.compile("-----BEGIN")),
 )
 
 _WIDE_DOMAIN = rf"@(?: ?(?:[^\W_][\w\-]{{0,23}}+[.。]){{1,4}}(?:{CHINESE_TOPS}|[A-Za-z]{{2,24}}+))"
@@ -45,6 +45,7 @@ _STRETCH = re.compile(
 _MAY_GO_ON = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
 _MAY_BE_DOMAIN = re.compile(r" ?(?:[\w\-]{1,24}[.。]){0,4}[\w\-]{0,24}\Z")
 _PLATE_HEAD = re.compile(rf"[{PROVINCES}] ?(?:[A-Z] )?\Z")
+_ENDS_OF_PLATE_HEADS = f"{PROVINCES} "
 _MONTHS = frozenset(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"))
 _FEW = 4  # fewer characters are nothing that any recognizer finds
 _LONGEST_DOMAIN = 4 * 25 + 26
@@ -118,18 +119,19 @@ class Stretches:
         begins = low + len(text[low:spaced].rstrip(_TIGHT))
         if begins == spaced or (spaced < at < len(text) and self._apart(text[begins:spaced], text[at])):
             begins = at
+        if begins == low or text[begins - 1] not in _ENDS_OF_PLATE_HEADS:
+            return begins
         plate = _PLATE_HEAD.search(text, max(low, begins - 4), begins)
         return plate.start() if plate else begins
 
 
 def next_trigger(text: str, start: int) -> int | None:
     """The rarer ones are looked for up to the next digit: no text must be searched to its end again and again."""
-    digit, *rarer = _TRIGGERS
-    first = digit.search(text, start)
+    first = _DIGIT_OR_AT.search(text, start)
     at = first.start() if first else None
-    for trigger in rarer:
-        match = trigger.search(text, start) if at is None else trigger.search(text, start, at)
-        if match:
+    for least, trigger in _RARER:
+        end = len(text) if at is None else at
+        if end - start >= least and (match := trigger.search(text, start, end)):
             at = match.start()
     return at
 
