@@ -32,10 +32,9 @@ class _Iban:
     entity = "IBAN"
     screen = f"(?i)(?:{'|'.join(_LENGTHS)})[ -]?[0-9]{{2}}"
     said = 0
+    least, digits = 15, 8
 
     def find(self, stretch: Stretch) -> list[Match]:
-        if stretch.end - stretch.start < 15 or stretch.digits < 8:
-            return []
         found: list[Match] = []
         at = stretch.start
         while match := _IBAN.search(stretch.text, at, stretch.end):
@@ -68,4 +67,4 @@ def _bic(match: re.Match[str], stretch: Stretch) -> str | None:
     return match.group() if named and PAYEE.search(before[:-8]) else None
 
 
-BANKING = (_Iban(), Shape("SWIFT_CODE", "iso-9362", _BIC, _bic, screen="[A-Z]{6}", said=said.SWIFT))
+BANKING = (_Iban(), Shape("SWIFT_CODE", "iso-9362", _BIC, _bic, least=8, said=said.SWIFT))

@@ -32,6 +32,6 @@ def _born_after(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 BIRTH_DATES = (
-    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, screen="[0-9年]", said=said.BIRTH),
+    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, said=said.BIRTH),
     Shape("DATE_OF_BIRTH", "birth-word", _DATE, _born_after, screen="年"),
 )

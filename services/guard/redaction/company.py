@@ -14,7 +14,6 @@ _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 _KINDS = frozenset(re.findall("..", "11121319212931323334353941495152535455596162697172798189919293A1A9N1N2N3N9Y1"))
 _CODE = re.compile(r"(?<![0-9A-Za-z])[1-9A-Ya-y](?:[ \-.]?[0-9A-HJ-NP-RT-UW-Ya-hj-np-rt-uw-y]){17}(?![0-9A-Za-z])")
 _NAMED = re.compile("信用代码|统一代码|社会信用|税号|纳税人|(?<![a-z])(?:uscc|usci|credit code|tax)")
-_SCREEN = r"[0-9A-Za-z](?:[ \-.]?[0-9A-Za-z]){17}"
 _PAIR = re.compile(r"[ \-.]?".join(["[0-9A-Za-z]"] * 2))
 
 
@@ -38,4 +37,4 @@ def _organisation_checks(code: str) -> bool:
     return "0123456789X0"[-total % 11] == code[16]
 
 
-COMPANY = Shape("USCC", "gb-32100", _CODE, _accepts, _SCREEN, digits=8)
+COMPANY = Shape("USCC", "gb-32100", _CODE, _accepts, least=18, digits=8)

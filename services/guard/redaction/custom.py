@@ -31,6 +31,8 @@ class Custom(NamedTuple):
     context: tuple[str, ...]
     screen: str = ""
     said: int = 0
+    least: int = 1
+    digits: int = 0
 
     def find(self, stretch: Stretch) -> list[Match]:
         found: list[Match] = []

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import product
 from string import digits
 
-from services.guard.redaction.characters import CHINESE_DIGITS
 from services.guard.redaction.finding import Match
 from services.guard.redaction.number import MOST_DIGITS, Groups, Lead, NumberShape, Reading, groups_of
 from services.guard.redaction.stretch import Stretch
@@ -22,10 +21,11 @@ class Numbers:
             for length, first in product(shape.lengths, shape.beginnings or digits):
                 self._fitting.setdefault((length, first), []).append(shape)
         self._least = min(length for length, _ in self._fitting)
-        self.screen = f"(?:[0-9][^0-9]*){{{self._least}}}|[{CHINESE_DIGITS}]"
-        self.said = 0
+        self.screen, self.said, self.least, self.digits = "", 0, 1, 0
 
     def find(self, stretch: Stretch) -> list[Match]:
+        if stretch.digits < self._least and not stretch.has_chinese_digits:
+            return []
         groups = groups_of(stretch)
         starts, count = groups.starts, len(groups.starts)
         found: list[Match] = []

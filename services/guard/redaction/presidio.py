@@ -15,20 +15,22 @@ _FETCHING = {"EmailRecognizer": "EMAIL_ADDRESS"}  # reads a list of domains off 
 
 
 class Presidio(NamedTuple):
-    """`least`: the score below which Presidio itself trusts a match only beside a word of context."""
+    """`score`: the one below which Presidio itself trusts a match only beside a word of context."""
 
     entity: str
     recognizer: Any  # presidio has no types
-    least: float
+    score: float
     context: tuple[str, ...]
     screen: str = ""
     said: int = 0
+    least: int = 1
+    digits: int = 0
 
     def find(self, stretch: Stretch) -> list[Match]:
         content, found = stretch.content, list[Match]()
         hits = self.recognizer.analyze(content, self.recognizer.supported_entities, None) or ()
         for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end)):
-            fits = hit.score >= self.least and LEAST <= hit.end - hit.start <= WIDEST
+            fits = hit.score >= self.score and LEAST <= hit.end - hit.start <= WIDEST
             if fits and stands_free(content, hit.start, hit.end) and named(stretch, hit.start, self.context):
                 start, end = stretch.start + hit.start, stretch.start + hit.end
                 found.append(Match(self.entity, start, end, content[hit.start : hit.end], "presidio"))

@@ -60,7 +60,7 @@ _PREFIXES = (
     r"AKIA|ASIA|LTAI|AKID|AIza|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|_live_|_test_|sk-|hf_|npm_|pypi-|SG\."
     r"|ya29\.|dop_v1_|shp(?:at|ss|ca|pa)_|EAACEdEose0cBA|dapi|tvly-"
 )
-_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, "[0-9A-Za-z@]", said.SECRET, goes_on=_TOKEN_CHARACTERS)
+_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, said=said.SECRET, goes_on=_TOKEN_CHARACTERS)
 SECRETS = (
     Shape("SECRET", "private-key", _PEM, _any, screen="-----BEGIN ", goes_on=f"{_PEM_BODY}|{PEM_END}", endless=True),
     Shape("SECRET", "jwt", _JWT, _any, screen="eyJ", goes_on=r"[A-Za-z0-9_\-.]"),

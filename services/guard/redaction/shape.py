@@ -13,23 +13,22 @@ MOST_TRIES = 64  # candidates of one class in one stretch
 
 class Shape(NamedTuple):
     """A recognizer: `accepts` gives the plain form of a candidate, or None. What rules out most stretches at once: the
-    `screen`, the kinds of words of which one must be `said`, and the `digits` of a stretch. `goes_on`: what a match is
-    made of that reaches the end of a stretch which goes on."""
+    `screen`, the kinds of words of which one must be `said`, and how many characters and digits a stretch must have.
+    `goes_on`: what a match is made of that reaches the end of a stretch which goes on."""
 
     entity: str
     rule: str
     pattern: re.Pattern[str]
     accepts: Accepts
-    screen: str
+    screen: str = ""
     said: int = 0
+    least: int = 1
     digits: int = 0
     goes_on: str = ""
     endless: bool = False  # it goes on behind any stretch
 
     def find(self, stretch: Stretch) -> list[Match]:
         found: list[Match] = []
-        if self.digits and stretch.digits < self.digits:
-            return found
         at = stretch.start
         for _ in range(MOST_TRIES):
             match = self.pattern.search(stretch.text, at, stretch.end)

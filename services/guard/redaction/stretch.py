@@ -110,12 +110,23 @@ class Recognizer(Protocol):
 
     @property
     def screen(self) -> str:
-        """What every match has in it, as a pattern for RE2; empty where nothing is known."""
+        """What every match has in it, as a pattern for RE2 that counts nothing: each state of a count is one more for
+        every other pattern's, and texts would go on meeting new ones. Empty where nothing is known."""
         ...
 
     @property
     def said(self) -> int:
         """The kinds of words one of which must stand in a stretch or before it; 0 where none must."""
+        ...
+
+    @property
+    def least(self) -> int:
+        """Characters that a stretch must have."""
+        ...
+
+    @property
+    def digits(self) -> int:
+        """And ASCII digits."""
         ...
 
     def find(self, stretch: Stretch) -> list[Match]: ...

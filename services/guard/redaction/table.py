@@ -32,8 +32,15 @@ class Table:
         self._screens.Compile()
 
     def fitting(self, stretch: Stretch) -> list[Recognizer]:
-        numbers = [self._numbers[hit] for hit in self._screens.Match(stretch.content) or ()]
-        numbers += self._unscreened
-        numbers.sort()
-        found = [self._recognizers[number] for number in numbers]
-        return [one for one in found if not one.said or stretch.says(one.said)]
+        numbers = self._unscreened
+        hits = self._screens.Match(stretch.content)
+        if hits:
+            numbers = sorted([*numbers, *(self._numbers[hit] for hit in hits)])
+        size, found = stretch.end - stretch.start, list[Recognizer]()
+        for number in numbers:
+            one = self._recognizers[number]
+            if size < one.least or (one.said and not stretch.said & one.said):
+                continue
+            if not one.digits or stretch.digits >= one.digits:
+                found.append(one)
+        return found

@@ -46,7 +46,7 @@ def _date(digits: str) -> bool:
 
 
 TRAVEL = (
-    Shape("TRAVEL_PERMIT", "permit", _PERMIT, _permit, screen="[0-9]{7}", said=said.PERMIT),
-    Shape("PASSPORT_NUMBER", "passport", _PASSPORT, _passport, screen="[0-9]{6}", said=said.PASSPORT),
-    Shape("PASSPORT_NUMBER", "passport", _GROUPED, _passport, screen=r"[EGeg][A-Za-z]?[ \-]?[0-9]", said=said.PASSPORT),
+    Shape("TRAVEL_PERMIT", "permit", _PERMIT, _permit, said=said.PERMIT, digits=7),
+    Shape("PASSPORT_NUMBER", "passport", _PASSPORT, _passport, said=said.PASSPORT, digits=6),
+    Shape("PASSPORT_NUMBER", "passport", _GROUPED, _passport, said=said.PASSPORT, digits=7),
 )

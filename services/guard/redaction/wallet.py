@@ -45,7 +45,7 @@ def _ethereum(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 WALLETS = (
-    Shape("CRYPTO_WALLET", "base58check", _LEGACY, _base58, screen="[0-9A-Za-z]{26}", digits=1),
+    Shape("CRYPTO_WALLET", "base58check", _LEGACY, _base58, least=26, digits=1),
     Shape("CRYPTO_WALLET", "bech32", _SEGWIT, _bech32, screen="bc1|BC1"),
     Shape("CRYPTO_WALLET", "ethereum", _ETHEREUM, _ethereum, screen="0[xX]"),
 )
