@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,3 +80,22 @@ def test_the_index_is_as_the_journal_has_it_before_and_after_it_is_made_again(ec
         ended = echo_suite.run("audit", "index", command)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ids(echo_suite, SECRET) == [record]
+
+
+def test_the_running_log_verifies_from_its_url(echo_suite: Any, record: str) -> None:
+    url, key = f"http://127.0.0.1:{echo_suite.port_base + 13}/tlog", echo_suite.run("audit", "key").stdout.strip()
+    ended = echo_suite.run(url, "--key", key, "--json", command="strongroom-verify")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["what"] == "url" and report["entries"]["END"] >= 1 and not report["problems"]
+
+
+def test_an_erasure_leaves_a_certificate_that_verifies(echo_suite: Any, tmp_path: Path) -> None:
+    echo_suite.json("ask", "farewell", "--subject", "customer-9", "--max-tokens", "4")
+    whose = ("--tenant", "development", "--subject", "customer-9")
+    erased = echo_suite.json("audit", "erase", *whose, "--reason", "asked for", "--basis", "GDPR 17")
+    target, key = tmp_path / "certificate.zip", echo_suite.run("audit", "key").stdout.strip()
+    made = ("audit", "certificate", erased["erasure_id"], str(target))
+    wait_until(lambda: echo_suite.run(*made).returncode == 0)  # once the index has it
+    ended = echo_suite.run(str(target), "--key", key, command="strongroom-verify")
+    assert ended.returncode == 0 and "1 ACT" in ended.stdout, ended.stdout + ended.stderr
