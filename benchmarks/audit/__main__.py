@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -20,6 +21,8 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=20_000, metavar="N", help="of the log that is read (20,000)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the 64 callers (10)")
     parser.add_argument("--only", choices=("appends", "index"), help="one half alone")
+    parser.add_argument("--refused", action="store_true", help="records of one entry each: half the time to make them")
+    parser.add_argument("--no-rebuild", action="store_true", help="make the index once: by following, from nothing")
     parser.add_argument("--check", action="store_true", help="compare every row with the journal too")
     options = parser.parse_args()
     found: dict[str, Any] = {}
@@ -27,7 +30,7 @@ def main() -> int:
         found["appends"] = asyncio.run(appending.measure(options.seconds, SEED))
         print(report.table(("64 callers, two streams", "value"), _append_rows(found["appends"])))
     if options.only != "appends":
-        found["index"] = _index(options.records, options.check)
+        found["index"] = _index(options)
         print(report.table(("index", "value"), _index_rows(found["index"])))
         kinds = [(kind, each) for kind, each in found["index"]["search"].items() if isinstance(each, dict)]
         rows = [(kind, each["count"], each["p50_ms"], each["p95_ms"], each["max_ms"]) for kind, each in kinds]
@@ -36,11 +39,12 @@ def main() -> int:
     return 0
 
 
-def _index(records: int, check: bool) -> dict[str, Any]:
+def _index(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-", dir=os.environ.get("TMPDIR")) as folder:
         home = Path(folder)
-        seconds = grow(Folders(home / "audit", home / "keys"), records)
-        return {"grow_seconds": seconds, **reading.measure(home, records, SEED, check)}
+        seconds = grow(Folders(home / "audit", home / "keys"), options.records, options.refused)
+        made = reading.measure(home, options.records, SEED, options.check, not options.no_rebuild)
+        return {"grow_seconds": seconds, "entries_a_record": 1 if options.refused else 2, **made}
 
 
 def _append_rows(found: dict[str, float]) -> list[tuple[str, Any]]:
@@ -61,11 +65,11 @@ def _append_rows(found: dict[str, float]) -> list[tuple[str, Any]]:
 
 
 def _index_rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
-    made, size, left = found["rebuild"], found["bytes"], found["export"]
+    made, size, left = found["catch_up"], found["bytes"], found["export"]
     return [
         ("records", found["records"]),
-        ("followed from nothing, records/s", found["catch_up"]["records_a_second"]),
-        ("rebuild, records/s", made["records_a_second"]),
+        ("followed from nothing, records/s", made["records_a_second"]),
+        *([("rebuild, records/s", found["rebuild"]["records_a_second"])] if "rebuild" in found else []),
         ("CPU a record, µs", made["cpu_us_a_record"]),
         ("highest memory, MiB", made["highest_rss"] / 2**20),
         ("journal, bytes a record", size["journal"] / found["records"]),
