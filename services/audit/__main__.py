@@ -133,7 +133,7 @@ def _index(settings: AuditSettings, writer: Writer) -> IndexProcess:
         lambda: writer.publisher.published,
         gives_way_seconds=settings.index_gives_way_seconds,
     )
-    writer.known_span = index.span
+    writer.records.known_span = index.span
     index.start()
     return index
 

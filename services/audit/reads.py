@@ -42,7 +42,7 @@ class ReadsServicer(rpc.AuditServiceServicer):
 
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
         count, before, reason = _count(request.page_size), _page(request.page_token), reason_of(request.reason)
-        summaries, following = await asyncio.to_thread(self._writer.summaries, before, count)
+        summaries, following = await asyncio.to_thread(self._writer.records.summaries, before, count)
         await self._acts.of_person(current_principal.get(), "RECORDS_LISTED", reason=reason, records=len(summaries))
         return pb.ListRecordsResponse(
             records=map(summary_message, summaries), next_page_token="" if following is None else str(following)
@@ -130,7 +130,7 @@ class ReadsServicer(rpc.AuditServiceServicer):
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: Context) -> pb.GetRecordResponse:
         record_id, reason = record_id_of(request.record_id), reason_of(request.reason)
-        record = await asyncio.to_thread(self._writer.record, record_id)
+        record = await asyncio.to_thread(self._writer.records.record, record_id)
         if record is None:
             raise no_record()
         beside = await self._beside(record_id, record.policy_digest) if self._index.there else Beside(None, [])

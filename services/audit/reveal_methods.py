@@ -43,7 +43,7 @@ class RevealMethods(rpc.AuditServiceServicer):
     async def RevealRecord(self, request: pb.RevealRecordRequest, context: Context) -> pb.RevealRecordResponse:
         record_id, reason = record_id_of(request.record_id), required_reason(request.reason)
         names = _names(request.fields)
-        record = await asyncio.to_thread(self._revealed.opened, record_id)
+        record = await asyncio.to_thread(self._revealed.records.opened, record_id)
         if record is None:
             raise no_record()
         if record.fields is None or record.last is None:

@@ -17,10 +17,11 @@ from functools import partial
 from typing import NamedTuple
 
 from services.audit.disk_thread import DiskThread
+from services.audit.group import Durable
 from services.audit.journal.segment import SegmentMoved
 from services.audit.records.entries import Busy, Outcome, Unavailable, item_size
 from services.audit.records.planning import Control, Decision, Item, Presence, Reap
-from services.audit.writer import Durable, Writer
+from services.audit.writer import Writer
 
 log = logging.getLogger(__name__)
 

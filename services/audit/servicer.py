@@ -79,7 +79,7 @@ class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods, ReplayM
     def __init__(self, sequencer: Sequencer, writer: Writer, index: Index | None, custodian: Custodian) -> None:
         ReadsServicer.__init__(self, writer, ActRecorder(sequencer), index)
         CustodyMethods.__init__(self, custodian, writer.custody)
-        ReplayMethods.__init__(self, Replays(writer), self._acts)
+        ReplayMethods.__init__(self, Replays(writer.records), self._acts)
         RevealMethods.__init__(self, writer, self._acts)
         self._sequencer = sequencer
         self._backing_up = False
@@ -140,7 +140,7 @@ class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods, ReplayM
         return pb.RecordActResponse()
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: Context) -> pb.GetReceiptResponse:
-        found = await asyncio.to_thread(self._writer.receipt, record_id_of(request.record_id))
+        found = await asyncio.to_thread(self._writer.records.receipt, record_id_of(request.record_id))
         if found is None or not _may_ask(request.party, found[0].tenant, found[0].caller):
             raise no_record()
         summary, receipt = found
@@ -152,7 +152,7 @@ class AuditServicer(ReadsServicer, CompletenessServicer, CustodyMethods, ReplayM
         return pb.GetReceiptResponse(receipt=receipt)
 
     async def GetOutcome(self, request: pb.GetOutcomeRequest, context: Context) -> pb.GetOutcomeResponse:
-        found = await asyncio.to_thread(self._writer.outcome, record_id_of(request.record_id))
+        found = await asyncio.to_thread(self._writer.records.outcome, record_id_of(request.record_id))
         if found is None or not _may_ask(request.party, found[0].tenant, found[0].caller):
             raise no_record()
         summary, outcome = found

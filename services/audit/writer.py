@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 from services.audit.backup import LogCopy
 from services.audit.completeness.counts import Difference
@@ -17,7 +16,8 @@ from services.audit.completeness.ledger import Ledger
 from services.audit.custody.book import Book
 from services.audit.custody.decisions import Custody
 from services.audit.custody.orders import CustodyRefused
-from services.audit.journal.frame import Entry, FrameInvalid
+from services.audit.group import Durable, Group
+from services.audit.journal.frame import FrameInvalid
 from services.audit.journal.journal import Journal, open_directory
 from services.audit.journal.segment import JournalCorrupt
 from services.audit.keys import KeySource, LogKeys, open_keys
@@ -27,17 +27,16 @@ from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint, Verifier, sign_checkpoint
 from services.audit.opening import check_clock, check_format, mark_format
 from services.audit.publishing import CHECKPOINT, Publisher
-from services.audit.records.entries import AppendRefused, Ended, Outcome, Refused
-from services.audit.records.open_records import Span
-from services.audit.records.outcomes import StoredOutcome, binds, fields_given
+from services.audit.record_reads import RecordReads
+from services.audit.records.entries import AppendRefused, Outcome
 from services.audit.records.planning import HEARTBEAT, STOPPED, Clock, Control, Item, Plan
 from services.audit.records.recorder import Recorder
 from services.audit.records.recovery import Replay
-from services.audit.records.resends import answer_again, receipt_of_stored
+from services.audit.records.resends import answer_again
 from services.audit.records.scribe import LOG_SUBJECT, LOG_TENANT
 from services.audit.records.sealer import Sealer
 from services.audit.records.stored import StoredEntries
-from services.audit.records.views import OpenedRecord, RecordReader, RecordView, Summary, summary_of
+from services.audit.records.views import RecordReader
 from services.audit.restored import check_finished, note_recorded, restored_from
 from services.audit.sealing.keytree import KeyTree
 from services.audit.sealing.provider import KeyProvider
@@ -50,26 +49,6 @@ from services.audit.surroundings import WriterLimits as WriterLimits
 from services.audit.witnesses.kept import COSIGNED, kept_files
 
 _WITH_RECEIPT = frozenset({Kind.END, Kind.REFUSED})
-
-
-class Group(NamedTuple):
-    """What is made durable together: a plan for each item, or why there is none, and the entries of all of them."""
-
-    plans: list[Plan | Exception]
-    entries: list[Entry]
-    frames: list[bytes]  # of the entries
-
-    @property
-    def reads(self) -> bool:
-        """Whether an answer is read back from the journal."""
-        return any(isinstance(plan, Plan) and plan.reads for plan in self.plans)
-
-
-class Durable(NamedTuple):
-    """Where each entry of a group is in the journal, and how long writing and syncing took."""
-
-    locations: list[int]
-    seconds: float
 
 
 class Writer:
@@ -115,8 +94,6 @@ class Writer:
         )
         self.room = RoomWatch(self.journal, self._spare)
         self.cosigned: SignedCheckpoint | None = None  # the newest that meets the witness policy; others set it
-        # What an index knows of a record's leaves, and of how many leaves it knows; whoever keeps one sets it.
-        self.known_span: Callable[[str], tuple[Span | None, int]] = lambda record_id: (None, 0)
         try:
             self._open(folders, clock, limits, random, newest_checkpoint, witnessed)
         except BaseException:
@@ -147,7 +124,8 @@ class Writer:
         )
         claims, scribe = self.recorder.idempotency, self.recorder.scribe
         self.custody = Custody(self._keytree, self._book, scribe.last_leaf, claims.forget)
-        self.reader = RecordReader(self.journal, self.stored, self.recorder)
+        reader = RecordReader(self.journal, self.stored, self.recorder)
+        self.records = RecordReads(self.lock, self.stored, self.recorder, reader, self)
         self.publisher = Publisher(folders.tlog, self.tree, self.stored.leaf_bytes, self._faults.tiles_written)
         replay = Replay(self.recorder, self.stored, self.tree)
         try:
@@ -263,57 +241,12 @@ class Writer:
         except Exception as error:
             return error
 
-    # --- reads, from any thread: the lock is held only to learn what is durable, as that never changes again ---------
-
-    def summaries(self, before: int | None, count: int) -> tuple[list[Summary], int | None]:
-        with self.lock:
-            durable = self.stored.leaf_count
-        return self.reader.listed(durable if before is None else min(before, durable), count, durable)
-
-    def record(self, record_id: str) -> RecordView | None:
-        span = self._span(record_id)
-        return self.reader.view(span) if span else None
-
-    def opened(self, record_id: str) -> OpenedRecord | None:
-        """As it was recorded."""
-        span = self._span(record_id)
-        return self.reader.opened(span) if span else None
-
-    def receipt(self, record_id: str) -> tuple[Summary, str | None] | None:
-        """The record and its receipt, against the newest cosigned checkpoint if that covers it, else the newest; no
-        receipt while open, or of a rejection."""
-        span = self._span(record_id)
-        if span is None:
-            return None
-        last = self.stored.readable(span.last)
-        if last is None:
-            return self.reader.summary(span.last), None
-        if last.clear.kind not in (Kind.END, Kind.REFUSED):
-            return summary_of(last, span.last), None
-        cosigned = self.cosigned
-        signed = cosigned if cosigned and span.last < cosigned.size else self.checkpoint
-        outcome = receipt_of_stored(self.recorder, span.last, last, signed)
-        assert isinstance(outcome, Ended | Refused)
-        return summary_of(last, span.last), outcome.receipt
+    # --- what is read beside `records`, from any thread ---------------------------------------------------------------
 
     def consistency(self, old: int, size: int) -> list[bytes]:
         """Proof that the log of `size` entries begins with that of `old`. IndexError where it never had so many."""
         with self.lock:
             return self.tree.consistency(old, size)
-
-    def outcome(self, record_id: str) -> tuple[Summary, StoredOutcome | None] | None:
-        """The record, and what its caller was given, where that is kept for whoever asks again."""
-        span = self._span(record_id)
-        if span is None:
-            return None
-        summary, last = self.reader.summary(span.last), self.stored.readable(span.last)
-        if last is None or not binds(last):
-            return summary, None
-        answer = receipt_of_stored(self.recorder, span.last, last, self.checkpoint)
-        assert isinstance(answer, Ended | Refused)
-        finish_reason = str(last.header.get("finish_reason", ""))
-        fields = fields_given(self.stored.leaf(span.first), last)
-        return summary, StoredOutcome(summary, finish_reason, fields, answer.receipt)
 
     def open_under(self, key_ids: Collection[str]) -> int:
         """How many open records these keys seal."""
@@ -326,15 +259,6 @@ class Writer:
             durable = self.stored.leaf_count
         found = self.stored.readable(leaf_index) if 0 <= leaf_index < durable else None
         return found.time_ms if found else self._clock.now_ms()
-
-    def _span(self, record_id: str) -> Span | None:
-        with self.lock:
-            durable = self.stored.leaf_count
-            recent = self.recorder.recent.span(record_id)
-        if recent:
-            return recent.durable(durable)
-        known, leaves = self.known_span(record_id)
-        return self.reader.search(record_id, durable, known, leaves)
 
     def checkpoint_of(self, size: int) -> SignedCheckpoint:
         """Of the log as it was with so many entries. IndexError where it never had them."""

@@ -153,7 +153,7 @@ def started(tmp_path: Path) -> Started:
             lambda: writer.publisher.published,
             look_seconds=0.02,
         )
-        writer.known_span = index.span
+        writer.records.known_span = index.span
         index.start()
         try:
             async with (

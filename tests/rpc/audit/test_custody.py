@@ -124,7 +124,7 @@ async def test_after_a_rotation_backups_from_before_open_until_the_retired_key_i
     with pytest.raises(KeyUnusable, match=rotated.retired_key_id):
         opened(tmp_path / "before", audit)
     writer = opened(tmp_path / "after", audit)
-    assert writer.record("r2").fields and writer.record("r1").summary.state == "ERASED"
+    assert writer.records.record("r2").fields and writer.records.record("r1").summary.state == "ERASED"
     writer.close()
     assert verify_home(tmp_path / "before").exit_code == verify_home(tmp_path / "after").exit_code == VERIFIES
 

@@ -29,13 +29,13 @@ async def test_what_is_erased_is_unreadable_and_every_proof_of_it_verifies(audit
     audit_log.crash()
     for _ in range(2):
         writer = audit_log.open()
-        assert [each.state for each in writer.summaries(None, 10)[0]] == ["COMPLETED", "COMPLETED", "ERASED"]
-        view = writer.record("r1")
+        assert [each.state for each in writer.records.summaries(None, 10)[0]] == ["COMPLETED", "COMPLETED", "ERASED"]
+        view = writer.records.record("r1")
         assert [entry.kind for entry in view.entries] == ["ACCEPTED", "RELEASE", "END"] and view.fields == ()
-        assert writer.receipt("r1")[1] is None and writer.outcome("r1")[1] is None
+        assert writer.records.receipt("r1")[1] is None and writer.records.outcome("r1")[1] is None
         with pytest.raises(KeyErased):
             writer.stored.leaf(1)
-        assert writer.record("r2").fields and writer.record("r3").fields
+        assert writer.records.record("r2").fields and writer.records.record("r3").fields
         for each in (receipt, kept):
             assert verify_receipt("the marker", "the reply", each, writer.verifier_key)
         [(action, header)] = [(a, h) for a, h in desk.acts(writer) if a.endswith("ERASED")]
@@ -56,7 +56,7 @@ async def test_a_whole_tenant_is_erased_and_may_come_back_as_another(audit_log, 
     desk.answered(writer, gateway, "r3", "C")
     audit_log.crash()
     writer = audit_log.open()
-    assert [each.state for each in writer.summaries(None, 10)[0]] == ["COMPLETED", "ERASED", "ERASED"]
+    assert [each.state for each in writer.records.summaries(None, 10)[0]] == ["COMPLETED", "ERASED", "ERASED"]
     assert desk.acts(writer)[-1][0] == "TENANT_ERASED"
 
 
@@ -74,8 +74,8 @@ async def test_a_request_that_is_open_is_waited_for_and_what_comes_meanwhile_is_
     writer.commit([gateway.end("r1")])
     async with desk.custodian(writer) as custodian:
         await until_carried_out(custodian, order)
-    assert writer.record("r1").summary.state == "ERASED"
-    assert writer.record("r2").summary.state == "OPEN"
+    assert writer.records.record("r1").summary.state == "ERASED"
+    assert writer.records.record("r2").summary.state == "OPEN"
 
 
 async def until_carried_out(custodian, order) -> None:
@@ -108,7 +108,7 @@ async def test_a_crash_around_the_certificate_leaves_it_written_once(audit_log, 
     armed = False
     audit_log.crash()
     writer = audit_log.open()
-    assert writer.record("r1").summary.state == "ERASED"
+    assert writer.records.record("r1").summary.state == "ERASED"
     async with desk.custodian(writer, dropped.append) as custodian:
         await until_carried_out(custodian, order)
     assert [action for action, _ in desk.acts(writer)] == ["ERASURE_ORDERED", "SUBJECT_ERASED"]
@@ -200,7 +200,7 @@ async def test_show_5_a_copy_from_before_opens_nothing_once_the_old_provider_key
             await custodian.destroy_provider_keys(custodian.asked("officer", "bank", "again"))
     desk.answered(writer, gateway, "r2", "D")
     audit_log.crash()
-    assert audit_log.open().record("r2").fields
+    assert audit_log.open().records.record("r2").fields
     copy = type(audit_log)(tmp_path / "copy")
     shutil.rmtree(copy.home / "keys")
     shutil.copytree(audit_log.home / "keys", copy.home / "keys")
@@ -229,7 +229,7 @@ async def test_a_rotation_that_a_stop_interrupted_goes_on(audit_log, desk, gatew
         await custodian.destroy_provider_keys(custodian.asked("officer", "bank", "done"))
     audit_log.crash()
     writer = audit_log.open()
-    assert all(writer.record(record).fields for record in ("r1", "r2"))
+    assert all(writer.records.record(record).fields for record in ("r1", "r2"))
     assert json.loads((audit_log.folders.wrapped_keys / "log.json").read_text())["provider"] == order.id
 
 

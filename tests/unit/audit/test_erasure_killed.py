@@ -67,9 +67,9 @@ async def test_invariant_8_an_erasure_that_was_killed_is_finished_or_not_begun_a
         state = {"ERASED" if certified else "COMPLETED"}
         assert len(certified) <= 1 and not book.orders, said
         assert bool(keys.keys_of(*scope)) is not bool(certified), said
-        assert writer.record("r0").summary.state in state, said
-        assert bool(writer.record("r0").fields) is not bool(certified), said
-        assert bool(writer.record("r1").fields) is bool(each["subject"] or not certified), said
+        assert writer.records.record("r0").summary.state in state, said
+        assert bool(writer.records.record("r0").fields) is not bool(certified), said
+        assert bool(writer.records.record("r1").fields) is bool(each["subject"] or not certified), said
         writer.stop()
         writer.close()
         left = {path.suffix for path in (home / "audit" / "keys").rglob("*") if path.is_file()}

@@ -23,7 +23,7 @@ async def test_a_hold_prevents_erasure_until_it_is_lifted(audit_log, desk, gatew
     async with desk.custodian(writer) as custodian:
         with pytest.raises(Held, match=hold.id):
             await desk.erased(custodian, scopes[asked])
-        assert writer.record("r1").fields
+        assert writer.records.record("r1").fields
         await custodian.lift_hold(hold.id, custodian.asked("counsel", "bank", "settled"))
         with pytest.raises(NothingHeld):
             await custodian.lift_hold(hold.id, custodian.asked("counsel", "bank", "settled"))
@@ -50,7 +50,7 @@ async def test_a_hold_withdraws_an_erasure_that_waits(audit_log, desk, gateway) 
         await custodian.place_hold(Scope("bank"), custodian.asked("counsel", "bank", "case 7"))
         writer.commit([gateway.end("r1")])
         assert await custodian._carried_out_soon(order)  # it is no more in the book
-    assert writer.record("r1").summary.state == "COMPLETED"
+    assert writer.records.record("r1").summary.state == "COMPLETED"
     assert desk.acts(writer)[-1][1]["withdrawn"] == [order.id]
 
 

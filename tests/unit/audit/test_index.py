@@ -59,7 +59,7 @@ class Indexed:
             batch_leaves=batch_leaves,
             look_seconds=0.01,
         )
-        self.writer.known_span = self.follower.span
+        self.writer.records.known_span = self.follower.span
         self.followers.append(self.follower)
         self.follower.start()
         return self.follower
@@ -247,9 +247,9 @@ def test_an_old_record_is_found_without_reading_the_whole_journal(some) -> None:
     read = []
     frames = some.writer.journal.frames
     some.writer.journal.frames = lambda *places: read.append(places) or frames(*places)
-    view = some.writer.record("r2")
+    view = some.writer.records.record("r2")
     assert view.summary.reason == "pii/1" and len(read) == 1  # for the RELEASE entries of r2 alone
-    assert some.writer.record("nobody") is None and len(read) == 1
+    assert some.writer.records.record("nobody") is None and len(read) == 1
 
 
 def test_a_record_that_ended_after_the_index_is_whole(some, gateway) -> None:
@@ -258,7 +258,7 @@ def test_a_record_that_ended_after_the_index_is_whole(some, gateway) -> None:
     gateway.boot, gateway.sequence = "boot-2", 0
     some.commit(gateway.end("r4", fields=answered("done")))
     some.writer.recorder.recent._spans.clear()
-    assert some.writer.record("r4").summary.state == "COMPLETED"
+    assert some.writer.records.record("r4").summary.state == "COMPLETED"
 
 
 def test_rebuilt_the_index_is_the_same_under_other_keys(some) -> None:

@@ -133,7 +133,7 @@ def test_a_log_lives_on_a_token_through_erasure_rotation_and_restarts(token, aud
     keys.destroy_provider_keys([old])
     audit_log.crash()
     writer = audit_log.open()
-    assert writer.record("r1").summary.state == "ERASED" and writer.record("r2").fields
+    assert writer.records.record("r1").summary.state == "ERASED" and writer.records.record("r2").fields
     assert writer.custody.keys.provider.held() == [writer.custody.keys.provider_key]
     assert not list(audit_log.folders.keys.glob(f"{PROVIDER}*"))
     writer.stop()
@@ -154,5 +154,5 @@ def test_a_log_moves_from_the_file_to_a_token_by_a_rotation(token, audit_log, ga
     keys.destroy_provider_keys([old])
     audit_log.crash()
     writer = audit_log.open()
-    assert writer.custody.keys.provider.kind == "pkcs11" and writer.record("r1").fields
+    assert writer.custody.keys.provider.kind == "pkcs11" and writer.records.record("r1").fields
     assert not list(audit_log.folders.keys.glob(f"{PROVIDER}*"))

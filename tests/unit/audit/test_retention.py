@@ -111,4 +111,4 @@ async def test_a_request_that_comes_between_the_question_and_the_order_is_not_er
     )
     with pytest.raises(Changed):
         await custodian.erase(desk.scope(writer, "C"), custodian.asked("officer", "bank", "why"))
-    assert writer.record("r1").fields and writer.record("r2").fields
+    assert writer.records.record("r1").fields and writer.records.record("r2").fields

@@ -73,15 +73,15 @@ async def test_what_waits_for_the_disk_is_not_shown_yet(audit_log, gateway) -> N
         writing = [asyncio.create_task(sequencer.append(item)) for item in (gateway.end("r1"), gateway.accept("r3"))]
         await asyncio.to_thread(gate.entered.wait, 10)
         assert writer.checkpoint.size == size
-        assert [record.state for record in writer.summaries(None, 10)[0]] == ["OPEN", "OPEN"]
-        shown = writer.receipt("r1")
+        assert [record.state for record in writer.records.summaries(None, 10)[0]] == ["OPEN", "OPEN"]
+        shown = writer.records.receipt("r1")
         assert shown is not None
         assert (shown[0].state, shown[1]) == ("OPEN", None)
-        assert writer.record("r3") is None
+        assert writer.records.record("r3") is None
         gate.closed = False
         gate.passed.set()
         await asyncio.gather(*writing)
-        assert [record.state for record in writer.summaries(None, 10)[0]] == ["OPEN", "COMPLETED", "OPEN"]
+        assert [record.state for record in writer.records.summaries(None, 10)[0]] == ["OPEN", "COMPLETED", "OPEN"]
 
 
 async def test_a_small_group_is_prepared_on_the_loop_and_a_large_one_beside_it(audit_log, gateway) -> None:

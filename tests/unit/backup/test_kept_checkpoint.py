@@ -24,7 +24,7 @@ def test_a_log_holds_its_checkpoints_whether_as_a_note_a_manifest_or_in_a_receip
 ) -> None:
     manifest = json.loads((backup / "manifest.json").read_text())
     (tmp_path / "note").write_text(manifest["checkpoint"])
-    (tmp_path / "receipt").write_text(log.writer.receipt("record-1")[1])
+    (tmp_path / "receipt").write_text(log.writer.records.receipt("record-1")[1])
     log.writer.publish()
     for kept in (tmp_path / "note", tmp_path / "receipt", backup / "manifest.json"):
         assert judged(log.home, kept)[0] == VERIFIES

@@ -38,7 +38,7 @@ def test_a_restored_log_has_the_same_root_and_goes_on(log, backup, events) -> No
     assert [event["event"] for event in events()].count("restored") == 1
     kept = verify_home(log.home, kept=manifest.checkpoint)
     assert (kept.exit_code, kept.problems) == (VERIFIES, [])
-    assert log.writer.record("record-1") is not None  # the wrapped keys open what they sealed
+    assert log.writer.records.record("record-1") is not None  # the wrapped keys open what they sealed
 
 
 def test_requests_that_were_running_when_the_backup_was_made_end_after_the_restore(log, tmp_path) -> None:
@@ -51,10 +51,10 @@ def test_requests_that_were_running_when_the_backup_was_made_end_after_the_resto
     restore(tmp_path / "backup", log.home)
     log.open()
     log.writer.commit([Reap()])
-    assert log.writer.record("open").summary.state == "OPEN"
+    assert log.writer.records.record("open").summary.state == "OPEN"
     log.later += 11
     log.writer.commit([Reap()])
-    summary = log.writer.record("open").summary
+    summary = log.writer.records.record("open").summary
     assert (summary.state, summary.reason) == ("FAILED", "GATEWAY_LOST")
     log.grow(3)
     assert verify_home(log.home).exit_code == VERIFIES

@@ -30,7 +30,7 @@ class Gateway(rpc.GatewayServiceServicer):
         )
 
     def GetReceipt(self, request: pb.GetReceiptRequest, context: Any) -> pb.GetReceiptResponse:
-        return pb.GetReceiptResponse(receipt=self._receipt(self._home.writer.receipt(request.request_id)[1]))
+        return pb.GetReceiptResponse(receipt=self._receipt(self._home.writer.records.receipt(request.request_id)[1]))
 
     def GetConsistencyProof(self, request: pb.GetConsistencyProofRequest, context: Any) -> Any:
         self.proofs += 1

@@ -43,7 +43,7 @@ def known(home, tmp_path) -> KnownCheckpoints:
 
 def follow(known: KnownCheckpoints, home) -> None:  # type: ignore[no-untyped-def]
     """What the client does with a receipt that it asks for."""
-    receipt = json.loads(home.writer.receipt(json.loads(home.receipts[-1])["request_id"])[1])
+    receipt = json.loads(home.writer.records.receipt(json.loads(home.receipts[-1])["request_id"])[1])
     for link in known.links(receipt):
         with link.asked():
             link.check(proof_of(home, link))

@@ -100,13 +100,13 @@ async def test_a_receipt_is_cosigned_once_its_entry_is(world) -> None:
     rounds, home = world.rounds(), world.home
     home.grow(2)
     record = json.loads(home.receipts[0])["request_id"]
-    assert json.loads(home.writer.receipt(record)[1])["state"] == "DURABLE"
+    assert json.loads(home.writer.records.receipt(record)[1])["state"] == "DURABLE"
     await rounds.look()
-    receipt = home.writer.receipt(record)[1]
+    receipt = home.writer.records.receipt(record)[1]
     assert json.loads(receipt)["state"] == "COSIGNED"
     home.grow(1)
     later = json.loads(home.receipts[-1])["request_id"]
-    assert json.loads(home.writer.receipt(later)[1])["state"] == "DURABLE"
+    assert json.loads(home.writer.records.receipt(later)[1])["state"] == "DURABLE"
     policy = world.policy().text
     assert verify_receipt_bytes(receipt, home, policy) == ""
     assert "not cosigned" in verify_receipt_bytes(home.receipts[0], home, policy)
