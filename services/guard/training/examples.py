@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from services.guard.redaction.named import chinese_names, tag_scores, western, words
+from services.guard.redaction.named.codes import within_code
 from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, PERSON, Entity
 from services.guard.training.sentences import Sentence
 from services.guard.training.softmax import Floats, Indices
@@ -85,7 +86,9 @@ def tag_rows(lexicon: words.Lexicon, sentence: Sentence, look_ahead: int | None)
     walk = tag_scores.Walk()
     for place, word in enumerate(passage.words):
         after, second = passage.following(place, look_ahead)
-        begins = walk.previous != tag_scores.OUT or western.may_begin(walk, word, after, second)
+        begins = walk.previous != tag_scores.OUT or (
+            western.may_begin(walk, word, after, second) and not within_code(sentence.text, passage.spans[place][0])
+        )
         if word.shape not in words.ENDS and (begins or right[place] != tag_scores.OUT):
             yield tag_scores.features(walk, word, after, second), right[place]
         walk.step(word, right[place])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from services.guard.training.invention import Filler, anything, invented, shared, town_name, words
+from services.guard.training.invention import Filler, anything, invented, shared, town_name, western_name, words
 
 
 @cache
@@ -23,6 +23,20 @@ def known(folder: Path, chinese: bool) -> tuple[str, ...]:
     return tuple(name for name in names if (name[0] >= "\u4e00") == chinese)
 
 
+@cache
+def like_persons(folder: Path) -> tuple[str, ...]:
+    """Firms, methods and laws called like somebody who would hardly be a customer: none that many people are called."""
+    lines = (folder / "like_persons.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(name for line in lines if not line.startswith("#") for name in line.split(";"))
+
+
+@cache
+def _terms(folder: Path) -> tuple[str, ...]:
+    """Ordinary words that nobody is called by."""
+    names = {name.lower() for kind in ("given", "surnames") for name in words(folder / f"western_{kind}.txt")}
+    return tuple(word for word in words(folder / "business_words.txt") if word not in names)
+
+
 def root(folder: Path, chance: random.Random) -> str:
     """What a firm is called: an ordinary word, an invention, a founder, a place, two words."""
     pick = chance.random()
@@ -30,7 +44,7 @@ def root(folder: Path, chance: random.Random) -> str:
         return chance.choice(words(folder / "ordinary_words.txt")).capitalize()
     if pick < 0.6:
         return invented(chance)
-    if pick < 0.72:
+    if pick < 0.7:
         return chance.choice(words(folder / "western_surnames.txt"))
     if pick < 0.8:
         return town_name(folder, chance)
@@ -47,6 +61,8 @@ def western_firm(folder: Path, chance: random.Random) -> str:
     name, pick = root(folder, chance), chance.random()
     if pick < 0.06:
         return f"{name} & {root(folder, chance)}"
+    if chance.random() < 0.1:  # somebody's given name, which only what follows makes a firm's
+        name = chance.choice(words(folder / "western_given.txt"))
     if pick < 0.2:
         return f"{name} {anything(chance, 'firm_forms')}"
     second = f" {trade(folder, chance)}" if pick < 0.3 else ""
@@ -86,7 +102,8 @@ def _hash(chance: random.Random) -> str:
     digits = f"{chance.getrandbits(160):040x}"
     if chance.random() < 0.5:
         return digits[: chance.choice((8, 12, 32, 40))]
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
+    joined = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
+    return joined.upper() if chance.random() < 0.2 else joined
 
 
 def chinese_root(chance: random.Random) -> str:
@@ -110,6 +127,13 @@ def western(folder: Path) -> Mapping[str, Filler]:
         "VER": _version,
         "METHOD": lambda chance: method(folder, chance),
         "SEC": lambda chance: trade(folder, chance),
+        "t": lambda chance: chance.choice(_terms(folder)),
+        "G2": lambda chance: chance.choice(words(folder / "general_words.txt")).capitalize(),
+        "GN": lambda chance: chance.choice(words(folder / "western_given.txt")),
+        "FN": lambda chance: western_name(folder, chance),
+        "BOTH": lambda chance: chance.choice(listed(folder, "both")).capitalize(),
+        "TOWN": lambda chance: town_name(folder, chance),
+        "T": lambda chance: chance.choice(_terms(folder)).capitalize(),
         "Q": _quarter,
         "HASH": _hash,
         "PCT": lambda chance: f"{chance.randint(1, 99)}{chance.choice(('%', '.5%', ' percent'))}",

@@ -2,9 +2,10 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, PERSON, Entity
 from services.guard.training.sentences import Sentence
@@ -73,18 +74,32 @@ def interval(outcomes: Sequence[Outcome], figure: Callable[[Sequence[Outcome]], 
     return drawn[RESAMPLES // 40], drawn[-RESAMPLES // 40 - 1]
 
 
-def lines(outcomes: dict[str, list[Outcome]]) -> Iterator[str]:
-    yield "| where | what | precision | recall | exact F1 (95 %) | of |"
-    yield "|---|---|---|---|---|---|"
+def figures(outcomes: dict[str, list[Outcome]]) -> Iterator[dict[str, Any]]:
+    """Of both views, all languages and both kinds, and of each alone."""
     for name, _ in VIEWS:
         for lang in ("all", "zh", "en"):
             for kind in ("all", PERSON, ADDRESS):
                 chosen = [outcome for outcome in outcomes[name] if lang in ("all", outcome.lang)]
                 right, wrong, missed = sums(chosen, lang, kind)
-                low, high = interval(chosen, partial(_exact, kind))
-                shares = f"{right / max(1, right + wrong):.3f} | {right / max(1, right + missed):.3f}"
-                exact = f"{f1(right, wrong, missed):.3f} ({low:.3f}-{high:.3f})"
-                yield f"| {name} | {kind}, {lang} | {shares} | {exact} | {right + missed} |"
+                yield {
+                    "where": name,
+                    "what": f"{kind}, {lang}",
+                    "precision": right / max(1, right + wrong),
+                    "recall": right / max(1, right + missed),
+                    "f1": f1(right, wrong, missed),
+                    "interval": interval(chosen, partial(_exact, kind)),
+                    "of": right + missed,
+                }
+
+
+def lines(outcomes: dict[str, list[Outcome]], measured: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """`measured`: its figures."""
+    yield "| where | what | precision | recall | exact F1 (95 %) | of |"
+    yield "|---|---|---|---|---|---|"
+    for one in measured:
+        low, high = one["interval"]
+        exact = f"{one['precision']:.3f} | {one['recall']:.3f} | {one['f1']:.3f} ({low:.3f}-{high:.3f})"
+        yield f"| {one['where']} | {one['what']} | {exact} | {one['of']} |"
     yield ""
     for name, _ in VIEWS:
         harmless = [outcome.touched for outcome in outcomes[name] if outcome.touched is not None]
@@ -115,5 +130,5 @@ def _share(hits: int, of: int) -> str:
 
 
 def print_table(outcomes: dict[str, list[Outcome]]) -> None:
-    for line in lines(outcomes):
+    for line in lines(outcomes, figures(outcomes)):
         print(line)

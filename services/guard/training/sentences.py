@@ -19,10 +19,7 @@ WITHOUT_NAMES = frozenset(
     {"banking77", "nlupp_banking", "selfwritten_fin", "cvalues_prompts", "jade_db", "disc_finllm", "advbench"}
     | {"cyberseceval_frr", "cyberseceval_instruct", "strongreject", "glaive_toolcall", "harmbench_adv_training"}
 )
-FIRM_COPIES = (
-    2  # fillings of a sentence about firms for each of another: what may be a firm is more than what a person is
-)
-FIRM_COPIES = 2  # fillings of a sentence about firms for each of another: more can be a firm than can be a person
+COPIES_OF = {("chinese", "firms"): 2, ("english", "firms"): 2}  # more can be a firm than can be a person
 _LONGEST = 600  # characters of a plain text that are read
 
 
@@ -110,7 +107,7 @@ def templates(name: str) -> list[str]:
 
 
 _MARKED = {"P": PERSON, "F": PERSON, "L": PERSON, "C": PERSON} | dict.fromkeys(("A", "NO", "ST", "UN", "ZIP"), ADDRESS)
-_SLOT = re.compile(r"\{([A-Z]+)\}")
+_SLOT = re.compile(r"\{([A-Za-z0-9]+)\}")
 Filler = Callable[[random.Random], str]
 
 
@@ -135,11 +132,11 @@ def filled(template: str, fillers: Mapping[str, Filler], chance: random.Random, 
 def own(seed: int, copies: int) -> Iterator[Sentence]:
     """Our own templates, each filled `copies` times; sentences without slots once."""
     chance = random.Random(seed)
-    for language, fillers in (("chinese", invention.chinese(WORDS)), ("english", invention.western(WORDS))):
-        yield from _filled(language, "sentences", fillers, chance, copies)
-        yield from _filled(language, "plain", fillers, chance, copies)
-    for language, fillers in (("chinese", firms.chinese(WORDS)), ("english", firms.western(WORDS))):
-        yield from _filled(language, "firms", fillers, chance, FIRM_COPIES * copies)
+    chinese = {**firms.chinese(WORDS), **invention.chinese(WORDS)}
+    english = {**firms.western(WORDS), **invention.western(WORDS)}
+    for language, fillers in (("chinese", chinese), ("english", english)):
+        for kind in ("sentences", "plain", "firms"):
+            yield from _filled(language, kind, fillers, chance, COPIES_OF.get((language, kind), 1) * copies)
 
 
 def _filled(

@@ -54,10 +54,30 @@ def test_names_and_addresses_are_found_to_the_character(text: str, expected: lis
         "Invoice 2231 totals 45,000 Dollars.",
         "Excuse me, Sir, is this a bot?",
         "my phone is 0712 345 678 and my SSN is 180 15 5339",
+        "request 3b7e0f52-94ac-4d1e-8c07-a5d6e2f19b83 took Long, retry",
+        "commit 9f2d4c1e7ab03d58c6e1f0a4b7d9825e31c6f4a0 Broke the build on Main",
+        "object 12ab34cd_56 Moved, session 7C4A8D09CA3762AF61E5 Expired",
+        "Goldman Sachs and Eli Lilly fell; Rosalind Holdings and Florence Bakeries rose.",
+        "Is the Dodd Frank Act about Freddie Mac?",
     ],
 )
 def test_what_only_looks_like_them_is_left_alone(text: str, look_ahead: int | None) -> None:
     assert found(text, look_ahead) == []
+
+
+@pytest.mark.parametrize("look_ahead", [None, LOOK_AHEAD])
+@pytest.mark.parametrize("behind", ["Bank: HSBC", "Insurance = none", "Bank 4471"])
+def test_a_forms_next_field_makes_no_firm_of_the_name_before_it(behind: str, look_ahead: int | None) -> None:
+    """Fails if a word of trade behind a name always takes it for a firm's."""
+    assert found(f"Name: Eleanor Whitfield {behind}", look_ahead) == ["Eleanor Whitfield"]
+    assert found("Name: Eleanor Bank of Commerce", look_ahead) == []
+
+
+@pytest.mark.parametrize("look_ahead", [None, LOOK_AHEAD])
+@pytest.mark.parametrize("behind", ["Director", "March 2024", "CEO", "Customer since 2011"])
+def test_a_role_or_a_month_behind_a_name_makes_no_firm_of_it(behind: str, look_ahead: int | None) -> None:
+    """Fails if every word that begins no name ends a find."""
+    assert found(f"Signed by Eleanor Whitfield {behind}", look_ahead) == ["Eleanor Whitfield"]
 
 
 def test_they_are_masked_in_the_original_whatever_is_invisible_in_it() -> None:
@@ -121,6 +141,10 @@ PARTS = [
     "Mr. ",
     "my name is ",
     "\u200b",
+    "94ac-4d1e",
+    "Eli Lilly",
+    " Bakeries",
+    "_",
 ]
 TEXTS = st.lists(st.sampled_from(PARTS), max_size=24).map("".join)
 

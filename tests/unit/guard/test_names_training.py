@@ -88,7 +88,7 @@ def test_only_exact_finds_are_right_and_exempt_ones_count_for_nothing(
 def test_each_template_is_judged_once_by_a_model_that_did_not_see_it() -> None:
     outcomes = judging.leave_out(MARKED, PLAIN, 3, 3, lambda line: None, copies=1, steps=2)
     assert sorted(outcome.template for outcome in outcomes["prompts"]) == ["a", "b", "c"]
-    assert any("PERSON, all" in line for line in scoring.lines(outcomes))
+    assert any("PERSON, all" in line for line in scoring.lines(outcomes, scoring.figures(outcomes)))
 
 
 def test_digests_are_of_the_files_read(tmp_path: Path) -> None:

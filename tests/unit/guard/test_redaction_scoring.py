@@ -1,5 +1,8 @@
 """What the redaction benchmark counts as masked, touched and exact."""
 
+from pathlib import Path
+
+from benchmarks.redaction.prose import finance_prose, harmless_prompts, touched
 from benchmarks.redaction.rows import Corpus, Place, Row, written_form
 from benchmarks.redaction.scoring import Share, judge
 
@@ -23,6 +26,30 @@ def test_two_places_may_cover_an_entity_together_and_are_not_exact() -> None:
 def test_exact_means_the_same_place_and_a_class_that_is_right() -> None:
     for entity, f1 in (("MOBILE_NUMBER", 1.0), ("BANK_CARD", 0.0)):
         assert judge(Corpus([CALL]), [[Place(entity, 5, 16)]]).exact_structured().figures()[2] == f1
+
+
+def test_names_have_figures_of_their_own_beside_those_of_the_structured_classes() -> None:
+    """Fails if a name that is found counts among the structured classes."""
+    row = Row("王芳13912345678", (Place("PERSON", 0, 2), Place("CN_MOBILE", 2, 13)))
+    score = judge(Corpus([row]), [[Place("PERSON_NAME", 0, 2), Place("PERSON_NAME", 2, 4)]])
+    assert score.exact["PERSON"].figures() == (0.5, 1.0, 2 / 3)
+    assert score.interval_of_f1("PERSON") == (2 / 3, 2 / 3)
+    assert score.exact_structured().figures() == (0.0, 0.0, 0.0)
+
+
+def test_a_text_counts_once_however_much_is_found_in_it() -> None:
+    name, call = Place("PERSON_NAME", 0, 2), Place("PHONE_NUMBER", 3, 9)
+    told = touched([[name, name, call], [name], []]).summary()
+    assert (told["touched"]["hits"], told["by_structured_classes"]["hits"], told["touched"]["of"]) == (2, 1, 3)
+    assert told["classes"] == {"PERSON_NAME": 2, "PHONE_NUMBER": 1}
+
+
+def test_texts_that_nobody_labelled_are_our_own_prose_and_what_a_folder_calls_benign(tmp_path: Path) -> None:
+    assert all(len(texts) > 100 for _, texts in finance_prose())
+    (tmp_path / "train").mkdir()
+    rows = '{"text": "a", "label": "benign"}\n{"text": "b", "label": "violation"}\n'
+    (tmp_path / "train" / "one.jsonl").write_text(rows)
+    assert harmless_prompts(tmp_path) == ["a"]
 
 
 def test_a_hard_negative_is_touched_by_one_character() -> None:

@@ -1,4 +1,6 @@
-"""Finance prose that names nobody, written before any model had read it: every find in it is wrong."""
+"""Finance prose that names nobody, written before any model had read it: every find in it is wrong.
+
+The `final_` files are the judgement: nothing was tuned by them. What the first two showed has been read since."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +14,8 @@ from services.guard.training.sentences import WORDS, Sentence, as_read
 
 PROSE = Path(__file__).parent / "unseen_prose"
 WORKLOAD = Path(__file__).parents[3] / "benchmarks" / "data" / "workload.jsonl"
-MOST = {"english": 0.08, "chinese": 0.01}  # of the sentences may be touched: English firms are called after persons
+MOST = {"final_english": 0.02, "final_chinese": 0.01, "english": 0.02, "chinese": 0.01}  # of them may be touched
+LEAST = 300  # sentences of a final judgement
 
 
 def lines(language: str) -> list[str]:
@@ -26,10 +29,11 @@ def touched(texts: Sequence[str], look_ahead: int | None) -> list[str]:
 
 
 @pytest.mark.parametrize("look_ahead", [None, LOOK_AHEAD])
-@pytest.mark.parametrize("language", ["english", "chinese"])
+@pytest.mark.parametrize("language", MOST)
 def test_finance_prose_that_names_nobody_is_left_alone(language: str, look_ahead: int | None) -> None:
     """Fails if the words of trades are taken out of the class of firms."""
     texts = lines(language)
+    assert len(texts) >= LEAST or not language.startswith("final")
     assert len(touched(texts, look_ahead)) <= MOST[language] * len(texts)
 
 
@@ -42,4 +46,4 @@ def test_the_firms_of_the_benchmarks_prompts_are_taken_for_nobody(look_ahead: in
 def test_nothing_of_it_is_trained_on() -> None:
     """Fails if a line of the prose is added to the words that the training reads."""
     trained = "\n".join(path.read_text(encoding="utf-8") for path in sorted(WORDS.glob("*.txt")))
-    assert [line for language in ("english", "chinese") for line in lines(language) if line in trained] == []
+    assert [line for language in MOST for line in lines(language) if line in trained] == []

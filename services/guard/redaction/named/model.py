@@ -28,7 +28,7 @@ class Model:
         self.names = chinese_names.Lexicon(lists["surnames"], lists["given"], lists["words"], lists["endings"])
         self.name_weights = contents["chinese_names"]
         self.grammar = Grammar(lists["divisions"])
-        self.western = words.Lexicon(lists["classes"], lists["common"])
+        self.western = words.Lexicon(lists["classes"], lists["common"], lists["firms"])
         self.western_scores = Scores(contents["western"], contents["margins"]["western"])
 
 

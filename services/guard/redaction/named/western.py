@@ -1,5 +1,6 @@
 """Names and addresses in Latin, Greek and Cyrillic letters: a linear tagger that walks over the words that matter."""
 
+from services.guard.redaction.named.codes import COUNT, within_code
 from services.guard.redaction.named.entity import ADDRESS, PERSON, Entity
 from services.guard.redaction.named.tag_scores import (
     BEGIN_ADDRESS,
@@ -14,8 +15,12 @@ from services.guard.redaction.named.tag_scores import (
 from services.guard.redaction.named.words import (
     ALWAYS,
     ARTICLE,
+    BOTH,
     ENDS,
+    FIRM,
     NEVER,
+    NONE,
+    NOTHING,
     NUMBER,
     Lexicon,
     Passage,
@@ -23,6 +28,7 @@ from services.guard.redaction.named.words import (
 )
 
 _BEGINS = {BEGIN_PERSON: PERSON, BEGIN_ADDRESS: ADDRESS}
+_OF_FORMS = frozenset(":=d")  # shapes behind a word of trade that make a form's field of it
 _MOST_WORDS = 32  # of one name or address
 
 
@@ -39,8 +45,8 @@ def may_begin(walk: Walk, word: Word, after: Word, second: Word) -> bool:
 
 
 def _street_like(word: Word) -> bool:
-    """A word that may follow a house number: with a capital, or no ordinary one."""
-    return word.capital or (word.shape == "x" and not word.sort.endswith("cx"))
+    """A word that may follow a house number: with a capital, or no ordinary one. A month makes a date of it."""
+    return (word.capital and word.sort[0] != "M") or (word.shape == "x" and not word.sort.endswith("cx"))
 
 
 _ALLOWED = {
@@ -52,8 +58,17 @@ _ALLOWED = {
 }
 
 
-# What may follow a word that begins nothing.
+# What may follow a word that begins nothing, and one that makes a firm of the name before it.
 _NO_BEGIN = {OUT: (OUT,)} | {tag: tuple(t for t in _ALLOWED[tag] if t not in _BEGINS) for tag in range(1, TAGS)}
+_NO_NAME = {tag: tuple(t for t in allowed if t != IN_PERSON) for tag, allowed in _NO_BEGIN.items()}
+_NEITHER: dict[int, tuple[int, ...]] = dict.fromkeys(range(TAGS), (OUT,))
+
+
+def _allowed(word: Word) -> dict[int, tuple[int, ...]]:
+    """The tags that may stand here, by the tag before."""
+    if word.ends != NOTHING:
+        return _NEITHER if word.ends == BOTH else _NO_NAME
+    return _NO_BEGIN if word.may_begin == NEVER else _ALLOWED
 
 
 def _begins_nothing(walk: Walk, passage: Passage, place: int) -> bool:
@@ -94,7 +109,7 @@ class Tagger:
             if word.shape in ENDS or (outside and word.may_begin == NEVER):
                 if not ended and not passage.complete(place, passage.size):
                     return found, passage.spans[place][0]
-                self._close(found)
+                self._close(found, text, word, NONE)
                 walk.step(word, OUT)
                 continue
             if outside and _begins_nothing(walk, passage, place):
@@ -103,20 +118,19 @@ class Tagger:
             if not ended and not self._sees_enough(passage, place):
                 return found, passage.spans[place][0]
             after, second = passage.following(place, self._look_ahead)
-            if outside and not may_begin(walk, word, after, second):
+            if outside and (not may_begin(walk, word, after, second) or within_code(text, passage.spans[place][0])):
                 walk.step(word, OUT)
                 continue
-            allowed = (_NO_BEGIN if word.may_begin == NEVER else _ALLOWED)[walk.previous]
-            tag = self._scores.best(allowed, walk, word, after, second)
+            tag = self._scores.best(_allowed(word)[walk.previous], walk, word, after, second)
             if walk.length == _MOST_WORDS and tag not in _BEGINS:
                 tag = OUT
             walk.step(word, tag)
+            if tag == OUT or tag in _BEGINS:
+                self._close(found, text, word, after)
             if tag != OUT:
-                self._grow(found, passage.spans[place], tag)
-            elif not outside:
-                self._close(found)
+                self._grow(passage.spans[place], tag)
         if ended:
-            self._close(found)
+            self._close(found, text, NONE, NONE)
         return found, passage.size
 
     def _sees_enough(self, passage: Passage, place: int) -> bool:
@@ -138,18 +152,25 @@ class Tagger:
         walk.last = passage.words[sure - 1]
         return sure
 
-    def _grow(self, found: list[Entity], span: tuple[int, int], tag: int) -> None:
+    def _grow(self, span: tuple[int, int], tag: int) -> None:
         start, end = span
         if tag in _BEGINS:
-            self._close(found)
             self.open = Entity(_BEGINS[tag], start, end)
         elif self.open:
             self.open = Entity(self.open.kind, self.open.start, end)
 
-    def _close(self, found: list[Entity]) -> None:
-        if self.open:
-            found.append(self.open)
-            self.open = None
+    def _close(self, found: list[Entity], text: str, word: Word, after: Word) -> None:
+        """Ends the open entity before `word`. Now it may show that it is none: the first part of a firm's name, all of
+        one that everybody knows, or a count of something."""
+        entity, self.open = self.open, None
+        if entity is None or (entity.kind == PERSON and word.ends == FIRM and after.shape[0] not in _OF_FORMS):
+            return
+        said = text[entity.start : entity.end]
+        if said.lower() not in self._lexicon.firms and not (COUNT.match(said) and not self._road_in(said)):
+            found.append(entity)
+
+    def _road_in(self, said: str) -> bool:
+        return any(not {"R", "U"}.isdisjoint(self._lexicon.classes.get(word, "")) for word in said.split())
 
     def shift(self, count: int) -> None:
         """The text's first `count` characters are gone."""

@@ -17,37 +17,52 @@ _MEMORY = 20_000  # different words whose reading is kept
 ENDS = frozenset(["h", *"。!?;"])  # shapes of words that no name and no address goes over
 
 # Classes whose words begin no name where they are in no other: a firm's trade or form, days and months, roles, methods
-# (Act, ratio), brands.
-_NO_NAMES = frozenset("CMKWB")
+# (Act, ratio), brands, grammar.
+_NO_NAMES = frozenset("CMKWBF")
+_OF_FIRMS = frozenset("CWB")
 
 NEVER, NUMBER, ARTICLE, ALWAYS = range(4)  # whether a name or an address may begin with a word
+
+# What a word is no part of: a name, where it has a capital and only classes that begin none (FIRM: it makes a firm, a
+# method or a product of the name before it); a name or an address, where it is a small word of grammar.
+NOTHING, NAMES, FIRM, BOTH = range(4)
+
+# Of a program or a product: capitals within a word, but for those of McDowell or DeLuca.
+_CAMEL = re.compile("(?!(?:Mc|Mac|De|Di|Da|Du|La|Le|Lo|Van|Von|Fitz|San|El|Al)[A-Z])[A-Z][a-z]+[A-Z]")
+_ABBREVIATED = 4  # capitals: an unknown word of so few is no name
 
 
 class Word:
     """A token's text read: `word` is the text of an ordinary word only, `sort` its classes and its shape."""
 
-    __slots__ = ("capital", "kind", "may_begin", "number", "place", "prefix", "shape", "sort", "suffix", "text", "word")
+    __slots__ = (
+        "capital", "ends", "kind", "may_begin", "number", "place", "prefix", "shape", "sort", "suffix", "text", "word",
+    )  # fmt: skip
 
-    def __init__(self, text: str, word: str, shape: str, sort: str, suffix: str, prefix: str, may_begin: int) -> None:
+    def __init__(
+        self, text: str, word: str, shape: str, sort: str, suffix: str, prefix: str, may_begin: int, ends: int
+    ) -> None:
         self.text, self.word, self.shape, self.sort = text, word, shape, sort
-        self.suffix, self.prefix, self.may_begin = suffix, prefix, may_begin
+        self.suffix, self.prefix, self.may_begin, self.ends = suffix, prefix, may_begin, ends
         self.kind = f"{word}|{sort}|{shape}"  # what is known of it where another word is looked at
         self.number = shape[0] == "d"
         self.capital = shape[0] == "X"
         self.place = "L" in sort[:-1]
 
 
-NONE = Word("", "^", "^", "^", "", "", NEVER)
-_TRADE = Word("", "*", "Xx", "CXx", "", "", NEVER)
+NONE = Word("", "^", "^", "^", "", "", NEVER, NOTHING)
+_TRADE = Word("", "*", "Xx", "CXx", "", "", NEVER, FIRM)
 _SHORTEST_BEGINNING = 5  # letters of a word whose end is not visible
 
 
 class Lexicon:
-    """Words and what they are: `classes` has a letter for each set a word is in; `common` ones are ordinary words."""
+    """Words and what they are: `classes` has a letter for each set a word is in; `common` ones are ordinary words;
+    `firms` are known to everybody and called like a person."""
 
-    def __init__(self, classes: Mapping[str, str], common: Iterable[str]) -> None:
+    def __init__(self, classes: Mapping[str, str], common: Iterable[str], firms: Iterable[str] = ()) -> None:
         self.classes = dict(classes)
         self.common = frozenset(common)
+        self.firms = frozenset(firms)
         self._read: dict[str, Word] = {}
         given = (word for word, letters in self.classes.items() if "G" in letters and len(word) > 2)
         self._small = frozenset(word for word in given if word not in self.common)
@@ -88,24 +103,42 @@ class Lexicon:
             letters + shape,
             lower[-3:] if unknown else "",
             lower[:3] if unknown else "",
-            self._may_begin(lower, shape),
+            self._may_begin(text, lower, shape),
+            self._ends(lower, shape),
         )
 
-    def _may_begin(self, lower: str, shape: str) -> int:
+    def _may_begin(self, text: str, lower: str, shape: str) -> int:
         if lower == "the":
             return ARTICLE
-        letters = self.classes.get(lower, "")
-        if "T" in letters or (letters and _NO_NAMES.issuperset(letters)):
+        if "T" in self.classes.get(lower, "") or self._names_nobody(lower):
             return NEVER
         if shape in ("Xx", "XX", "X"):
-            return ALWAYS if lower not in self.common or lower in self.classes else NEVER
+            known = lower in self.classes
+            named = lower not in self.common and not _abbreviated(text, shape) and _CAMEL.match(text) is None
+            return ALWAYS if known or named else NEVER
         if shape[0] == "d":
             return NUMBER
         return ALWAYS if lower in self._small else NEVER
 
+    def _ends(self, lower: str, shape: str) -> int:
+        letters = self.classes.get(lower, "")
+        if shape == "x":
+            return BOTH if "F" in letters else NOTHING
+        if shape[0] != "X" or not self._names_nobody(lower):
+            return NOTHING
+        return NAMES if _OF_FIRMS.isdisjoint(letters) else FIRM
+
+    def _names_nobody(self, lower: str) -> bool:
+        letters = self.classes.get(lower, "")
+        return bool(letters) and _NO_NAMES.issuperset(letters)
+
     def worth_reading(self, text: str) -> bool:
         """Whether there is any word that a name or an address could begin with."""
         return _WORD.search(text) is not None
+
+
+def _abbreviated(text: str, shape: str) -> bool:
+    return shape == "XX" and len(text) <= _ABBREVIATED
 
 
 def _beginnings(classes: Mapping[str, str]) -> frozenset[str]:
