@@ -12,6 +12,7 @@ from benchmarks.redaction.rows import WRITTEN_FREELY, Corpus, Place, Row, classe
 
 _Z = 1.96  # 95 %
 _RESAMPLES, _SEED = 500, 20251123
+STRUCTURED = "structured"
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Score:
     touched: dict[str, Share] = field(default_factory=lambda: defaultdict(Share))  # hard negatives, by kind
     harmless: Share = field(default_factory=Share)  # sentences without personal data that are touched
     exact: dict[str, Exact] = field(default_factory=lambda: defaultdict(Exact))
-    per_row: list[Exact] = field(default_factory=list)  # of structured classes
+    per_row: dict[str, list[Exact]] = field(default_factory=lambda: defaultdict(list))  # by part: STRUCTURED, a label
     confusions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of label and what it was taken for
     misses: list[str] = field(default_factory=list)  # what went wrong, for a person to read
 
@@ -72,17 +73,16 @@ class Score:
     def negatives(self) -> Share:
         return _sum(self.touched.values())
 
-    def interval_of_f1(self) -> tuple[float, float]:
+    def interval_of_f1(self, part: str = STRUCTURED) -> tuple[float, float]:
         """By drawing the sentences anew."""
-        chance, drawn = random.Random(_SEED), []
-        for _ in range(_RESAMPLES if self.per_row else 0):
-            rows = chance.choices(self.per_row, k=len(self.per_row))
-            drawn.append(_total(rows).figures()[2])
+        chance, drawn, rows = random.Random(_SEED), [], self.per_row[part]
+        for _ in range(_RESAMPLES if rows else 0):
+            drawn.append(_total(chance.choices(rows, k=len(rows))).figures()[2])
         drawn.sort()
         return (drawn[len(drawn) // 40], drawn[-len(drawn) // 40 - 1]) if drawn else (0.0, 0.0)
 
     def exact_structured(self) -> Exact:
-        return _total(self.per_row)
+        return _total(self.per_row[STRUCTURED])
 
 
 def judge(corpus: Corpus, answers: Sequence[Sequence[Place]], keep: Callable[[str], bool] = lambda _: True) -> Score:
@@ -117,23 +117,22 @@ def _judge_row(score: Score, row: Row, found: Sequence[Place], keep: Callable[[s
 
 
 def _judge_exactly(score: Score, row: Row, found: Sequence[Place]) -> None:
-    whole = Exact()
+    here: dict[str, Exact] = defaultdict(Exact)
     expected = {(one.start, one.end): one.label for one in row.entities}
     for entity in row.entities:
-        score.exact[entity.label].expected += 1
-        whole.expected += entity.label not in WRITTEN_FREELY
+        here[entity.label].expected += 1
     for place in found:
         label = expected.get((place.start, place.end), "")
         if label and place.label in classes_of(label):
-            score.exact[label].right += 1
-            score.exact[label].found += 1
-            whole.right += label not in WRITTEN_FREELY
-            whole.found += label not in WRITTEN_FREELY
+            here[label].right += 1
+            here[label].found += 1
         elif not _meets_any(place, row.elsewhere):
-            named = next((one for one in SEEN if place.label in classes_of(one)), place.label)
-            score.exact[named].found += 1
-            whole.found += named not in WRITTEN_FREELY
-    score.per_row.append(whole)
+            here[next((one for one in SEEN if place.label in classes_of(one)), place.label)].found += 1
+    for label, one in here.items():
+        score.exact[label] = _total((score.exact[label], one))
+    structured = _total(one for label, one in here.items() if label not in WRITTEN_FREELY)
+    for part, one in ((STRUCTURED, structured), *((label, here[label]) for label in sorted(WRITTEN_FREELY))):
+        score.per_row[part].append(one)
 
 
 SEEN = ("PERSON", "ADDRESS", "CN_MOBILE", "PHONE", "CN_ID", "BANK_CARD", "EMAIL", "PASSPORT")
@@ -162,5 +161,6 @@ def _sum(shares: Iterable[Share]) -> Share:
     return total
 
 
-def _total(rows: Sequence[Exact]) -> Exact:
+def _total(some: Iterable[Exact]) -> Exact:
+    rows = list(some)
     return Exact(sum(r.right for r in rows), sum(r.found for r in rows), sum(r.expected for r in rows))

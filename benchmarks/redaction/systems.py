@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.redaction.rows import Place
 from services.guard.policy.loading import load_bundle
-from services.guard.redaction.redactor import redact_prompt
+from services.guard.redaction.redactor import Redaction, redact, redact_prompt
 from services.guard.settings import SHIPPED_POLICY
 
 Masks = Callable[[Sequence[str]], list[list[Place]]]
@@ -26,13 +26,21 @@ FLOOR = (
 )
 
 
-def strongroom(policy: Path = SHIPPED_POLICY) -> Masks:
+ANSWERS = "strongroom, answers"  # where names and addresses are decided left to right
+
+
+def strongroom(policy: Path = SHIPPED_POLICY, redacted: Callable[..., Redaction] = redact_prompt) -> Masks:
     maskings = load_bundle(policy).maskings
 
     def masks(texts: Sequence[str]) -> list[list[Place]]:
-        return [[Place(f.entity, f.start, f.end) for f in redact_prompt(maskings, text).findings] for text in texts]
+        return [[Place(f.entity, f.start, f.end) for f in redacted(maskings, text).findings] for text in texts]
 
     return masks
+
+
+def ours() -> dict[str, Masks]:
+    """As a prompt is read, and as an answer is."""
+    return {"strongroom": strongroom(), ANSWERS: strongroom(redacted=redact)}
 
 
 def three_patterns(texts: Sequence[str]) -> list[list[Place]]:
@@ -52,5 +60,5 @@ def presidio(texts: Sequence[str]) -> list[list[Place]]:
 
 def contenders() -> dict[str, Masks]:
     """Presidio only where it is installed."""
-    found: dict[str, Masks] = {"strongroom": strongroom(), "three patterns": three_patterns}
+    found: dict[str, Masks] = {**ours(), "three patterns": three_patterns}
     return {**found, "presidio": presidio} if PEERS.exists() else found
