@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,15 @@ def counters(http_port: int, prefix: str) -> Counter[str]:
 
 
 @contextmanager
-def local_service(name: str, given: Path | None = None) -> Iterator[LocalService]:
+def local_service(
+    name: str,
+    given: Path | None = None,
+    *,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    ready_seconds: float = READY_SECONDS,
+    log: int = subprocess.DEVNULL,
+) -> Iterator[LocalService]:
     """Starts `python -m services.NAME` with no traces sent, waits until it takes work, and stops it at the end. In the
     home that is given, else in one that goes with it."""
     place = nullcontext(given) if given else tempfile.TemporaryDirectory(prefix="strongroom-bench-")
@@ -74,23 +82,24 @@ def local_service(name: str, given: Path | None = None) -> Iterator[LocalService
             "STRONGROOM_HOME": str(home),
             "STRONGROOM_PORT_BASE": str(base),
             "STRONGROOM_TRACES_ADDRESS": "off",
+            **(environment or {}),
         }
-        process = subprocess.Popen([sys.executable, "-m", f"services.{name}"], env=env, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([python, "-m", f"services.{name}"], env=env, stdout=log, stderr=log)
         try:
             service = LocalService(process.pid, base + PORT_OFFSETS[name], home)
-            _await_ready(service, process)
+            _await_ready(service, process, ready_seconds)
             yield service
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _await_ready(service: LocalService, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + READY_SECONDS
+def _await_ready(service: LocalService, process: subprocess.Popen[bytes], seconds: float) -> None:
+    until = time.monotonic() + seconds
     while time.monotonic() < until and process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{service.port + HTTP_OFFSET}/readyz", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise RuntimeError(f"the service did not get ready within {READY_SECONDS:.0f} s")
+    raise RuntimeError(f"the service did not get ready within {seconds:.0f} s")

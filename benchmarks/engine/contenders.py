@@ -19,8 +19,7 @@ from benchmarks.engine.workload import COLUMNS, Column
 
 ROOT = Path(__file__).parents[2]
 OURS, SUITE = "ours-bf16", "suite-bf16"
-OURS_OPENVINO, SUITE_OPENVINO = "ours-openvino-int8", "suite-openvino-int8"
-_OPENVINO = ("engine=openvino", "quantization=int8", f"environments={CACHE}")
+WORKER_OPENVINO, SUITE_OPENVINO = "worker-openvino-int8", "suite-openvino-int8"
 ALL = tuple(COLUMNS)
 
 
@@ -33,6 +32,7 @@ class Row:
     arguments: Callable[[Path], list[str]]  # of Python, by the model's folder
     peers: tuple[Peer, ...] = ()  # what it needs; the first is whose environment it runs in, else ours
     needs: tuple[Peer, ...] = ()  # what else it needs
+    weights: str = ""  # of a model that is converted for openvino-genai first
 
     @property
     def installed(self) -> tuple[Peer, ...]:
@@ -48,6 +48,18 @@ def _driver(name: str, *more: str | Path) -> Callable[[Path], list[str]]:
     return lambda model: [f"benchmarks.engine.drivers.{name}", str(model), *map(str, more)]
 
 
+def _openvino(name: str, weights: str, columns: tuple[str, ...] = ALL) -> Row:
+    """By itself."""
+    driver = _driver("openvino", weights)
+    return Row(name, columns, driver, (OPENVINO,), needs=(OPENVINO_EXPORT,), weights=weights)
+
+
+def _seated(name: str, driver: str, weights: str, columns: tuple[str, ...] = ("1", "16", "64")) -> Row:
+    """The same engine in the worker's seat, whose Python is ours."""
+    settings = ("engine=openvino", f"quantization={weights}", f"environments={CACHE}")
+    return Row(name, columns, _driver(driver, *settings), needs=(OPENVINO, OPENVINO_EXPORT), weights=weights)
+
+
 # fp32 is there to be compared with `generate` token by token, not to win: two columns say what it costs.
 ROWS = {
     row.name: row
@@ -60,15 +72,11 @@ ROWS = {
         Row("pipeline-bf16", ("1", "16"), _driver("pipeline", "bfloat16")),
         Row("llama.cpp-q8_0", ALL, _driver("llama_cpp", LLAMA_CPP.folder), (LLAMA_CPP,)),
         Row("vllm-cpu-bf16", ALL, _driver("vllm", "bfloat16"), (VLLM,)),
-        Row(
-            "openvino-int8",
-            ALL,
-            _driver("openvino"),
-            (OPENVINO, OPENVINO_EXPORT),
-        ),
-        # The same engine in the worker's seat, whose Python is ours: by its loop alone, and in the whole suite.
-        Row(OURS_OPENVINO, ("1", "16", "64"), _driver("ours", *_OPENVINO), needs=(OPENVINO, OPENVINO_EXPORT)),
-        Row(SUITE_OPENVINO, ("1", "16", "64"), _driver("suite", *_OPENVINO), needs=(OPENVINO, OPENVINO_EXPORT)),
+        _openvino("openvino-int8", "int8"),
+        _seated(WORKER_OPENVINO, "worker", "int8"),
+        _seated(SUITE_OPENVINO, "suite", "int8"),
+        _openvino("openvino-int4", "int4", ("1", "16")),
+        _seated("worker-openvino-int4", "worker", "int4", ("1", "16")),
     )
 }
 

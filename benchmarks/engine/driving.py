@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,14 +31,21 @@ Play = Callable[[Sequence[Ask], int], list[Answer]]  # so many callers in a clos
 Arrive = Callable[[Sequence[Ask], Sequence[float]], list[Answer]]  # each at its second
 
 
-def drive(play: Play, pids: Sequence[int] = (), arrive: Arrive | None = None) -> None:
-    """Answers until standard input ends. `pids`: whose memory counts, with their children; else this process's."""
+def drive(
+    play: Play,
+    pids: Sequence[int] = (),
+    arrive: Arrive | None = None,
+    awake: Callable[[], None] = lambda: None,
+) -> None:
+    """Answers until standard input ends. `pids`: whose memory counts, with their children; else this process's. `awake`
+    returns when those who stood still go on as before: that is not in the time."""
     said = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
     play(COLUMNS["16"].asks[:4], 4)  # kernels are chosen, caches are made
     print(json.dumps({"ready": True}), file=said)
     for line in sys.stdin:
         column = Column(**json.loads(line))
+        awake()
         began = time.perf_counter()
         if column.per_second and arrive:
             answers = arrive(column.asks, column.arrivals)
@@ -47,6 +56,18 @@ def drive(play: Play, pids: Sequence[int] = (), arrive: Arrive | None = None) ->
         peak = sum(map(peak_mib, pids or [os.getpid()]))
         told = {"seconds": seconds, "peak_mib": peak, "answers": [asdict(answer) for answer in answers]}
         print(json.dumps(told), file=said)
+
+
+async def in_closed_loop(asks: Sequence[Ask], callers: int, asked: Callable[[Ask], Awaitable[Answer]]) -> list[Answer]:
+    """For contenders that are asked from an event loop."""
+    waiting, answers = deque(asks), list[Answer]()
+
+    async def caller() -> None:
+        while waiting:
+            answers.append(await asked(waiting.popleft()))
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return answers
 
 
 def _check(column: Column, answers: list[Answer]) -> None:

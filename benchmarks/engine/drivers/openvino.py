@@ -1,4 +1,4 @@
-"""openvino-genai's continuous batching in this process; int8 weights by nncf, converted once by optimum-intel."""
+"""openvino-genai's continuous batching in this process; weights by nncf, converted once by optimum-intel."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class Callers:
 
 
 def main() -> None:
-    model = Path(sys.argv[1])
+    model, weights = Path(sys.argv[1]), sys.argv[2]
     scheduling = openvino_genai.SchedulerConfig()
     scheduling.cache_size, scheduling.enable_prefix_caching = CACHE_GIB, False
-    where = folder_of(model.parent, model.name, "int8")
+    where = folder_of(model.parent, model.name, weights)
     # Without it, the threads of a core count once.
     threads = {"INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0))}
     engine = openvino_genai.ContinuousBatchingPipeline(where, scheduling, "CPU", threads)

@@ -11,16 +11,17 @@ import re
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
 from strongroom.gateway.v1 import gateway_pb2 as pb
 from strongroom.gateway.v1 import gateway_pb2_grpc as rpc
 
-from benchmarks.engine.driving import Answer, drive
-from benchmarks.engine.workload import CONTEXT_TOKENS, Ask
+from benchmarks.engine.drivers.worker import worker_environment
+from benchmarks.engine.driving import Answer, drive, in_closed_loop
+from benchmarks.engine.workload import Ask
 from benchmarks.local_stack import LocalStack, local_stack
 
 POLICY = Path(__file__).parents[3] / "services" / "guard" / "policies" / "default.yaml"
@@ -36,20 +37,12 @@ class Callers:
         self._address = stack.gateway
 
     def play(self, asks: Sequence[Ask], callers: int) -> list[Answer]:
-        return asyncio.run(self._play(deque(asks), callers))
+        return asyncio.run(self._play(asks, callers))
 
-    async def _play(self, waiting: deque[Ask], callers: int) -> list[Answer]:
-        answers: list[Answer] = []
+    async def _play(self, asks: Sequence[Ask], callers: int) -> list[Answer]:
         async with grpc.aio.insecure_channel(self._address) as channel:
             await channel.channel_ready()
-            stub = rpc.GatewayServiceStub(channel)
-
-            async def caller() -> None:
-                while waiting:
-                    answers.append(await self._asked(stub, waiting.popleft()))
-
-            await asyncio.gather(*(caller() for _ in range(callers)))
-        return answers
+            return await in_closed_loop(asks, callers, partial(self._asked, rpc.GatewayServiceStub(channel)))
 
     async def _asked(self, stub: rpc.GatewayServiceStub, ask: Ask) -> Answer:
         answer = Answer(ask.id, time.perf_counter())
@@ -86,13 +79,10 @@ def policy(folder: Path) -> Path:
 
 def main() -> None:
     model, *settings = sys.argv[1:]
-    fixed = {"context_tokens": str(CONTEXT_TOKENS), "slots": "64", "prefix_scope": "off"}
-    named = {**fixed, **dict(each.split("=", 1) for each in settings)}
     with tempfile.TemporaryDirectory() as folder:
         environment = {
-            "STRONGROOM_MODEL": model,
+            **worker_environment(model, settings),
             "STRONGROOM_GUARD_POLICY_FILE": str(policy(Path(folder))),
-            **{f"STRONGROOM_INFERENCE_{name.upper()}": value for name, value in named.items()},
         }
         with local_stack(environment=environment) as stack:
             drive(Callers(stack).play, list(stack.pids().values()))
