@@ -29,7 +29,8 @@ from services.audit.publishing import CHECKPOINT
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 0.5  # between what is said of how far it is
-PATIENCE_SECONDS = 5.0  # for what is being written when it has to end
+PATIENCE_SECONDS = 2.0  # for what is being written when it has to end: audit itself has 8
+READ_SECONDS = 5.0  # until audit reads a new file, before the old one is removed
 
 
 class Process:
@@ -102,7 +103,7 @@ class Process:
         """Audit reads that file from now on, or at least had time to."""
         self._read.clear()
         self._say(file.path.name)
-        self._read.wait(PATIENCE_SECONDS)
+        self._read.wait(READ_SECONDS)
 
     def _tell(self) -> None:
         follower, said = self._opened(), None
