@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 _GRAIN = 8  # tokens; small changes of the measured speed do not change the chunk
 _KEPT = 0.85  # of the weight of a step, with every step after it
-_JUMP = 1.25  # a step so many times the expected one means a slower machine now, and counts at once
+_JUMP = 1.25  # a step so many times the expected one means a slower machine now, and counts at once; so does a faster
 _FIXED_TOKENS = 16.0  # how many tokens a pass' fixed cost is worth, until steps of several sizes have shown it
 _LEAST_SLOPE = 0.25  # of the mean cost of a token: long contexts make small steps slow, and tell nothing about it
 _SPREAD = 0.2  # of the mean size: less, and the sizes of the steps are too alike to tell fixed cost from tokens
@@ -13,13 +15,16 @@ _LEAST_SHARE = 0.25  # of the target, after late steps
 _CALM_PASSES = 16  # until a pass may carry twice as much again
 _UNLIMITED = 1 << 30  # tokens
 _RECOVERY = 0.05  # of what is missing of the share, a step on time
+_RARE = 8  # steps since the last jump, or late one: the next stands alone
 
 
 class PrefillBudget:
     """Learns what a step costs here by the tokens it carries, and fills what decode leaves of the target.
 
     On a machine whose speed jumps, a full target is often overrun: late steps halve what is aimed for, and steps on
-    time give it back slowly. The size of a chunk changes no token (invariant 11).
+    time give it back slowly. A step that was interrupted, and alone was slow, makes the next one short and no other:
+    what is released to callers interrupts one in every ten or twenty. The size of a chunk changes no token
+    (invariant 11).
     """
 
     def __init__(self, target_ns: int, *, first: int = 32, most: int = 512, fixed: int = 0) -> None:
@@ -28,7 +33,9 @@ class PrefillBudget:
         self._most = most
         self._fixed = fixed  # at most so many prompt tokens a step; 0 = learn
         self._cost = _Cost()
-        self._share = 1.0
+        self._before: _Cost | None = None  # as it was before the last step, if that was a jump
+        self._share = self._share_before = 1.0
+        self._even = self._on_time = _RARE  # steps since the last jump, and since the last late one
 
     def prompt_tokens(self, decoding: int) -> int:
         """For all prompts together, beside so many rows that decode. Never 0, so that prompts are never starved."""
@@ -39,15 +46,25 @@ class PrefillBudget:
 
     def stepped(self, tokens: int, took_ns: int, *, prompt: bool) -> None:
         """A step of one pass over so many tokens; `prompt`: some were of prompts, so the step could be made shorter."""
+        if self._before and not self._before.jumps(tokens, took_ns):
+            self._cost = self._before
+        jumps = self._cost.jumps(tokens, took_ns)
+        self._before = copy(self._cost) if jumps and self._even >= _RARE else None
+        self._even = 0 if jumps else self._even + 1
         self._cost.learn(tokens, took_ns)
         if prompt:
             self._late(took_ns)
 
     def _late(self, took_ns: int) -> None:
         if took_ns > _LATE * self._target_ns:
-            self._share = max(self._share / 2, _LEAST_SHARE)
-        else:
-            self._share += (1 - self._share) * _RECOVERY
+            halved = max(self._share / 2, _LEAST_SHARE)
+            self._share_before = self._share if self._on_time >= _RARE else halved
+            self._share, self._on_time = halved, 0
+            return
+        if not self._on_time:
+            self._share = self._share_before
+        self._on_time += 1
+        self._share += (1 - self._share) * _RECOVERY
 
 
 class PassLimit:
@@ -89,9 +106,17 @@ class _Cost:
         """How many fit."""
         return (ns - self._fixed) / self._each
 
+    def jumps(self, tokens: int, ns: float) -> bool:
+        """Whether such a step is of a slower machine than the one that this was learned of."""
+        return self.known and ns > _JUMP * self._expected(tokens)
+
+    def _expected(self, tokens: int) -> float:
+        return self._fixed + self._each * tokens
+
     def learn(self, tokens: int, ns: float) -> None:
-        expected = self._fixed + self._each * tokens
-        slower = ns / expected if expected and ns > _JUMP * expected else 1.0
+        slower = ns / self._expected(tokens) if self.known else 1.0
+        if 1 / _JUMP <= slower <= _JUMP:
+            slower = 1.0
         self._ns, self._products = self._ns * slower, self._products * slower
         for name, new in (
             ("_weight", 1.0),

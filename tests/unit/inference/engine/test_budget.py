@@ -102,7 +102,20 @@ def test_late_steps_make_the_next_ones_shorter_while_the_speed_jumps(seed: int) 
         slowness = chance.choice((1.0, 1.0, 1.0, 3.0))
         for machine in late:
             late[machine] += machine.step(slowness) > 250
-    assert late[adapting] < late[unmoved] / 2
+    assert late[adapting] < late[unmoved] * 0.8
+
+
+@pytest.mark.parametrize("slowness", [1.3, 1.8, 3.0, 10.0])
+def test_a_step_that_was_interrupted_makes_one_short_step_and_no_more(slowness: float) -> None:
+    """Fails if `stepped` does not take back what it learned of it, or `_late` the half of what is aimed for."""
+    machine = Machine()
+    before = machine.step(1.0)
+    for _ in range(5):
+        machine.step(slowness)
+        assert machine.step(1.0) < before
+        assert machine.step(1.0) >= 0.95 * before
+        for _ in range(10):
+            assert 0.95 * before <= machine.step(1.0) <= 250
 
 
 def test_a_late_step_is_never_a_reason_to_carry_nothing() -> None:
