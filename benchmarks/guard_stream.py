@@ -17,7 +17,8 @@ from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
 from benchmarks.guard_texts import ENGLISH
-from chassis.exchange import BatchStream, answering
+from chassis.answering import answering
+from chassis.exchange import BatchStream
 from chassis.identity import Principal, digest
 from chassis.server import serving
 
@@ -39,7 +40,7 @@ class Asking:
     @asynccontextmanager
     async def through(cls, channel: grpc.aio.Channel) -> AsyncIterator[Asking]:
         asking = cls(rpc.GuardServiceStub(channel))
-        async with asking._stream.running():
+        async with asking._stream:
             await asking._stream.connected.wait()
             yield asking
 

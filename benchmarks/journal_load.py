@@ -86,7 +86,7 @@ class Appending:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Appending]:
-        async with self._stream.running():
+        async with self._stream:
             await self._stream.connected.wait()
             yield self
 

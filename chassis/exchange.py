@@ -1,25 +1,23 @@
 """Batch streams: many items a message over one long-lived call, each with its own id and its own reply.
 
 Batches form from what already waits; nothing sleeps to gather, so a lone item pays no delay. After a reconnect
-every unanswered item is sent again, in its first order; the receiver de-duplicates.
+every unanswered item is sent again, in its first order; the receiver de-duplicates. This is the calling side;
+`answering` is the serving one.
 
-Tasks: `BatchStream.running` owns the task that keeps the stream open, which owns one writer a connection.
-`answering` owns its reader and the items it started; all end with the call.
+Tasks: an entered `BatchStream` owns the one that keeps it open, which owns one reader and one writer a connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 import grpc
 
-from chassis.boundary import draining
 from chassis.departures import Departures
-from chassis.failures import ResourceExhausted, ServiceError, Unavailable
+from chassis.failures import ResourceExhausted, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ T = TypeVar("T")
 
 
 class BatchStream(Generic[I, R]):
-    """The calling side of one batch stream to one replica. Owned by one event loop."""
+    """The calling side of one batch stream to one replica, open while it is entered. Owned by one event loop."""
 
     def __init__(
         self,
@@ -61,6 +59,7 @@ class BatchStream(Generic[I, R]):
         self._unsent: list[_Pending[I, R]] = []
         self._work = asyncio.Event()
         self._next_id = 0
+        self._keeping: asyncio.Task[None] | None = None  # it open, while entered
         self._trouble = ""  # as last logged: a neighbour that stays away is one line, not ten a second
         self.connected = asyncio.Event()
 
@@ -110,16 +109,16 @@ class BatchStream(Generic[I, R]):
         """An item that nobody needs any more is not sent again."""
         self._pending.pop(item_id, None)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[BatchStream[I, R]]:
+    async def __aenter__(self) -> BatchStream[I, R]:
         """Keeps the stream open, over reconnects, while the context is; what is unanswered then fails."""
-        task = asyncio.create_task(self._keep_open(), name=f"stream to {self._name}")
-        try:
-            yield self
-        finally:
-            await _ended([task])
-            for pending in self._pending.values():
-                pending.fail(Unavailable(f"the stream to {self._name} is closed", reason="SHUTTING_DOWN"))
+        self._keeping = asyncio.create_task(self._keep_open(), name=f"stream to {self._name}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeping:
+            await ended([self._keeping])
+        for pending in self._pending.values():
+            pending.fail(Unavailable(f"the stream to {self._name} is closed", reason="SHUTTING_DOWN"))
 
     async def _keep_open(self) -> None:
         while True:
@@ -158,7 +157,7 @@ class BatchStream(Generic[I, R]):
                 await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
                 await (reader if reader.done() else writer)
             finally:
-                await _ended([reader, writer])
+                await ended([reader, writer])
         finally:
             call.cancel()
 
@@ -212,118 +211,7 @@ def _first_batch(items: list[_Pending[I, R]]) -> tuple[list[_Pending[I, R]], lis
     return items[:count], items[count:]
 
 
-class Later:
-    """A reply to come, of an item that `start` was given: whoever makes it gives it, once, on the loop's thread.
-
-    Far cheaper than a future or a task an item. Given after the call has ended, it is nobody's and changes nothing.
-    """
-
-    __slots__ = ("give",)
-
-    def __init__(self) -> None:
-        self.give: Callable[[Any], None] = _too_early
-
-
-def _too_early(reply: Any) -> None:
-    raise RuntimeError("given before `start` returned: return the reply itself")
-
-
-async def answering(
-    requests: AsyncIterator[Any],
-    context: Any,
-    start: Callable[[Any], Any],
-    items: Callable[[Any], Iterable[Any]],
-    pack: Callable[[list[Any]], Any],
-) -> AsyncIterator[Any]:
-    """The serving side: `start` is given each item in order and returns its reply, a `Later`, or an awaitable of it.
-
-    Yields messages of whatever replies are ready. Ends after the last reply when the caller's stream ends or the
-    server drains. A coroutine is cancelled when the call ends early; a future belongs to whoever made it.
-    A servicer returns this generator (`def Exchange(…): return answering(…)`): one that iterates over it in a
-    generator of its own leaves the clean-up to whenever Python finalises the inner one.
-    """
-    await context.send_initial_metadata((OPENED,))  # the caller now knows that we are here
-    replies = _Replies()
-
-    async def read() -> None:
-        async for message in requests:
-            for item in items(message):
-                replies.begin(start, item)
-
-    reader, drained = asyncio.create_task(read()), asyncio.create_task(draining().wait())
-    drained.add_done_callback(lambda _: reader.cancel())
-    reader.add_done_callback(lambda _: replies.changed.set())
-    try:
-        while not reader.done() or replies.owed or replies.ready:
-            await replies.changed.wait()
-            await asyncio.sleep(0)  # as `_write`: one turn of the loop, no delay
-            replies.changed.clear()
-            while batch := replies.take():
-                yield pack(batch)
-            if reader.done() and not reader.cancelled():
-                reader.result()  # raises what ended it, at once; what is unanswered comes again
-    finally:
-        await _ended([reader, drained, *replies.own])
-
-
-class _Replies:
-    """What one call owes: replies that are ready, and how many are still being made."""
-
-    def __init__(self) -> None:
-        self.ready: list[Any] = []
-        self.owed = 0
-        self.own: set[asyncio.Task[Any]] = set()  # made here of coroutines; the other futures have an owner
-        self.changed = asyncio.Event()
-
-    def begin(self, start: Callable[[Any], Any], item: Any) -> None:
-        try:
-            outcome = start(item)
-        except ServiceError:  # meant for the whole stream: it ends with this status, and the caller comes again
-            raise
-        except Exception:  # one bad item must not break the stream for all; its asker waits until its deadline
-            log.exception("an item of a batch stream failed")
-            return
-        if type(outcome) is Later:
-            self.owed += 1
-            outcome.give = self._given
-        elif isinstance(outcome, Awaitable):
-            self.owed += 1
-            self._await(outcome)
-        else:
-            self._add(outcome)
-
-    def take(self) -> list[Any]:
-        """A batch of what is ready, empty when nothing is."""
-        batch, self.ready = self.ready[:MAX_BATCH_ITEMS], self.ready[MAX_BATCH_ITEMS:]
-        return batch
-
-    def _add(self, reply: Any) -> None:
-        self.ready.append(reply)
-        self.changed.set()
-
-    def _given(self, reply: Any) -> None:
-        self.owed -= 1
-        self._add(reply)
-
-    def _await(self, outcome: Awaitable[Any]) -> None:
-        reply = asyncio.ensure_future(outcome)
-        if reply is not outcome:
-            self.own.add(reply)
-        reply.add_done_callback(self._finished)
-
-    def _finished(self, reply: asyncio.Future[Any]) -> None:
-        self.owed -= 1
-        self.own.discard(reply)
-        if reply.cancelled():
-            pass
-        elif bug := reply.exception():
-            log.error("an item of a batch stream failed", exc_info=bug)
-        else:
-            self.ready.append(reply.result())
-        self.changed.set()
-
-
-async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancels and waits until it is over, so that no task outlives its owner."""
     tasks = tuple(tasks)
     for task in tasks:

@@ -33,6 +33,7 @@ class StackSettings:
     model: str = ""  # a transformers folder or a hub id; unset means the one that `strongroom up` prepares
     redis_url: str = ""  # unset means the stack's own, at port_base + 9
     traces_address: str = ""  # OTLP receiver host:port; unset means the monitor's; "off" means none
+    compiled: bool = True  # false: run the sources, also where they were compiled (chassis/compiled.py)
     reflection: bool = True  # gRPC reflection; refused in production
 
     def __post_init__(self) -> None:

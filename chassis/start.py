@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from chassis import compiled
 from chassis.disk import FolderUnusable, NoRoom
 from chassis.identity import InvalidCredentials
 from chassis.logs import log_as_json, log_loop_errors
@@ -37,6 +38,8 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
     async def whole() -> None:
         asyncio.get_running_loop().set_exception_handler(log_loop_errors)
         settings = load(kind, service)
+        if compiled.said:
+            log.info("%s: %s", service, compiled.said)
         _require_plausible_clock(time.time())
         if settings.in_plaintext:
             log.warning(

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from chassis.compiled import why_interpreted
 from chassis.start import CannotStart
+from services import COMPILED, ROOT
 from stack import runfiles
 from stack.interpreter import start_seconds
 from stack.keys import make_development_keys
@@ -72,6 +74,8 @@ class _Run:
             if planned is None:
                 return 0
             self._say(f"ready after {time.monotonic() - began:.1f} s")
+            if why := why_interpreted(COMPILED, ROOT):
+                self._say(f"  the services run interpreted: {why}")
             runfiles.write(self._stack.run_folder, replace(self._run_file, state="ready"))
             await self._unless_stopped(_called(when_ready, planned))
         except (StartFailed, CannotStart) as failure:

@@ -11,8 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +47,7 @@ class _Live:
 
 
 class JobQueue:
-    """One gateway boot's side of the queue. Owned by one event loop; `running` must be open."""
+    """One gateway boot's side of the queue, open while it is entered. Owned by one event loop."""
 
     def __init__(
         self,
@@ -72,6 +71,7 @@ class JobQueue:
         self._last_entry = "0-0"
         self._available = False
         self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []  # while open
         self.odd: Counter[str] = Counter()  # what arrived and was not delivered, by reason
 
     @property
@@ -147,22 +147,21 @@ class JobQueue:
             else:
                 log.error("a cancel was refused: %s", type(error).__name__)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[JobQueue]:
+    async def __aenter__(self) -> JobQueue:
         """Reads replies and keeps the lease while open. Redis may be away at the start."""
         await self._keep_lease_once()
         works = {"reply reader": self._read(), "gateway lease": self._keep_lease(), "submitter": self._submit_waiting()}
-        tasks = [essential(asyncio.create_task(work, name=name)) for name, work in works.items()]
-        try:
-            yield self
-        finally:
-            self._stopping = True
-            for task in tasks[1:]:
-                task.cancel()
-            self._submitted.set()
-            await self._wake_reader()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._leave()
+        self._tasks = [essential(asyncio.create_task(work, name=name)) for name, work in works.items()]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping = True
+        for task in self._tasks[1:]:
+            task.cancel()
+        self._submitted.set()
+        await self._wake_reader()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leave()
 
     async def _wake_reader(self) -> None:
         """The reader is never cancelled inside a read: an empty frame ends its wait."""

@@ -9,8 +9,8 @@ continue.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from strongroom.inference.v1 import inference_pb2 as pb
@@ -35,6 +35,7 @@ class Reply:
         self.prompt_token_ids: Sequence[int] = ()  # as the first worker told
         self.made_by: list[pb.Provenance] = []  # in order; the same worker twice, or its like, is one
         self._arrived: list[pb.StepDelta] = []
+        self._iterated: deque[pb.StepDelta] = deque()  # taken by an iteration, and not told yet
         self._changed = asyncio.Event()
         self._lost: ReplyLost | None = None
         self.complete = False  # the last item has arrived, or none can
@@ -70,10 +71,15 @@ class Reply:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    async def __aiter__(self) -> AsyncIterator[pb.StepDelta]:
-        while deltas := await self.next():
-            for delta in deltas:
-                yield delta
+    def __aiter__(self) -> Reply:
+        return self
+
+    async def __anext__(self) -> pb.StepDelta:
+        if not self._iterated:
+            self._iterated += await self.next()
+        if not self._iterated:
+            raise StopAsyncIteration
+        return self._iterated.popleft()
 
     def feed(self, item: pb.StepItem) -> None:
         """Takes an item of a step frame; what cannot be believed is counted and left out."""

@@ -14,9 +14,10 @@ import grpc
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
 
-from chassis.exchange import Later, answering
+from chassis.answering import answering
 from chassis.failures import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from chassis.identity import current_principal
+from chassis.replies import Later
 from chassis.tracing import carried
 from services.audit.asked import no_record, record_id_of
 from services.audit.backup_stream import streamed

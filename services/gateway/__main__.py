@@ -47,10 +47,10 @@ async def main(settings: GatewaySettings) -> None:
     flush_spans = export_spans("gateway", settings.traces, token, Sampler(settings.tracing))
     async with AsyncExitStack() as opened:
         opened.callback(flush_spans)
-        guard = await opened.enter_async_context(GuardClient.connected(settings.guards, token))
-        audit = await opened.enter_async_context(AuditClient.connected(settings.audit, token, boot_id, guard.policy))
+        guard = await GuardClient.connected(opened, settings.guards, token)
+        audit = await AuditClient.connected(opened, settings.audit, token, boot_id, guard.policy)
         streams = JobQueue(settings.redis, queue_keys, boot_id, bound=settings.max_queued)
-        queue = await opened.enter_async_context(QueueClient(streams, boot_id).running())
+        queue = QueueClient(await opened.enter_async_context(streams), boot_id)
         metrics, admission = GatewayMetrics(), Admission(settings.max_in_flight)
         metrics.watch(admission, guard, audit, streams)
         grammars = await opened.enter_async_context(GrammarCheck().running())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chassis.identity import current_principal
@@ -28,15 +27,10 @@ class Deadlines:
         return min(self.default if asked is None else asked, self.most)
 
 
-@asynccontextmanager
-async def asked(conductor: Conductor, question: Question, seconds: float, *, streamed: bool) -> AsyncIterator[Life]:
-    """A life with this call attached to it; it ends early when the call does."""
+async def asked(conductor: Conductor, question: Question, seconds: float, *, streamed: bool) -> Life:
+    """A life for this call, which holds it with `with`: it ends early when the call does."""
     await conductor.read_grammar(question, current_caller(), trace_id())
-    life = conductor.start(question, current_caller(), trace_id(), seconds, streamed=streamed)
-    try:
-        yield life
-    finally:
-        life.detach()
+    return conductor.start(question, current_caller(), trace_id(), seconds, streamed=streamed)
 
 
 def current_caller() -> Caller:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import grpc
@@ -49,15 +49,19 @@ class AuditClient:
         )
 
     @classmethod
-    @asynccontextmanager
     async def connected(
-        cls, address: str, token: str, boot_id: str, policy: Callable[[bytes], Awaitable[bytes]]
-    ) -> AsyncIterator[AuditClient]:
-        """The append stream while the context is open."""
-        async with connect(address, token) as channel:
-            client = cls(rpc.AuditServiceStub(channel), boot_id, policy)
-            async with client._stream.running():
-                yield client
+        cls,
+        opened: AsyncExitStack,
+        address: str,
+        token: str,
+        boot_id: str,
+        policy: Callable[[bytes], Awaitable[bytes]],
+    ) -> AuditClient:
+        """With an append stream, until what is `opened` is closed."""
+        channel = await opened.enter_async_context(connect(address, token))
+        client = cls(rpc.AuditServiceStub(channel), boot_id, policy)
+        await opened.enter_async_context(client._stream)
+        return client
 
     @property
     def stub(self) -> rpc.AuditServiceStub:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TypeVar
 
@@ -41,11 +41,9 @@ class GuardClient:
         self.replicas = replicas
 
     @classmethod
-    @asynccontextmanager
-    async def connected(cls, addresses: Sequence[str], token: str) -> AsyncIterator[GuardClient]:
-        """Streams to all replicas while the context is open."""
-        async with Replicas(addresses, token).running() as replicas:
-            yield cls(replicas)
+    async def connected(cls, opened: AsyncExitStack, addresses: Sequence[str], token: str) -> GuardClient:
+        """With streams to all replicas, until what is `opened` is closed."""
+        return cls(await opened.enter_async_context(Replicas(addresses, token).running()))
 
     def require(self) -> None:
         self.replicas.require()

@@ -105,7 +105,7 @@ class Replicas:
         channel = connect(address, self._token)
         replica = Replica(address, rpc.GuardServiceStub(channel))
         await replica.opened.enter_async_context(channel)
-        await replica.opened.enter_async_context(replica.stream.running())
+        await replica.opened.enter_async_context(replica.stream)
         self._replicas[address] = replica
         log.info("guard replica %s: %d known", address, len(self._replicas))
 

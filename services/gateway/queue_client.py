@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -38,19 +37,13 @@ class Working(NamedTuple):
 
 
 class QueueClient:
-    """The streams of this gateway boot."""
+    """The streams of this gateway boot, which are read while they are open."""
 
     def __init__(self, streams: JobQueue, boot_id: str) -> None:
         self._streams, self._boot = streams, boot_id
         self._models: dict[str, ServedModel] = {}
         self._noted: Sequence[pb.Worker] | None = None  # the workers that these are of
         self._forget_ms = 0  # when the first of these is forgotten
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[QueueClient]:
-        """Reads replies while the context is open."""
-        async with self._streams.running():
-            yield self
 
     @property
     def available(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import grpc
@@ -55,13 +54,13 @@ class GatewayServicer(rpc.GatewayServiceServicer):
         self._conductor, self._audit, self._replays, self._deadlines = conductor, audit, replays, deadlines
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateResponse:
-        async with self._asked(request.prompt, context, streamed=False) as life:
+        with await self._asked(request.prompt, context, streamed=False) as life:
             return _whole(*await whole(life))
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Context
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        async with self._asked(request.prompt, context, streamed=True) as life:
+        with await self._asked(request.prompt, context, streamed=True) as life:
             while True:
                 event = await next_event(life)
                 yield _response(event)
@@ -103,8 +102,8 @@ class GatewayServicer(rpc.GatewayServiceServicer):
         seconds = self._deadlines.of(context.time_remaining())
         return max(seconds - REPORTING_SECONDS - ENDING_SECONDS, 0.0)
 
-    def _asked(self, prompt: pb.Prompt, context: Context, *, streamed: bool) -> AbstractAsyncContextManager[Life]:
-        return asked(self._conductor, _question(prompt), self._seconds(context), streamed=streamed)
+    async def _asked(self, prompt: pb.Prompt, context: Context, *, streamed: bool) -> Life:
+        return await asked(self._conductor, _question(prompt), self._seconds(context), streamed=streamed)
 
 
 def _request_id(request_id: str) -> str:

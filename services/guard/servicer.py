@@ -12,9 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc as rpc
 
+from chassis.answering import answering
 from chassis.departures import Places
 from chassis.errors import code_number
-from chassis.exchange import answering
 from chassis.failures import (
     DeadlineExceeded,
     FailedPrecondition,

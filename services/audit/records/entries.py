@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from enum import Enum, StrEnum
+from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 REQUEST_RECEIVED = "request_received"
 REQUEST_SENT = "request_sent"
@@ -236,7 +238,7 @@ _LENGTHS = [length.to_bytes(8, "big") for length in range(512)]
 def item_digest(item: RequestItem) -> bytes:
     """Tells a re-sent item from another one under the same sequence number. Kept in sealed payloads only."""
     parts = [type(item).__name__.encode()]
-    for value in vars(item).values():
+    for value in _values(item):
         _add_parts(value, parts)
     words: list[bytes] = []
     for part in parts:
@@ -245,15 +247,31 @@ def item_digest(item: RequestItem) -> bytes:
     return sha256(b"".join(words)).digest()
 
 
+@lru_cache(maxsize=16)
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in fields_of(kind))
+
+
+def _values(item: Any) -> list[Any]:
+    """Not `vars`: a compiled class keeps no dictionary."""
+    kind: Any = type(item)
+    return [getattr(item, name) for name in _names(kind)]
+
+
+@lru_cache(maxsize=64)  # asked of every value, and the kinds are few
+def _maps(kind: Any) -> bool:
+    return issubclass(kind, Mapping)
+
+
 def _add_parts(value: object, parts: list[bytes]) -> None:
-    kind = type(value)
+    kind: Any = type(value)
     if kind is str:
         parts.append(value.encode("utf-8", "surrogatepass"))  # type: ignore[attr-defined]
     elif kind is bytes:
         parts.append(value)  # type: ignore[arg-type]
     elif kind is int:
         parts.append(b"%d" % value)  # type: ignore[str-format]
-    elif kind is dict or isinstance(value, Mapping):
+    elif _maps(kind):
         parts.append(b"%d" % len(value))  # type: ignore[arg-type]
         for name in sorted(value):  # type: ignore[call-overload]
             parts.append(name.encode())
@@ -269,11 +287,11 @@ def _add_parts(value: object, parts: list[bytes]) -> None:
 def item_size(item: RequestItem | Act) -> int:
     """Characters and bytes of an item's texts and contents."""
     size = 0
-    for value in vars(item).values():
-        kind = type(value)
+    for value in _values(item):
+        kind: Any = type(value)
         if kind is str or kind is bytes:
             size += len(value)
-        elif kind is dict or isinstance(value, Mapping):
+        elif _maps(kind):
             for name, each in value.items():
                 size += len(name) + (len(each) if type(each) is bytes else 8)
         elif kind is tuple:

@@ -97,7 +97,7 @@ class Edge:
         request = await self._read(call)
         seconds = self._deadlines.of(request.timeout_seconds)
         question = self._conductor.addressed(request.question)
-        async with asked(self._conductor, question, seconds, streamed=request.stream) as life:
+        with await asked(self._conductor, question, seconds, streamed=request.stream) as life:
             call.when_left(life.detach)
             call.request_id = life.terms.request_id
             await (self._stream(call, request, life) if request.stream else self._whole(call, life))

@@ -76,6 +76,13 @@ class Life:
         """For a caller who is sent nothing before the end: every event, once the last is there."""
         return await self._mailbox.take_all()
 
+    def __enter__(self) -> Life:
+        """For a caller, who is attached until he leaves."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
     def detach(self) -> None:
         """The last caller has left: ends the request unless it is over."""
         self._mailbox.detach()

@@ -109,9 +109,9 @@ def check_sampling(sampling: Sampling, able: Able, profile: Profile) -> None:
     for name, value, low, high in _ranges(sampling, able, profile):
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise _wrong(name, f"is out of range: it must be {low} to {high}")
-    for name, value, high in (("top_p", sampling.top_p, 1), ("repetition_penalty", sampling.repetition_penalty, 2)):
-        if value is not None and not (math.isfinite(value) and 0 < value <= high):
-            raise _wrong(name, f"is out of range: it must be above 0, at most {high}")
+    for name, value, most in (("top_p", sampling.top_p, 1), ("repetition_penalty", sampling.repetition_penalty, 2)):
+        if value is not None and not (math.isfinite(value) and 0 < value <= most):
+            raise _wrong(name, f"is out of range: it must be above 0, at most {most}")
     _check_stops(sampling)
     _check_tokens(sampling, able.vocabulary)
     _check_grammar(sampling)

@@ -74,7 +74,7 @@ class Audit:
     async def appending(self, boot: str = "boot-1", sequence: int = 0) -> AsyncIterator[Appends]:
         async with self.calling("gateway") as stub:
             appends = Appends(stub, boot, sequence)
-            async with appends.stream.running():
+            async with appends.stream:
                 yield appends
 
 

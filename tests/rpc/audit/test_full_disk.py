@@ -76,7 +76,7 @@ async def test_a_disk_that_fills_ends_what_was_accepted_and_accepts_again_with_r
     token = (home / "keys" / "service-gateway").read_text().strip()
     async with audit_on_small_disk(home, base, mounts) as seen, connect(f"127.0.0.1:{base + 3}", token) as channel:
         appends = appends_of(rpc.AuditServiceStub(channel), "boot-1")
-        async with asyncio.timeout(4 * PATIENCE), appends.stream.running():
+        async with asyncio.timeout(4 * PATIENCE), appends.stream:
             assert not (await appends.accept("r1")).status.code
             assert not (await appends.accept("r2")).status.code
             ballast = await asyncio.to_thread(fill, seen / "audit")

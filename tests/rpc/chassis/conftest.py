@@ -15,8 +15,9 @@ import pytest
 from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc
 
+from chassis.answering import answering
 from chassis.client import connect
-from chassis.exchange import BatchStream, answering
+from chassis.exchange import BatchStream
 from chassis.identity import Principal, digest
 from chassis.logs import JsonLines
 from chassis.server import Health, serving
@@ -129,7 +130,7 @@ async def stream_to() -> AsyncIterator[Callable[..., Any]]:
             stream: BatchStream[pb.Item, pb.ItemReply] = BatchStream(
                 "guard", stub.Exchange, lambda items: pb.ExchangeRequest(items=items), lambda m: m.replies, **more
             )
-            await opened.enter_async_context(stream.running())
+            await opened.enter_async_context(stream)
             if wait:
                 await asyncio.wait_for(stream.connected.wait(), 10)
             return stream

@@ -9,8 +9,9 @@ from strongroom.guard.v1 import guard_pb2 as pb
 from strongroom.guard.v1 import guard_pb2_grpc
 
 from chassis.client import connect
-from chassis.exchange import MAX_BATCH_ITEMS, MAX_ITEM_BYTES, BatchStream, Later
+from chassis.exchange import MAX_BATCH_ITEMS, MAX_ITEM_BYTES, BatchStream
 from chassis.failures import ResourceExhausted, Unavailable
+from chassis.replies import Later
 
 NAMES = [str(n) for n in range(600)]
 
@@ -244,7 +245,7 @@ async def test_closing_a_stream_fails_what_is_unanswered_and_leaves_no_task(guar
         stub = guard_pb2_grpc.GuardServiceStub(channel)
         stream = BatchStream("guard", stub.Exchange, lambda i: pb.ExchangeRequest(items=i), lambda m: m.replies)
         before = asyncio.all_tasks()
-        async with stream.running():
+        async with stream:
             waiting = stream.send(item("a"))
             await within(_seen(guard, 1))
         assert [task for task in asyncio.all_tasks() - before if "BatchStream" in str(task.get_coro())] == []

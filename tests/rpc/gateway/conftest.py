@@ -16,7 +16,7 @@ from strongroom.audit.v1 import audit_pb2, audit_pb2_grpc
 from strongroom.gateway.v1 import gateway_pb2_grpc
 from strongroom.guard.v1 import guard_pb2, guard_pb2_grpc
 
-from chassis.exchange import answering
+from chassis.answering import answering
 from chassis.failures import FailedPrecondition, NotFound
 from chassis.identity import Principal, digest
 from chassis.server import serving
@@ -285,10 +285,8 @@ async def opened_door(queue: Any = None) -> AsyncIterator[Door]:
         audit_port = await opened.enter_async_context(
             serving("127.0.0.1:0", add_audit, allowed=audit_methods, **options)
         )
-        guard = await opened.enter_async_context(GuardClient.connected([f"127.0.0.1:{guard_port}"], "gateway"))
-        audit = await opened.enter_async_context(
-            AuditClient.connected(f"127.0.0.1:{audit_port}", "gateway", "boot-1", guard.policy)
-        )
+        guard = await GuardClient.connected(opened, [f"127.0.0.1:{guard_port}"], "gateway")
+        audit = await AuditClient.connected(opened, f"127.0.0.1:{audit_port}", "gateway", "boot-1", guard.policy)
         grammars = await opened.enter_async_context(GrammarCheck(read_seconds=30).running())
         conductor = Conductor(
             Neighbours(guard, audit, queue),

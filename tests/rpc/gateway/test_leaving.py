@@ -119,7 +119,8 @@ async def path(
     async with Worker(seat, paced, work, cancels, keys, ticket_key).running() as worker:
         with shared_redis.client() as redis:  # who looks before a worker is there looks again a second later
             await until(lambda: redis.exists(f"{WORKER}worker-0"))
-        async with QueueClient(streams, "boot-1").running() as queue:
+        async with streams:
+            queue = QueueClient(streams, "boot-1")
             await until(lambda: queue.models() or None)
             async with door_with(queue) as door:
                 path = Path(door, engine, worker, until)

@@ -72,7 +72,7 @@ def queue_keys(queue_key: bytes) -> QueueKeys:
 def gateway(queue_keys: QueueKeys) -> Callable[..., Any]:
     @asynccontextmanager
     async def running(url: str, boot: str = "gateway-boot", **settings: Any) -> AsyncIterator[JobQueue]:
-        async with JobQueue(url, queue_keys, boot, **settings).running() as queue:
+        async with JobQueue(url, queue_keys, boot, **settings) as queue:
             yield queue
 
     return running

@@ -82,7 +82,7 @@ def seated(stack: AsyncExitStack, queue_keys: QueueKeys, ticket_key: bytes) -> C
 def gateway(queue_keys: QueueKeys) -> Callable[..., Any]:
     @asynccontextmanager
     async def running(url: str, boot: str = "gateway-boot", **settings: Any) -> AsyncIterator[JobQueue]:
-        async with JobQueue(url, queue_keys, boot, **settings).running() as queue:
+        async with JobQueue(url, queue_keys, boot, **settings) as queue:
             yield queue
 
     return running

@@ -326,5 +326,5 @@ async def test_a_cancel_that_a_command_swallows_does_not_keep_the_gateway_from_s
                 await asyncio.Event().wait()
 
     async with asyncio.timeout(10):
-        async with Swallowing(redis_url, queue_keys, "gateway-boot").running():
+        async with Swallowing(redis_url, queue_keys, "gateway-boot"):
             await entered.wait()
