@@ -80,7 +80,7 @@ class Callers:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _started(self) -> None:
-        await self._open.enter_async_context(self._queue.running())
+        await self._open.enter_async_context(self._queue)
         await self._served()
 
     async def _served(self) -> None:
