@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from google.protobuf.message import DecodeError
 from strongroom.inference.v1.inference_pb2 import Job, JobBody
@@ -21,7 +22,7 @@ MOST_COST = 1_000_000  # the seal does not cover the number
 class NotAJob(Exception):
     """The entry is no job of this contract. Carries a reason for the counters, never content."""
 
-    reason = "NOT_A_JOB"
+    reason: ClassVar[str] = "NOT_A_JOB"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ import hmac
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,19 +26,19 @@ _BUCKET_INFO = b"strongroom tenant bucket v1"
 class SealError(Exception):
     """A sealed item is not accepted. Carries a reason for the counters, never content."""
 
-    reason = "SEAL"
+    reason: ClassVar[str] = "SEAL"
 
 
 class UnknownKey(SealError):
     """Sealed under a queue key that this process does not hold."""
 
-    reason = "UNKNOWN_KEY"
+    reason: ClassVar[str] = "UNKNOWN_KEY"
 
 
 class BrokenSeal(SealError):
     """Altered, or sealed for another purpose, request, epoch or n."""
 
-    reason = "BROKEN_SEAL"
+    reason: ClassVar[str] = "BROKEN_SEAL"
 
 
 class Cipher:

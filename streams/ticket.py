@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import ClassVar
 
 from strongroom.inference.v1.inference_pb2 import Job
 
@@ -13,17 +14,17 @@ _CONTEXT = b"strongroom acceptance ticket v1"
 class TicketRefused(Exception):
     """The job may not run. Carries a reason for the counters, never content."""
 
-    reason = "TICKET"
+    reason: ClassVar[str] = "TICKET"
 
 
 class TicketForged(TicketRefused):
     """Not audit's word, or not about these bytes, this request or this expiry."""
 
-    reason = "TICKET_FORGED"
+    reason: ClassVar[str] = "TICKET_FORGED"
 
 
 class TicketExpired(TicketRefused):
-    reason = "TICKET_EXPIRED"
+    reason: ClassVar[str] = "TICKET_EXPIRED"
 
 
 def check_ticket(key: bytes, job: Job, request_id: str, now_ms: int) -> int:

@@ -1377,7 +1377,7 @@ def _as_text(report: Report) -> str:
         ("entries", kinds),
         ("read", ", ".join(f"{vars(report)[each]} {told}" for each, told in _READ.items() if vars(report)[each])),
         *([("cosigned", f"{report.cosigned or report.size} entries, by {witnesses}")] if report.witnesses else []),
-        *(("pending", line) for line in report.pending),
+        *(("pending", line) for line in report.pending or ("nothing",)),
         *(("not covered", line) for line in report.not_covered),
         *(("ABSENT", line) for line in report.absent),
         *(("PROBLEM", str(problem)) for problem in report.problems[:50]),

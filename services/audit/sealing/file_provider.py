@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -18,7 +19,7 @@ PROVIDER = "audit-provider"
 class FileProvider:
     """`audit-provider` is the key in use; `audit-provider.ID` are others: retired, or made and not in use yet."""
 
-    kind = "file"
+    kind: ClassVar[str] = "file"
 
     def __init__(self, folder: Path, random: Callable[[int], bytes] = os.urandom) -> None:
         self._folder, self._random = folder, random

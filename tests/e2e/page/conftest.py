@@ -115,7 +115,7 @@ class Monitor:
             [sys.executable, "-m", "services.monitor"], env=self.environment, stderr=subprocess.PIPE
         )
         assert self.process.stderr is not None
-        assert b"listens" in self.process.stderr.readline()
+        assert any(b"listens" in line for line in self.process.stderr)  # reads no further than that
 
     def kill(self) -> None:
         assert self.process is not None and self.process.stderr is not None

@@ -16,6 +16,7 @@ from strongroom.gateway.v1 import gateway_pb2_grpc
 from chassis.failures import NotFound, ServiceError
 from chassis.identity import Principal, digest
 from chassis.server import serving
+from services.gateway.asking import Deadlines
 from services.gateway.requests import outcome
 from services.gateway.requests.neighbours import ServedModel
 from services.gateway.servicer import ALLOWED, GatewayServicer
@@ -60,7 +61,10 @@ class ScriptedLife:
             told.append(await self.next_event())
         return told
 
-    def detach(self) -> None:
+    def __enter__(self) -> ScriptedLife:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if not self.done:
             self.left.set()
 
@@ -130,7 +134,7 @@ def running_gateway(address: str = "127.0.0.1:0") -> Iterator[Gateway]:
     ports: list[int] = []
 
     async def serve() -> None:
-        servicer = NotingServicer(conductor, FakeAudit(), 10, 60)  # type: ignore[arg-type]
+        servicer = NotingServicer(conductor, FakeAudit(), None, Deadlines(10, 60))  # type: ignore[arg-type]
         servicer.peers = peers
         add = lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(servicer, server)
         async with serving(address, add, known=KNOWN, allowed=ALLOWED, grace_seconds=0) as port:

@@ -28,6 +28,18 @@ def test_a_module_that_is_compiled_leans_on_no_file_and_no_dictionary_of_its_own
     assert not names & {"__file__", "vars", "cached_property"}
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_a_compiled_class_holds_for_all_is_said_to_be_of_the_class(source: str) -> None:
+    """mypyc takes a bare assignment for the default of each instance's own, which the class itself does not have."""
+    classes = [node for node in ast.walk(ast.parse((ROOT / source).read_text())) if isinstance(node, ast.ClassDef)]
+    for found in classes:
+        bases = {ast.unparse(base) for base in found.bases}
+        if bases & {"Enum", "IntEnum", "StrEnum", "Flag"}:
+            continue
+        names = [ast.unparse(node.targets[0]) for node in found.body if isinstance(node, ast.Assign)]
+        assert set(names) <= {"__slots__"}, f"{found.name}: ClassVar"
+
+
 def test_a_machine_without_a_compiler_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert "compiler" in missing_tools()
