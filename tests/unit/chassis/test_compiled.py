@@ -81,7 +81,7 @@ def test_a_module_is_found_by_its_full_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("switch, kind", [("true", SUFFIX), ("false", ".py")])
 def test_a_service_runs_what_was_compiled(tmp_path: Path, switch: str, kind: str) -> None:
     """A service starts, with `python -m`, on what was made of its own sources."""
-    probe = "import runpy, sys, services.gateway.requests.life as life; print(life.__file__)"
+    probe = "import runpy, sys, services.gateway.requests.fields as fields; print(fields.__file__)"
     begin = "import sys; sys.argv[0] = '-m'; "  # as Python does it while it looks for the module to run
     said = subprocess.run(
         [sys.executable, "-c", begin + probe], env={"PATH": "/usr/bin:/bin", SWITCH: switch}, cwd=ROOT,

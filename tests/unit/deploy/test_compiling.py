@@ -30,7 +30,7 @@ def test_a_module_that_is_compiled_leans_on_no_file_and_no_dictionary_of_its_own
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_coroutine_is_compiled(source: str) -> None:
-    """Fails if `modules` does not look for them: a service that holds a stream then does not stop when it is told to."""
+    """Fails if `modules` does not look for them: a service with a stream then does not stop when it is told to."""
     assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse((ROOT / source).read_text())))
 
 
