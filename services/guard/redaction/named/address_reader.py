@@ -1,6 +1,7 @@
 """Chinese postal addresses in a text that arrives in pieces, each decided by the characters it begins with."""
 
 import re
+from collections.abc import Iterator
 
 from services.guard.redaction.named.chinese_addresses import HARD, NUMBERED, STREET, Grammar, Reading, clause, tail
 from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, Entity
@@ -29,12 +30,19 @@ class AddressReader:
             reading = self._number(text, match) if is_number else self._grammar.read(text, match.start(), LOOK_AHEAD)
             last = max(match.end(), reading.end if reading else 0)
             if not ended and open_from <= last and last + LOOK_AHEAD > size:
-                return found, min(reading.start, open_from) if reading else open_from
+                return found, min(open_from, *self._starts(text, match, reading))
             if reading is not None and self._begins(text, match, reading, is_number):
                 self._done = reading.address_end or reading.end
                 found.append(Entity(ADDRESS, reading.start, self._done))
             position = max(match.end() if is_number else match.start() + 1, self._done)
         return found, max(position if ended else open_from, self._done, start)
+
+    def _starts(self, text: str, match: re.Match[str], reading: Reading | None) -> Iterator[int]:
+        """Where what is not decided yet may begin: a division, and each number behind it, whose clause is older."""
+        yield len(text) if reading is None else reading.start
+        for number in NUMBERED.finditer(text, match.start()):
+            if later := self._number(text, number):
+                yield later.start
 
     def _event(self, text: str, position: int) -> tuple[re.Match[str], bool] | None:
         if text.isascii():  # no part of a place's name
