@@ -217,8 +217,9 @@ $(PACKAGES): | $(BIN)/python
 	@mkdir -p $(@D) && rm -f $(@D)/packages-* && touch $@
 
 # By order only: it is made where there is none, and a change of the sources does not make it anew.
+# Where it fails, what is said of it stands there, and everything runs from its sources.
 $(COMPILED): | $(CONTRACT)
-	@$(BIN)/python -m deploy.compiling
+	-@$(BIN)/python -m deploy.compiling
 
 # --no-build-isolation: the pinned compiler of .venv makes the stubs; --no-deps: the lock decides alone.
 $(CONTRACT): $(PACKAGES)

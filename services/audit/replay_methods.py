@@ -15,6 +15,7 @@ from chassis.failures import FailedPrecondition, InvalidArgument
 from chassis.identity import current_principal
 from services.audit.asked import no_record, record_id_of, required_reason
 from services.audit.recording import ActRecorder
+from services.audit.replays.generation import Maker
 from services.audit.replays.judging import Judgement, Serving
 from services.audit.replays.permits import Permit, Permits
 from services.audit.replays.replays import Material, Replays
@@ -106,9 +107,19 @@ def _serving(request: pb.TakeReplayRequest) -> list[Serving]:
     if len(request.serving) > MAX_SERVING:
         raise InvalidArgument(f"serving has more than {MAX_SERVING} workers", field="serving")
     return [
-        Serving(orjson.loads(one.made_by), {name: digest.hex() for name, digest in one.adapters.items()})
+        Serving(_maker(one.made_by), {name: digest.hex() for name, digest in one.adapters.items()})
         for one in request.serving
     ]
+
+
+def _maker(made_by: bytes) -> Maker:
+    try:
+        told = orjson.loads(made_by)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise InvalidArgument("made_by is not one JSON object: send what the worker told of itself", field="serving")
+    return told
 
 
 def _material(permit: Permit, found: Material) -> pb.ReplayMaterial:

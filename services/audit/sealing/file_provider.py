@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -19,10 +18,8 @@ PROVIDER = "audit-provider"
 class FileProvider:
     """`audit-provider` is the key in use; `audit-provider.ID` are others: retired, or made and not in use yet."""
 
-    kind: ClassVar[str] = "file"
-
     def __init__(self, folder: Path, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._folder, self._random = folder, random
+        self.kind, self._folder, self._random = "file", folder, random
         self._paths: dict[str, Path] = {}
         self._ciphers: dict[str, AESGCM] = {}
         for path in self._files():

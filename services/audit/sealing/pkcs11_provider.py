@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import pkcs11
 from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, MechanismFlag, ObjectClass
@@ -48,10 +48,8 @@ class Pkcs11Provider:
     """AES-256 keys that are made in the token, sensitive and not extractable. The token encrypts with AES-GCM under a
     nonce of ours. One session, one call at a time."""
 
-    kind: ClassVar[str] = "pkcs11"
-
     def __init__(self, token: Token, *, new: bool, now: Callable[[], float] = time.time) -> None:
-        self._token, self._now, self._lock = token, now, threading.Lock()
+        self.kind, self._token, self._now, self._lock = "pkcs11", token, now, threading.Lock()
         self._keys: dict[str, Any] = {}  # what a key can do is not in its type
         try:
             self._open()

@@ -18,6 +18,7 @@ from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_channels import factors
 from services.inference.engine.torch_dense_attention import FILLED_ROWS, Attention, Spans
 from services.inference.engine.torch_linear import (
+    NO_OPERATOR,
     TRIED_ROWS,
     Embedding,
     Head,
@@ -188,7 +189,7 @@ def _operators(model: Any, packing: Packing) -> str:
         if model.dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return "this CPU has no bfloat16"
         independent = _rows_are_independent(model.model.layers[0], packing, model.dtype)
-    except (AttributeError, RuntimeError, NotImplementedError):
+    except NO_OPERATOR:
         return "this torch has no packed linear layers"
     if model.dtype is torch.float32 and not independent:
         return "its packed linear layers let one row change another"  # invariant 11 is promised in fp32

@@ -99,3 +99,17 @@ async def test_who_may_ask_and_who_may_take(audit) -> None:
         assert await reason(person.PrepareReplay(pb.PrepareReplayRequest(record_id="r1"))) == "INVALID_ARGUMENT"
         nobody = pb.PrepareReplayRequest(record_id="nobody", reason="case 7")
         assert await reason(person.PrepareReplay(nobody)) == "RECORD_UNKNOWN"
+
+
+@pytest.mark.parametrize("made_by", [b"", b"{", b"[]", b"\xff"])
+async def test_a_worker_that_tells_no_object_is_refused_by_field_and_the_permit_stays_good(audit, made_by) -> None:
+    async with audit.appending() as gateway, audit.calling("administrator") as person:
+        await answered(gateway, "r1", 5)
+        given = await person.PrepareReplay(pb.PrepareReplayRequest(record_id="r1", reason="case 7"))
+        wrong = pb.TakeReplayRequest(permit=given.permit, serving=[pb.Serving(made_by=made_by)])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await gateway.stub.TakeReplay(wrong)
+        refused = from_rpc_error(caught.value)
+        assert (refused.code, refused.field) == ("INVALID_ARGUMENT", "serving")
+        right = pb.TakeReplayRequest(permit=given.permit, serving=LIVE)
+        assert (await gateway.stub.TakeReplay(right)).material.record_id == "r1"
