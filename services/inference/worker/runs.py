@@ -7,7 +7,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.inference.v1 import inference_pb2 as pb
 
@@ -17,48 +16,25 @@ from services.inference.engine.protocol import (
     Engine,
     EngineFull,
     EngineRefusal,
-    Failure,
-    Message,
     PromptTooLong,
-    Sampling,
     StepOutput,
     Work,
 )
-from services.inference.engine.sampling import Grammar, GrammarKind
 from services.inference.worker.cadence import Cadence
+from services.inference.worker.handover import Handover
 from services.inference.worker.observer import Observer
-from services.inference.worker.prefix_scope import TENANT, prefix_scope
+from services.inference.worker.prefix_scope import TENANT
+from services.inference.worker.preparation import Preparation
 from services.inference.worker.prompt_turns import PromptTurns
 from services.inference.worker.provenance import provenance_of
 from services.inference.worker.run import Run
 from services.inference.worker.spans import record_generation, record_queue_wait
 from services.inference.worker.tally import Tally
+from services.inference.worker.work import work_of
 
 log = logging.getLogger(__name__)
 
-_GRAMMARS = {"json_schema": GrammarKind.JSON_SCHEMA, "regex": GrammarKind.REGEX}
-# Gateways let no grammar through that takes them a second; nothing can stop one here.
-PREPARE_SECONDS = 10.0
 UNWANTED_KEPT = 4096  # ids; one is needed for as long as a claim's answer takes
-
-
-class Handover:
-    """The engine's outlet: passes everything on to the event loop and returns."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, runs: Runs) -> None:
-        self._loop, self._runs = loop, runs
-
-    def outputs(self, outputs: Sequence[StepOutput]) -> None:
-        self._loop.call_soon_threadsafe(self._runs.outputs, outputs)
-
-    def refused(self, request_id: str, refusal: EngineRefusal) -> None:
-        self._loop.call_soon_threadsafe(self._runs.refused, request_id, refusal)
-
-    def room_changed(self) -> None:
-        self._loop.call_soon_threadsafe(self._runs.room_changed.set)
-
-    def died(self) -> None:
-        self._loop.call_soon_threadsafe(self._runs.engine_died.set)
 
 
 class Runs:
@@ -90,20 +66,20 @@ class Runs:
         self.counters: Counter[str] = Counter()
         self.claimed_tokens: Counter[str] = Counter()  # by class, what the jobs that were started cost
         self.tally = Tally()
-        self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
-        self._preparing: set[asyncio.Task[None]] = set()
+        self._preparation = Preparation(engine)
 
     def open(self) -> None:
-        outlet = Handover(asyncio.get_running_loop(), self)
+        outlet = Handover(
+            asyncio.get_running_loop(),
+            outputs=self.outputs, refused=self.refused, room_changed=self.room_changed, died=self.engine_died,
+        )  # fmt: skip
         self._loop = EngineLoop(self._engine, outlet, stepped=self._observer.stepped)
         self._loop.start()
 
     async def aclose(self) -> None:
         for handle in self._deadlines.values():
             handle.cancel()
-        for task in list(self._preparing):
-            task.cancel()
-        self._compilers.shutdown(wait=False, cancel_futures=True)
+        self._preparation.close()
         await asyncio.to_thread(self.engine.stop)
 
     @property
@@ -171,29 +147,17 @@ class Runs:
             self.end(run, pb.FINISH_CANCELLED)
             return
         try:
-            work = _work(run, self._prefix_scope)
+            work = work_of(run, self._prefix_scope)
         except EngineRefusal as refusal:
             self.end(run, pb.FINISH_FAILED, refusal.reason)
             return
         if work.sampling.grammar is None:
             self._admit(run, work)
         else:
-            self._preparing.add(task := asyncio.create_task(self._prepare(run, work)))
-            task.add_done_callback(self._preparing.discard)
+            self._preparation.begin(work, lambda failure: self._prepared(run, work, failure))
 
-    async def _prepare(self, run: Run, work: Work) -> None:
-        """Compiles its grammar beside the loop and the engine; the request may end meanwhile."""
-        failure = ""
-        try:
-            async with asyncio.timeout(PREPARE_SECONDS):
-                await asyncio.get_running_loop().run_in_executor(self._compilers, self._engine.prepare, work)
-        except TimeoutError:
-            failure = Failure.GRAMMAR_TOO_COMPLEX.value
-        except EngineRefusal as refusal:
-            failure = refusal.reason
-        except Exception as error:  # whatever it is, it is this request's alone
-            log.error("request %s could not be prepared: %s", run.request_id, type(error).__name__)
-            failure = Failure.ENGINE_ERROR.value
+    def _prepared(self, run: Run, work: Work, failure: str) -> None:
+        """The request may have ended meanwhile."""
         if self._runs.get(run.request_id) is not run or run.ended:
             return
         if failure:
@@ -338,42 +302,5 @@ class Runs:
     def _made_room(self) -> None:
         waiting, self._full = self._full, []
         for run in waiting:
-            self._admit(run, _work(run, self._prefix_scope))
+            self._admit(run, work_of(run, self._prefix_scope))
         self.room_changed.set()
-
-
-def _work(run: Run, setting: str) -> Work:
-    """Raises ImpossibleSampling."""
-    body = run.job.body
-    return Work(
-        request_id=run.request_id,
-        messages=tuple(Message(role=message.role, content=message.content) for message in body.messages),
-        sampling=_sampling(body.sampling),
-        emitted=run.emitted,
-        rank=run.rank,
-        adapter=body.adapter,
-        scope=prefix_scope(setting, body),
-        deadline_ns=run.deadline_ns,
-        traceparent=body.traceparent,
-    )
-
-
-def _sampling(chosen: pb.Sampling) -> Sampling:
-    kind = chosen.WhichOneof("grammar")
-    return Sampling(
-        temperature=chosen.temperature,
-        top_p=chosen.top_p,
-        top_k=chosen.top_k,
-        min_p=chosen.min_p,
-        seed=chosen.seed,
-        max_tokens=chosen.max_tokens,
-        min_tokens=chosen.min_tokens,
-        stop=tuple(chosen.stop),
-        stop_ids=tuple(chosen.stop_ids),
-        repetition_penalty=chosen.repetition_penalty if chosen.HasField("repetition_penalty") else 1.0,
-        presence_penalty=chosen.presence_penalty,
-        frequency_penalty=chosen.frequency_penalty,
-        logit_bias=tuple(sorted(chosen.logit_bias.items())),
-        grammar=Grammar(kind=_GRAMMARS[kind], text=getattr(chosen, kind)) if kind else None,
-        logprobs=chosen.logprobs if chosen.HasField("logprobs") else None,
-    )
