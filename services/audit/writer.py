@@ -25,6 +25,7 @@ from services.audit.known_checkpoints import check_newest, check_published, chec
 from services.audit.log.leaf import Kind
 from services.audit.log.merkle import Tree, leaf_hash
 from services.audit.log.note import SignedCheckpoint, Verifier, sign_checkpoint
+from services.audit.log.rows import Scratch
 from services.audit.opening import check_clock, check_format, mark_format
 from services.audit.publishing import CHECKPOINT, Publisher
 from services.audit.record_reads import RecordReads
@@ -93,11 +94,12 @@ class Writer:
             free=self._faults.free,
         )
         self.room = RoomWatch(self.journal, self._spare)
+        self._scratch = Scratch(folders.audit)
         self.cosigned: SignedCheckpoint | None = None  # the newest that meets the witness policy; others set it
         try:
             self._open(folders, clock, limits, random, newest_checkpoint, witnessed)
         except BaseException:
-            self.journal.close()
+            self.close()
             raise
 
     def _open(
@@ -109,8 +111,8 @@ class Writer:
         newest_checkpoint: Path | None,
         witnessed: Mapping[str, str],
     ) -> None:
-        self.tree = Tree()
-        self.stored = StoredEntries(self.journal, self._keytree)
+        self.tree = Tree(scratch=self._scratch)
+        self.stored = StoredEntries(self.journal, self._keytree, self._scratch)
         self.recorder = Recorder(
             self.origin,
             self._keytree,
@@ -263,7 +265,7 @@ class Writer:
     def checkpoint_of(self, size: int) -> SignedCheckpoint:
         """Of the log as it was with so many entries. IndexError where it never had them."""
         with self.lock:
-            return sign_checkpoint(self._keys.signer, size, self.tree.root(size))
+            return sign_checkpoint(self._keys.signer, size, self.tree.past_root(size))
 
     def pseudonym(self, tenant: str, subject: str) -> str:
         return self._keytree.pseudonym(tenant, subject)
@@ -308,3 +310,4 @@ class Writer:
 
     def close(self) -> None:
         self.journal.close()
+        self._scratch.close()

@@ -1,9 +1,11 @@
-"""RFC 6962 Merkle trees over SHA-256: the log's, held in memory and only ever extended, and small ones made at once."""
+"""RFC 6962 Merkle trees over SHA-256: the log's, which is only ever extended, and small ones made at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+
+from services.audit.log.rows import Row, Scratch
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
@@ -17,12 +19,17 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-class Tree:
-    """Keeps the hash of every complete subtree, so any root or proof costs O(log n) hashes."""
+class TreeDamaged(Exception):
+    """What was read back of the tree does not lead to its root. A start makes the tree anew from the journal."""
 
-    def __init__(self, leaf_hashes: Sequence[bytes] = ()) -> None:
-        # _levels[k] holds, back to back, the hashes of the complete subtrees of 2^k leaves.
-        self._levels: list[bytearray] = [bytearray()]
+
+class Tree:
+    """Keeps the hash of every complete subtree, so any root or proof costs O(log n) hashes. The newest of them, and so
+    the root of all, are in memory; older ones in the scratch."""
+
+    def __init__(self, leaf_hashes: Sequence[bytes] = (), scratch: Scratch | None = None) -> None:
+        self._scratch = scratch
+        self._levels = [Row(HASH_BYTES, scratch)]  # the k-th: of the complete subtrees of 2^k leaves
         self._size = 0
         for value in leaf_hashes:
             self.append(value)
@@ -35,19 +42,26 @@ class Tree:
         if len(value) != HASH_BYTES:
             raise ValueError(f"a leaf hash has {HASH_BYTES} bytes, not {len(value)}")
         levels, level, rest = self._levels, 0, self._size
-        levels[0] += value
+        levels[0].append(value)
         while rest & 1:  # it completes a subtree, whose halves are the last two hashes of this level
-            parent = sha256(b"\x01" + levels[level][-2 * HASH_BYTES :]).digest()
+            parent = sha256(b"\x01" + levels[level].pair()).digest()
             level, rest = level + 1, rest >> 1
             if level == len(levels):
-                levels.append(bytearray())
-            levels[level] += parent
+                levels.append(Row(HASH_BYTES, self._scratch))
+            levels[level].append(parent)
         self._size += 1
 
     def root(self, size: int | None = None) -> bytes:
         size = self._size if size is None else size
         self._check_size(size)
         return self._root_of_last(size, size) if size else EMPTY_ROOT
+
+    def past_root(self, size: int) -> bytes:
+        """Root of the first `size` leaves, to be signed again. What was read back for it leads to the root of all."""
+        root = self.root(size)
+        if size and not consistent((size, root), (self._size, self.root()), self.consistency(size, self._size)):
+            raise TreeDamaged(f"what the scratch files hold of the tree's first {size} leaves is not what was written")
+        return root
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Proof that leaf `index` is in the tree of `size` leaves, leaf sibling first."""
@@ -59,7 +73,7 @@ class Tree:
         while last:
             sibling = index ^ 1
             if (sibling + 1) << level <= size:
-                path.append(bytes(self._levels[level][sibling * HASH_BYTES : (sibling + 1) * HASH_BYTES]))
+                path.append(self._levels[level][sibling])
             elif sibling <= last:
                 path.append(self._root_of_last(size - (sibling << level), size))
             index, last, level = index >> 1, last >> 1, level + 1
@@ -86,11 +100,7 @@ class Tree:
 
     def hashes(self, level: int, start: int, count: int) -> bytes:
         """`count` hashes of complete subtrees of 2^level leaves, back to back: the content of a tile."""
-        row = self._levels[level] if level < len(self._levels) else bytearray()
-        found = bytes(row[start * HASH_BYTES : (start + count) * HASH_BYTES])
-        if len(found) != count * HASH_BYTES:
-            raise IndexError(f"level {level} has no hashes {start} to {start + count}")
-        return found
+        return self._levels[level].values(start, count)
 
     def _check_size(self, size: int) -> None:
         if not 0 <= size <= self._size:
@@ -102,10 +112,30 @@ class Tree:
         root = b""
         for level in range(count.bit_length()):
             if count >> level & 1:
-                at = ((size >> level) - 1) * HASH_BYTES
-                left = self._levels[level][at : at + HASH_BYTES]
-                root = sha256(b"\x01" + left + root).digest() if root else bytes(left)
+                left = self._levels[level][(size >> level) - 1]
+                root = sha256(b"\x01" + left + root).digest() if root else left
         return root
+
+
+def consistent(old: tuple[int, bytes], new: tuple[int, bytes], proof: Sequence[bytes]) -> bool:
+    """Whether the tree of the new size and root begins with the old one, whose size is not 0 (RFC 9162, 2.1.4.2)."""
+    (old_size, old_root), (new_size, new_root) = old, new
+    if old_size == new_size:
+        return not proof and old_root == new_root
+    node, last = old_size - 1, new_size - 1  # index of the newest node of both trees in a level
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
+    older = newer = path[0] if path else b""
+    for value in path[1:]:
+        if node & 1 or node == last:
+            older, newer = node_hash(value, older), node_hash(value, newer)
+            while node and not node & 1:
+                node, last = node >> 1, last >> 1
+        else:
+            newer = node_hash(newer, value)
+        node, last = node >> 1, last >> 1
+    return last == 0 and older == old_root and newer == new_root
 
 
 def rows_of(leaves: Sequence[bytes]) -> list[list[bytes]]:

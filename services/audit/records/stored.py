@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import orjson
 
 from services.audit.journal.frame import ClearPart, Entry, decode_clear
 from services.audit.journal.journal import Journal
+from services.audit.log.rows import Row, Scratch
 from services.audit.records import sealer
 from services.audit.records.sealer import without_prefix
 from services.audit.sealing.keytree import KeyErased, KeyTree
@@ -53,13 +53,14 @@ def opened(entry: Entry, clear: ClearPart, subject_key: bytes) -> StoredEntry:
     return StoredEntry(entry, clear, cipher.unseal(entry.clear, entry.ciphertext))
 
 
+LOCATION_BYTES = 8
 RECENT_LEAVES = 4096  # kept in memory for the publisher, which soon asks for each of them; 98 bytes each
 
 
 class StoredEntries:
-    def __init__(self, journal: Journal, keys: KeyTree) -> None:
+    def __init__(self, journal: Journal, keys: KeyTree, scratch: Scratch | None = None) -> None:
         self._journal, self._keys = journal, keys
-        self._leaf_locations = array("Q")
+        self._leaf_locations = Row(LOCATION_BYTES, scratch)
         self._recent: list[tuple[int, bytes]] = [(-1, b"")] * RECENT_LEAVES  # at index modulo their number
 
     def newest_ms(self) -> int | None:
@@ -70,28 +71,28 @@ class StoredEntries:
     def add_leaf(self, location: int, leaf: bytes) -> None:
         index = len(self._leaf_locations)
         self._recent[index % RECENT_LEAVES] = (index, leaf)
-        self._leaf_locations.append(location)
+        self._leaf_locations.append(location.to_bytes(LOCATION_BYTES, "big"))
 
     @property
     def leaf_count(self) -> int:
         return len(self._leaf_locations)
 
     def leaf_location(self, index: int) -> int:
-        return self._leaf_locations[index]
+        return int.from_bytes(self._leaf_locations[index], "big")
 
     def leaf_index(self, location: int) -> int:
-        return bisect_left(self._leaf_locations, location)
+        return bisect_left(range(self.leaf_count), location, key=self.leaf_location)
 
     def clear(self, leaf_index: int) -> ClearPart:
-        return decode_clear(self._journal.read(self._leaf_locations[leaf_index]).entry.clear)
+        return decode_clear(self._journal.read(self.leaf_location(leaf_index)).entry.clear)
 
     def leaf_bytes(self, index: int) -> bytes:
         """From any thread: one look, as the next leaf may take the place at any time."""
         held, leaf = self._recent[index % RECENT_LEAVES]
-        return leaf if held == index else self._journal.read(self._leaf_locations[index]).entry.leaf
+        return leaf if held == index else self._journal.read(self.leaf_location(index)).entry.leaf
 
     def leaf(self, index: int) -> StoredEntry:
-        return self.at(self._leaf_locations[index])
+        return self.at(self.leaf_location(index))
 
     def readable(self, index: int) -> StoredEntry | None:
         """None if it was erased."""
@@ -110,8 +111,8 @@ class StoredEntries:
 
     def release_entries(self, record_id: str, first_leaf: int, last_leaf: int) -> Iterator[tuple[int, Entry]]:
         """The same, as they are in the journal."""
-        last = self._leaf_locations[last_leaf] if last_leaf > first_leaf else None
-        for location, frame in self._journal.frames(self._leaf_locations[first_leaf], last):
+        last = self.leaf_location(last_leaf) if last_leaf > first_leaf else None
+        for location, frame in self._journal.frames(self.leaf_location(first_leaf), last):
             if not frame.entry.leaf and decode_clear(frame.entry.clear).record_id == record_id:
                 yield location, frame.entry
 
