@@ -1,4 +1,4 @@
-"""For tests of all layers: Debian's programs, a process's spans, models: tiny random ones, and the real default one.
+"""For tests of all layers: Debian's programs, a token, a process's spans, models: tiny random ones, and the real default one.
 
 Packages are imported where they are used: a test that needs none of them runs where they are not installed.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -59,6 +61,7 @@ LATENT_SHAPE = SHAPE | {
     "initializer_range": 0.1,
 }
 
+Program = Callable[[str, str], str]
 STACKS = ("tests/airgap/", "tests/e2e/", "tests/suite/")
 
 # A shell that runs this in the background has it ignore Ctrl-C, and every process that tests start with it.
@@ -80,7 +83,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def debian_program() -> Callable[[str, str], str]:
+def debian_program() -> Program:
     """`debian_program(name, package)`: its path. Without it a test is skipped; where CI installs it, it fails."""
 
     def path(name: str, package: str) -> str:
@@ -92,6 +95,43 @@ def debian_program() -> Callable[[str, str], str]:
         pytest.skip(missing)
 
     return path
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory: pytest.TempPathFactory, debian_program: Program) -> Iterator[tuple[str, Path]]:
+    """The tool and the library, on a folder of tokens of the session's own. The library reads its settings once."""
+    tool = debian_program("softhsm2-util", "softhsm2")
+    module = next(path for path in Path("/usr/lib").glob("**/softhsm/libsofthsm2.so"))
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
+    before = os.environ.get("SOFTHSM2_CONF")
+    os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
+    yield tool, module
+    del os.environ["SOFTHSM2_CONF"]
+    if before is not None:
+        os.environ["SOFTHSM2_CONF"] = before
+
+
+@pytest.fixture
+def token(softhsm: tuple[str, Path], tmp_path: Path) -> dict[str, object]:
+    """Settings of audit for a fresh token."""
+    import pkcs11
+
+    tool, module = softhsm
+    name, pin = f"t{uuid4().hex[:12]}", "7391"
+    made = ["--init-token", "--free", "--label", name, "--so-pin", "1234", "--pin", pin]
+    subprocess.run([tool, *made], check=True, capture_output=True)
+    pkcs11.lib(str(module)).reinitialize()  # it lists the tokens that there are when it starts
+    (tmp_path / "pin").write_text(f"{pin}\n")
+    (tmp_path / "pin").chmod(0o600)
+    return {
+        "home": tmp_path / "home",
+        "key_provider": "pkcs11",
+        "hsm_module": module,
+        "hsm_token": name,
+        "hsm_pin_file": tmp_path / "pin",
+    }
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from strongroom.audit.v1 import audit_pb2 as pb
 from strongroom.audit.v1 import audit_pb2_grpc as rpc
@@ -123,6 +124,76 @@ async def test_the_process_that_writes_the_index_ends_with_audit_however_it_ends
             await running.wait()
             while any(map(_alive, children)):
                 await asyncio.sleep(0.05)
+
+
+async def test_with_a_token_the_index_is_written_and_searched_over_kill_9_rotation_and_erasure(home, token) -> None:
+    """Fails if the process that writes the index opens the token itself, or if a rotation leaves it without its keys."""
+    base, names = free_port_base(), ("key_provider", "hsm_module", "hsm_token", "hsm_pin_file")
+    settings = {f"STRONGROOM_AUDIT_{name.upper()}": str(token[name]) for name in names}
+    async with process(home, base, **settings) as running, gateway(home, base) as stub, person(home, base) as asked:
+        await refused(stub, "r1", "ann")
+        await until_found(asked, {"r1"})
+        [child] = _children(running.pid)
+        assert "libsofthsm2" in Path(f"/proc/{running.pid}/maps").read_text()
+        assert "libsofthsm2" not in Path(f"/proc/{child}/maps").read_text()
+        os.kill(child, signal.SIGKILL)  # the next one has its keys unwrapped by the same session
+        await refused(stub, "r2", "ben")
+        await until_found(asked, {"r1", "r2"})
+        running.kill()
+        await running.wait()
+    assert not list((home / "keys").glob("audit-provider*"))
+    async with process(home, base, **settings) as running, person(home, base) as asked:
+        await until_found(asked, {"r1", "r2"})
+        rotated = await asked.RotateProviderKey(pb.RotateProviderKeyRequest(reason="yearly"))
+        destroyed = await asked.DestroyProviderKeys(pb.DestroyProviderKeysRequest(reason="yearly"))
+        assert rotated.done and list(destroyed.key_ids) == [rotated.retired_key_id]
+        running.kill()
+        await running.wait()
+    async with process(home, base, **settings) as running, person(home, base) as asked:
+        await until_found(asked, {"r1", "r2"})  # from an index made again: what opened the old one is destroyed
+        erase = pb.EraseRequest(tenant="development", subject="ann", reason="asked for", basis="GDPR 17")
+        assert (await asked.Erase(erase)).done
+        await until_found(asked, {"r2"})
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+    assert verify_home(home).exit_code == VERIFIES
+
+
+@asynccontextmanager
+async def person(home: Path, base: int) -> AsyncIterator[rpc.AuditServiceStub]:
+    async with connect(f"127.0.0.1:{base + 3}", (home / "keys" / "development-api-key").read_text().strip()) as channel:
+        yield rpc.AuditServiceStub(channel)
+
+
+async def refused(stub: rpc.AuditServiceStub, record_id: str, subject: str) -> None:
+    fields = [
+        pb.Field(name="request_received", content=b'{"messages":[{"content":"a loan","role":"user"}],"parameters":{}}'),
+        pb.Field(name="findings", content=b"[]"),
+        pb.Field(name="answer_released", content=b"[]"),
+    ]
+    party = pb.Party(tenant="development", caller="desk", subject=subject)
+    item = pb.AppendItem(item_id=1, record_id=record_id, refuse=pb.Refuse(party=party, rule="x/1", fields=fields))
+    call = stub.Append(wait_for_ready=True)
+    await call.write(pb.AppendRequest(boot_id=f"boot-{record_id}", items=[item]))
+    assert (await call.read()).replies[0].status.code == 0
+    call.cancel()
+
+
+async def until_found(stub: rpc.AuditServiceStub, records: set[str]) -> None:
+    """Once the index has come so far, by a word of their text."""
+    request = pb.SearchRecordsRequest(filter=pb.RecordFilter(text="loan"), reason="case 7")
+    async with asyncio.timeout(120):
+        while await _found(stub, request) != records:
+            await asyncio.sleep(0.05)
+
+
+async def _found(stub: rpc.AuditServiceStub, request: pb.SearchRecordsRequest) -> set[str]:
+    try:
+        found = await stub.SearchRecords(request, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is grpc.StatusCode.UNAVAILABLE, error  # no index yet
+        return set()
+    return {summary.record_id for summary in found.records}
 
 
 def _children(pid: int) -> list[int]:

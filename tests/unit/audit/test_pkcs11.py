@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from uuid import uuid4
-
 import pytest
 from strongroom.verify import VERIFIES, verify_home
 
@@ -15,46 +9,6 @@ from chassis.settings import InvalidSettings
 from services.audit.sealing.file_provider import PROVIDER
 from services.audit.sealing.provider import KeyUnusable
 from services.audit.settings import AuditSettings
-
-PIN = "7391"
-NewToken = Callable[[], dict[str, object]]
-
-
-@pytest.fixture(scope="module")
-def softhsm(tmp_path_factory, debian_program) -> Iterator[tuple[str, Path]]:
-    """The tool and the library, on a folder of tokens of this module's own. The library reads its settings once."""
-    tool = debian_program("softhsm2-util", "softhsm2")
-    module = next(path for path in Path("/usr/lib").glob("**/softhsm/libsofthsm2.so"))
-    folder = tmp_path_factory.mktemp("softhsm")
-    (folder / "tokens").mkdir()
-    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
-    before = os.environ.get("SOFTHSM2_CONF")
-    os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
-    yield tool, module
-    del os.environ["SOFTHSM2_CONF"]
-    if before is not None:
-        os.environ["SOFTHSM2_CONF"] = before
-
-
-@pytest.fixture
-def token(softhsm, tmp_path) -> dict[str, object]:
-    """Settings of audit for a fresh token."""
-    import pkcs11
-
-    tool, module = softhsm
-    name = f"t{uuid4().hex[:12]}"
-    made = ["--init-token", "--free", "--label", name, "--so-pin", "1234", "--pin", PIN]
-    subprocess.run([tool, *made], check=True, capture_output=True)
-    pkcs11.lib(str(module)).reinitialize()  # it lists the tokens that there are when it starts
-    (tmp_path / "pin").write_text(f"{PIN}\n")
-    (tmp_path / "pin").chmod(0o600)
-    return {
-        "home": tmp_path / "home",
-        "key_provider": "pkcs11",
-        "hsm_module": module,
-        "hsm_token": name,
-        "hsm_pin_file": tmp_path / "pin",
-    }
 
 
 def provider_of(token, new: bool = False):
