@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -35,21 +33,14 @@ def _fold_letter(character: str) -> str:
 letters_of = Folds(_fold_letter, SAME).fold
 
 
-@dataclass(frozen=True)
 class PromptIndex:
     """The letters of the prompt's passages that no answer may repeat."""
 
-    passages: tuple[str, ...]
-    only_flags: bool = False
-
-    @cached_property
-    def _joined(self) -> str:
-        return "\0".join(self.passages)  # which is no letter, so that nothing reaches from one into the next
-
-    @cached_property
-    def _seeds(self) -> AhoCorasick | None:
-        seeds = {seed for passage in self.passages if weight(passage) >= LEAK for seed in _seeds_of(passage)}
-        return AhoCorasick(sorted(seeds)) if seeds else None
+    def __init__(self, passages: Sequence[str], only_flags: bool = False) -> None:
+        self.only_flags = only_flags
+        self._joined = "\0".join(passages)  # which is no letter, so that nothing reaches from one into the next
+        seeds = {seed for passage in passages if weight(passage) >= LEAK for seed in _seeds_of(passage)}
+        self._seeds = AhoCorasick(sorted(seeds)) if seeds else None
 
     def seeds_in(self, letters: str) -> Sequence[tuple[int, int]]:
         """Where a repetition may begin: start and end of each."""
@@ -70,7 +61,7 @@ def index_prompt(texts: Iterable[str], may_repeat: Iterable[str] = (), only_flag
     passages = [letters_of(text) for text in texts]
     for allowed in sorted(map(letters_of, may_repeat), key=len, reverse=True):
         passages = [part for passage in passages for part in passage.split(allowed)] if allowed else passages
-    return PromptIndex(tuple(passage for passage in passages if passage), only_flags)
+    return PromptIndex([passage for passage in passages if passage], only_flags)
 
 
 def weight(letters: str) -> int:

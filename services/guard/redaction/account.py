@@ -1,6 +1,7 @@
 """Numbers that only a word tells: accounts, and social security numbers without their dashes."""
 
 import re
+from typing import ClassVar
 
 from services.guard.redaction import said
 from services.guard.redaction.number import Reading
@@ -12,9 +13,12 @@ _SSN = re.compile(r"(?!000|666)\d{3}(?!00)\d\d(?!0000)\d{4}", re.ASCII)
 class Account:
     """6 to 20 digits directly behind a word for an account."""
 
-    entity, rule, lengths, opens = "ACCOUNT_NUMBER", "account-word", tuple(range(6, 21)), False
-    beginnings = None
-    alone = True
+    entity: ClassVar[str] = "ACCOUNT_NUMBER"
+    rule: ClassVar[str] = "account-word"
+    lengths: ClassVar[tuple[int, ...]] = tuple(range(6, 21))
+    opens: ClassVar[bool] = False
+    beginnings: ClassVar[str | None] = None
+    alone: ClassVar[bool] = True
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         return stretch.says(said.ACCOUNT)
@@ -30,9 +34,12 @@ class Account:
 class SocialSecurity:
     """US social security numbers: three, two and four digits; joined or spaced only where a word says so."""
 
-    entity, rule, lengths, opens = "US_SSN", "ssn", (9,), False
-    beginnings = "012345678"
-    alone = True
+    entity: ClassVar[str] = "US_SSN"
+    rule: ClassVar[str] = "ssn"
+    lengths: ClassVar[tuple[int, ...]] = (9,)
+    opens: ClassVar[bool] = False
+    beginnings: ClassVar[str | None] = "012345678"
+    alone: ClassVar[bool] = True
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         return _SSN.fullmatch(number) is not None

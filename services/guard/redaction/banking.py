@@ -1,6 +1,7 @@
 """IBANs (ISO 13616), and BICs (ISO 9362) that stand in somebody's payment details."""
 
 import re
+from typing import ClassVar
 
 from services.guard.redaction import said
 from services.guard.redaction.context import PAYEE, SWIFT
@@ -29,10 +30,11 @@ def _checks(iban: str) -> bool:
 class _Iban:
     """As long as its country says, whatever stands behind it."""
 
-    entity = "IBAN"
-    screen = f"(?i)(?:{'|'.join(_LENGTHS)})[ -]?[0-9]{{2}}"
-    said = 0
-    least, digits = 15, 8
+    entity: ClassVar[str] = "IBAN"
+    screen: ClassVar[str] = f"(?i)(?:{'|'.join(_LENGTHS)})[ -]?[0-9]{{2}}"
+    said: ClassVar[int] = 0
+    least: ClassVar[int] = 15
+    digits: ClassVar[int] = 8
 
     def find(self, stretch: Stretch) -> list[Match]:
         found: list[Match] = []

@@ -1,6 +1,7 @@
 """Bank and credit cards: 13 to 19 digits with a Luhn check digit and the first digits of an issuer."""
 
 import re
+from typing import ClassVar
 
 from services.guard.redaction import said
 from services.guard.redaction.number import Reading
@@ -25,9 +26,12 @@ def luhn(number: str) -> bool:
 
 
 class BankCard:
-    entity, rule, lengths, opens = "BANK_CARD", "luhn-issuer", (19, 18, 17, 16, 15, 14, 13, 12), False
-    beginnings = None
-    alone = False
+    entity: ClassVar[str] = "BANK_CARD"
+    rule: ClassVar[str] = "luhn-issuer"
+    lengths: ClassVar[tuple[int, ...]] = (19, 18, 17, 16, 15, 14, 13, 12)
+    opens: ClassVar[bool] = False
+    beginnings: ClassVar[str | None] = None
+    alone: ClassVar[bool] = False
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         if not _ISSUED.fullmatch(number) and not stretch.says(said.CARD):

@@ -60,7 +60,7 @@ def _fold_one(character: str) -> str:
     special = _SPECIAL.get(character)
     if special is not None:
         return special
-    if "\ud800" <= character <= "\udfff":
+    if 0xD800 <= ord(character) <= 0xDFFF:
         return "\ufffd"  # half of a character, which UTF-8 has no bytes for
     if invisible(character):
         return ""

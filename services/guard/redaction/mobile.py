@@ -1,6 +1,7 @@
 """Mobile numbers of mainland China: eleven digits from 13 to 19, with or without the country code."""
 
 import re
+from typing import ClassVar
 
 from services.guard.redaction import said
 from services.guard.redaction.number import Reading
@@ -18,9 +19,12 @@ _NORTH_AMERICAN = (1, 3, 3, 4)
 
 
 class Mobile:
-    entity, rule, lengths, opens = "MOBILE_NUMBER", "mainland-mobile", (11, 12, 13, 15), True
-    beginnings = "108"
-    alone = False
+    entity: ClassVar[str] = "MOBILE_NUMBER"
+    rule: ClassVar[str] = "mainland-mobile"
+    lengths: ClassVar[tuple[int, ...]] = (11, 12, 13, 15)
+    opens: ClassVar[bool] = True
+    beginnings: ClassVar[str | None] = "108"
+    alone: ClassVar[bool] = False
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         return _NUMBER.fullmatch(number) is not None
@@ -91,9 +95,12 @@ _WITH_AREA = frozenset({(3, 8), (4, 8), (4, 7), (3, 4, 4), (4, 4, 4), (4, 3, 4),
 class Landline:
     """An area code and seven or eight digits; without an area code, or in one piece, only where a word says so."""
 
-    entity, rule, lengths, opens = "LANDLINE_NUMBER", "mainland-landline", (7, 8, 10, 11, 12, 13, 14), True
-    beginnings = "02345678"
-    alone = True
+    entity: ClassVar[str] = "LANDLINE_NUMBER"
+    rule: ClassVar[str] = "mainland-landline"
+    lengths: ClassVar[tuple[int, ...]] = (7, 8, 10, 11, 12, 13, 14)
+    opens: ClassVar[bool] = True
+    beginnings: ClassVar[str | None] = "02345678"
+    alone: ClassVar[bool] = True
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         if len(number) < 9:

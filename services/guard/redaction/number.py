@@ -4,21 +4,9 @@ import re
 from itertools import pairwise
 from typing import Protocol
 
-from services.guard.redaction import said
 from services.guard.redaction.characters import CHINESE_DIGITS
-from services.guard.redaction.context import (
-    ACCOUNT,
-    AMOUNT_AFTER,
-    AMOUNT_BEFORE,
-    CARD,
-    HOTLINE,
-    IDENTITY,
-    NAMED_TELEPHONE,
-    SERIAL,
-    SSN,
-    TELEPHONE,
-)
-from services.guard.redaction.lazily import lazily
+from services.guard.redaction.context import AMOUNT_AFTER
+from services.guard.redaction.lead import HEX_OR_CODE, Lead
 from services.guard.redaction.stretch import Stretch
 
 MOST_DIGITS = 20
@@ -27,10 +15,6 @@ _IN_GAPS = " -._/·|*(),\n+\\"
 _LONGEST_GAP = 4
 _DIGITS_THEN = re.compile(r"[0-9]([^0-9]*)\Z")
 _CENTS = re.compile(r"\.[0-9]{1,2}(?![0-9])")
-_OPENING = re.compile(r"(?:\((?:\+ ?)?|\+ ?\(?)\Z")
-_LOOSE = frozenset(",\n")
-_HEX_OR_CODE = re.compile(r"[0-9a-f]+|[0-9A-Z]{1,6}|[A-Za-z]{1,2}")
-_GLUED_BEFORE = re.compile(r"[A-Za-z0-9]*\Z")
 _GLUED_AFTER = re.compile(r"[A-Za-z0-9]*")
 
 
@@ -54,74 +38,22 @@ class Groups:
 
     def joined(self, place: int) -> bool:
         """To the digits before it, as the groups of one number are."""
-        return self.linked[place] and _LOOSE.isdisjoint(self.gaps[place])
+        return self.linked[place] and not _loose(self.gaps[place])
+
+    def sizes(self, first: int, last: int) -> tuple[int, ...]:
+        """Of those from `first` to `last`, what nothing separates counted together."""
+        sizes: list[int] = []
+        for place in range(first, last + 1):
+            size = self.ends[place] - self.starts[place]
+            if sizes and not self.gaps[place]:
+                sizes[-1] += size
+            else:
+                sizes.append(size)
+        return tuple(sizes)
 
 
-class Lead:
-    """What stands before a number, whatever its length: looked at once for all readings that begin there."""
-
-    def __init__(self, stretch: Stretch, start: int) -> None:
-        self._stretch, self._start = stretch, start
-
-    @lazily
-    def opening(self) -> int:
-        """Where a bracket or a plus sign before the first digit begins."""
-        text, start = self._stretch.text, self._start
-        if text[start - 1 : start] not in ("(", "+", " "):
-            return start
-        match = _OPENING.search(text, max(self._stretch.start, start - 3), start)
-        return match.start() if match else start
-
-    @lazily
-    def words(self) -> str:
-        return self._stretch.before(self.opening)
-
-    @lazily
-    def says_telephone(self) -> bool:
-        return self._stretch.says(said.TELEPHONE) and TELEPHONE.search(self.words[-24:]) is not None
-
-    @lazily
-    def names_telephone(self) -> bool:
-        """Directly, and no public hotline."""
-        if not self._stretch.says(said.TELEPHONE):
-            return False
-        return NAMED_TELEPHONE.search(self.words[-30:]) is not None and not self.hotline
-
-    @lazily
-    def hotline(self) -> bool:
-        return HOTLINE.search(self.words[-16:]) is not None
-
-    @lazily
-    def says_card(self) -> bool:
-        return self._stretch.says(said.CARD) and CARD.search(self.words[-24:]) is not None
-
-    @lazily
-    def says_ssn(self) -> bool:
-        return self._stretch.says(said.SSN) and SSN.search(self.words[-32:]) is not None
-
-    @lazily
-    def says_identity(self) -> bool:
-        return self._stretch.says(said.IDENTITY) and IDENTITY.search(self.words[-24:]) is not None
-
-    @lazily
-    def names_account(self) -> bool:
-        return self._stretch.says(said.ACCOUNT) and ACCOUNT.search(self.words)
-
-    @lazily
-    def counts(self) -> bool:
-        """An amount, an order, a time stamp: said directly before."""
-        if self._stretch.says(said.SERIAL) and SERIAL.search(self.words):
-            return True
-        return self._stretch.says(said.AMOUNT) and AMOUNT_BEFORE.search(self.words[-26:]) is not None
-
-    @lazily
-    def code(self) -> bool:
-        """Letters that are no word are glued to the first digit."""
-        text = self._stretch.text
-        if not self._start or not (text[self._start - 1].isascii() and text[self._start - 1].isalnum()):
-            return False
-        glued = _GLUED_BEFORE.search(text, max(0, self._start - 32), self._start)
-        return glued is not None and glued.group() != "" and _HEX_OR_CODE.fullmatch(glued.group()) is not None
+def _loose(gap: str) -> bool:
+    return "," in gap or "\n" in gap
 
 
 class Reading:
@@ -131,30 +63,26 @@ class Reading:
         self.stretch, self.number, self.lead = stretch, number, lead
         self._groups, self._first, self._last = groups, first, last
         self.start, self.end = groups.starts[first], groups.ends[last]
+        self._gaps: tuple[str, ...] | None = None
+        self._sizes: tuple[int, ...] | None = None
 
-    @lazily
+    @property
     def gaps(self) -> tuple[str, ...]:
         """What stands between its groups, where something does."""
-        if self._first == self._last:
-            return ()
-        return tuple(filter(None, self._groups.gaps[self._first + 1 : self._last + 1]))
+        if self._gaps is None:
+            between = self._groups.gaps[self._first + 1 : self._last + 1]
+            self._gaps = tuple([gap for gap in between if gap])
+        return self._gaps
 
-    @lazily
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Of the groups that separators make."""
-        if self._first == self._last:
-            return (self.end - self.start,)
-        sizes: list[int] = []
-        groups = self._groups
-        for place in range(self._first, self._last + 1):
-            size = groups.ends[place] - groups.starts[place]
-            if sizes and not groups.gaps[place]:
-                sizes[-1] += size
-            else:
-                sizes.append(size)
-        return tuple(sizes)
+        if self._sizes is None:
+            single = self._first == self._last
+            self._sizes = (self.end - self.start,) if single else self._groups.sizes(self._first, self._last)
+        return self._sizes
 
-    @lazily
+    @property
     def opening(self) -> int:
         """Where it begins with the bracket or plus sign before its first digit."""
         opening, text = self.lead.opening, self.stretch.text
@@ -168,7 +96,7 @@ class Reading:
     def plus(self) -> bool:
         return self.opening < self.start and "+" in self.stretch.text[self.opening : self.start]
 
-    @lazily
+    @property
     def alone(self) -> bool:
         """No other digits go before or after it, joined as its own groups are."""
         groups, behind = self._groups, self._last + 1
@@ -177,10 +105,9 @@ class Reading:
     @property
     def broken(self) -> bool:
         """A comma or a line's end stands inside it."""
-        gaps = self.gaps
-        return bool(gaps) and not all(map(_LOOSE.isdisjoint, gaps))
+        return any(map(_loose, self.gaps))
 
-    @lazily
+    @property
     def in_a_code(self) -> bool:
         """Glued to letters that are no word: a hash, a serial number such as SF1380…, a hexadecimal string."""
         if self.lead.code:
@@ -190,7 +117,7 @@ class Reading:
             return False
         after = _GLUED_AFTER.match(text, end, self.stretch.end)
         word = after.group() if after else ""
-        return bool(word) and _HEX_OR_CODE.fullmatch(word) is not None
+        return bool(word) and HEX_OR_CODE.fullmatch(word) is not None
 
     @property
     def in_a_fraction(self) -> bool:

@@ -5,7 +5,8 @@ from itertools import product
 from string import digits
 
 from services.guard.redaction.finding import Match
-from services.guard.redaction.number import MOST_DIGITS, Groups, Lead, NumberShape, Reading, groups_of
+from services.guard.redaction.lead import Lead
+from services.guard.redaction.number import MOST_DIGITS, Groups, NumberShape, Reading, groups_of
 from services.guard.redaction.stretch import Stretch
 
 OPENING = 3  # characters of a bracket and a plus sign before a number

@@ -1,6 +1,7 @@
 """Telephone numbers of other countries: with a country code, in North American form, or where a word says so."""
 
 import re
+from typing import ClassVar
 
 from services.guard.redaction import said
 from services.guard.redaction.number import Reading
@@ -24,9 +25,12 @@ _NAMED_AFTER = Words(
 
 
 class Phone:
-    entity, rule, lengths, opens = "PHONE_NUMBER", "telephone", tuple(range(7, 16)), True
-    beginnings = None
-    alone = True
+    entity: ClassVar[str] = "PHONE_NUMBER"
+    rule: ClassVar[str] = "telephone"
+    lengths: ClassVar[tuple[int, ...]] = tuple(range(7, 16))
+    opens: ClassVar[bool] = True
+    beginnings: ClassVar[str | None] = None
+    alone: ClassVar[bool] = True
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         if stretch.says(said.TELEPHONE) or "+" in stretch.content or stretch.may_follow(_NAMED_AFTER, end):

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from typing import ClassVar
 
 from services.guard.redaction import said
 from services.guard.redaction.number import Reading
@@ -29,9 +30,12 @@ def _day(year: str, month: str, day: str) -> bool:
 
 
 class ResidentId:
-    entity, rule, lengths, opens = "RESIDENT_ID", "gb-11643", (15, 18), False
-    beginnings = "12345689"
-    alone = False
+    entity: ClassVar[str] = "RESIDENT_ID"
+    rule: ClassVar[str] = "gb-11643"
+    lengths: ClassVar[tuple[int, ...]] = (15, 18)
+    opens: ClassVar[bool] = False
+    beginnings: ClassVar[str | None] = "12345689"
+    alone: ClassVar[bool] = False
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         if len(number) == 18:
@@ -52,9 +56,12 @@ class ResidentId:
 class ResidentIdWithX:
     """Seventeen digits and the check character X."""
 
-    entity, rule, lengths, opens = "RESIDENT_ID", "gb-11643", (17,), False
-    beginnings = "12345689"
-    alone = False
+    entity: ClassVar[str] = "RESIDENT_ID"
+    rule: ClassVar[str] = "gb-11643"
+    lengths: ClassVar[tuple[int, ...]] = (17,)
+    opens: ClassVar[bool] = False
+    beginnings: ClassVar[str | None] = "12345689"
+    alone: ClassVar[bool] = False
 
     def may_be(self, number: str, stretch: Stretch, end: int) -> bool:
         return "X" in stretch.text[end : end + 3].upper() and valid(number + "X")

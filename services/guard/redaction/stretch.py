@@ -5,7 +5,6 @@ from typing import NamedTuple, Protocol
 
 from services.guard.redaction.characters import AS_DIGITS, CHINESE_DIGITS
 from services.guard.redaction.finding import Match
-from services.guard.redaction.lazily import lazily
 from services.guard.redaction.said import said_in
 
 BEHIND = 48  # characters before a candidate whose words may say what it is
@@ -27,33 +26,41 @@ class Stretch:
         self.text, self.start, self.end, self.until = text, start, end, until
         self.whole = whole
         self._ended = ended
+        self.content = text[start:end]
+        self._digits: int | None = None
+        self._said: int | None = None
+        self._numerals: str | None = None
 
-    @lazily
-    def content(self) -> str:
-        return self.text[self.start : self.end]
-
-    @lazily
+    @property
     def digits(self) -> int:
         """How many ASCII ones."""
-        return len(_DIGIT.findall(self.content))
+        if self._digits is None:
+            self._digits = len(_DIGIT.findall(self.content))
+        return self._digits
 
-    @lazily
+    @property
     def said(self) -> int:
         """The kinds of words in it and before it."""
-        return said_in(self.before(self.start) + self.content.lower())
+        if self._said is None:
+            self._said = said_in(self.before(self.start) + self.content.lower())
+        return self._said
 
     def says(self, kinds: int) -> bool:
         """Whether there may be one of these kinds of words: what is not there need not be looked for."""
         return self.said & kinds != 0
 
-    @lazily
+    @property
     def numerals(self) -> str:
         """Its content, with Chinese digits read."""
-        return self.content.translate(AS_DIGITS) if self.has_chinese_digits else self.content
+        if self._numerals is None:
+            content = self.content
+            read = not content.isascii() and _CHINESE_DIGIT.search(content) is not None
+            self._numerals = content.translate(AS_DIGITS) if read else content
+        return self._numerals
 
-    @lazily
+    @property
     def has_chinese_digits(self) -> bool:
-        return not self.content.isascii() and _CHINESE_DIGIT.search(self.content) is not None
+        return self.numerals is not self.content
 
     def before(self, place: int, length: int = BEHIND) -> str:
         """In lower case."""

@@ -45,9 +45,8 @@ class NamedDetector:
 class WholeText:
     """A detector for a text that is there whole: nothing is decided before its end, and everything may decide."""
 
-    settled = 0
-
     def __init__(self, model: Model) -> None:
+        self.settled = 0
         self._model = model
 
     def advance(self, window: Window) -> list[Span]:

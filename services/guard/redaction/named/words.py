@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from services.guard.redaction.lazily import lazily
-
 LETTERS = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u052f\u1e00-\u1fff\u2206"
 _LONGEST = 15  # characters of one token: longer words come in pieces, so that a look-ahead of 16 sees where one ends
 _HAN_LONGEST = 12
@@ -172,10 +170,13 @@ class Passage:
         self.words = lexicon.read_all(_TOKEN.findall(text, start))
         self._begins = [place for place, word in enumerate(self.words) if word.may_begin]  # in order
         self._passed = 0  # of these, by next_begin
+        self._spans: list[tuple[int, int]] | None = None
 
-    @lazily
+    @property
     def spans(self) -> list[tuple[int, int]]:
-        return [match.span() for match in _TOKEN.finditer(self._text, self._start)]
+        if self._spans is None:
+            self._spans = [match.span() for match in _TOKEN.finditer(self._text, self._start)]
+        return self._spans
 
     def next_begin(self, place: int) -> int | None:
         """The first word from `place` on that a name or an address may begin with; asked from left to right."""
