@@ -1,4 +1,4 @@
-"""For tests of all layers: Debian's programs, a token, a process's spans, models: tiny random ones, and the real default one.
+"""For tests of all layers: Debian's programs, a token, a process's spans, models: random ones, and the default one.
 
 Packages are imported where they are used: a test that needs none of them runs where they are not installed.
 """
