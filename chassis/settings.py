@@ -48,8 +48,8 @@ class StackSettings:
             problems.append(f"STRONGROOM_MODE: {self.mode!r} is neither development nor production")
         if self.mode == "production":
             problems.append(
-                "STRONGROOM_MODE: production needs a key provider, TLS and a witness policy, which this version does "
-                "not have; unset it to run in development mode"
+                "STRONGROOM_MODE: production needs TLS between services and keys of its own for the log, which this "
+                "version does not have; unset it to run in development mode"
             )
         if not 1024 <= self.port_base <= 65000:
             problems.append(f"STRONGROOM_PORT_BASE: {self.port_base} is not between 1024 and 65000")

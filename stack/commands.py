@@ -52,7 +52,7 @@ def keys(commands: Commands) -> None:
     parser.add_argument(
         "--rotate",
         action="store_true",
-        help="new tokens, ticket and queue key in place of the old; the log's own keys stay; the stack must be down",
+        help="new tokens, ticket, queue and token keys in place of the old; the log's own stay; the stack must be down",
     )
     parser.set_defaults(run=_keys)
 

@@ -52,6 +52,45 @@ def test_links_lead_somewhere(document):
     assert missing == []
 
 
+def anchors(document):
+    """What a heading may be named by: its words in small letters, joined by hyphens."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_links_into_a_document_lead_to_a_heading(document):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    missing = [
+        f"{file}#{anchor}"
+        for file, anchor in links
+        if anchor not in anchors((document.parent / file).resolve() if file else document)
+    ]
+    assert missing == []
+
+
+def test_both_readmes_have_the_same_commands_and_documents():
+    """Of a command, its words up to the first that is an argument."""
+    first, *others = READMES
+    for other in others:
+        assert documents(other) - {first.name} == documents(first) - {other.name}
+        assert told(other) == told(first)
+
+
+def documents(readme):
+    """Where it leads; a document's Chinese version is that document."""
+    return {
+        link.replace(".zh.", ".") if link.startswith("docs/") else link
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", readme.read_text(encoding="utf-8"))
+    }
+
+
+def told(readme):
+    return [re.match(r"\S+(?: [a-z][a-z-]+)*", " ".join(words)).group() for words in commands(readme) if words]
+
+
 @pytest.mark.parametrize("readme", READMES, ids=named)
 def test_make_targets_of_the_readme_exist(readme):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
