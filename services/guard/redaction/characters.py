@@ -36,7 +36,11 @@ def invisible(character: str) -> bool:
 
 
 _ESCAPES = "\\%"
-_MAY_BE_MARKED = re.compile("[^ -$&-\\[\\]-~\n\u4e00-\u9fff]")  # all but ASCII that is no escape, and ideographs
+# All but ASCII that is no escape, ideographs, and ranges that are visible throughout: of Latin letters, of Chinese
+# punctuation, kana, full-width forms.
+_MAY_BE_MARKED = re.compile(
+    "[^ -$&-\\[\\]-~\n\u4e00-\u9fff\u00a1-\u00ac\u00ae-\u02ff\u3000-\u3029\u3030-\u3096\u309b-\u30ff\uff01-\uff9f]"
+)
 
 
 def marked(text: str) -> Iterator[int]:
@@ -69,7 +73,7 @@ def _fold_one(character: str) -> str:
         return str(decimal)
     plain = unicodedata.normalize("NFKC", character)
     if len(plain) == 1:
-        return plain if plain == character else _fold_one(plain)
+        return plain if plain == character else _fold_one(plain) or character  # a kana's half-width voicing mark stays
     return " " if plain.isspace() or not plain else character
 
 

@@ -17,11 +17,12 @@ class Numbers:
     """Tries each run of groups whose digits are as many as a class has; the classes in their order."""
 
     def __init__(self, shapes: Sequence[NumberShape]) -> None:
-        self._fitting: dict[tuple[int, str], list[NumberShape]] = {}  # by how many digits there are, and the first
+        # By how many digits there are, and the first.
+        self._fitting: list[dict[str, list[NumberShape]]] = [{} for _ in range(MOST_DIGITS + 1)]
         for shape in shapes:
             for length, first in product(shape.lengths, shape.beginnings or digits):
-                self._fitting.setdefault((length, first), []).append(shape)
-        self._least = min(length for length, _ in self._fitting)
+                self._fitting[length].setdefault(first, []).append(shape)
+        self._least = next(length for length, fitting in enumerate(self._fitting) if fitting)
         self.screen, self.said, self.least, self.digits = "", 0, 1, 0
 
     def find(self, stretch: Stretch) -> list[Match]:
@@ -59,7 +60,7 @@ class Numbers:
             number += numerals[start - base : end - base]
             if len(number) > MOST_DIGITS:
                 return best
-            for shape in self._fitting.get((len(number), number[0]), ()):
+            for shape in self._fitting[len(number)].get(number[0], ()):
                 if (shape.alone and groups.joined(first)) or not shape.may_be(number, stretch, end):
                     continue
                 lead = lead or Lead(stretch, starts[first])

@@ -17,7 +17,10 @@ class Table:
     def __init__(self, recognizers: Sequence[Recognizer], widest: int = 0) -> None:
         """`widest`: characters that those of a firm's own may find; 0 where there are none."""
         self.widest = widest
-        self._recognizers = tuple(recognizers)
+        self._recognizers = list(recognizers)
+        self._said = [one.said for one in recognizers]
+        self._least = [one.least for one in recognizers]
+        self._digits = [one.digits for one in recognizers]
         options = re2.Options()
         options.max_mem = _MOST_MEMORY
         self._screens = re2.Set.SearchSet(options)
@@ -35,12 +38,12 @@ class Table:
         numbers = self._unscreened
         hits = self._screens.Match(stretch.content)
         if hits:
-            numbers = sorted([*numbers, *(self._numbers[hit] for hit in hits)])
-        size, found = stretch.end - stretch.start, list[Recognizer]()
+            numbers = sorted(numbers + [self._numbers[hit] for hit in hits])
+        size, said, digits = stretch.end - stretch.start, stretch.said, stretch.digits
+        found: list[Recognizer] = []
         for number in numbers:
-            one = self._recognizers[number]
-            if size < one.least or (one.said and not stretch.said & one.said):
+            kinds = self._said[number]
+            if size < self._least[number] or digits < self._digits[number] or (kinds and not said & kinds):
                 continue
-            if not one.digits or stretch.digits >= one.digits:
-                found.append(one)
+            found.append(self._recognizers[number])
         return found

@@ -1,6 +1,7 @@
 """The part of a text that is in memory, normalised, with the way back to the original's characters."""
 
 import re
+from bisect import bisect_right
 
 from services.guard.redaction.characters import BREAK, folded, invisible, marked, read_escape
 
@@ -19,7 +20,10 @@ class Window:
         self.ended = False
         self._raw = ""
         self._offset = 0  # of the first character of `_raw` in the whole text
-        self._places: tuple[list[int], list[int]] | None = None  # starts and ends in `_raw`; None: the same as in plain
+        self._runs: list[int] = []  # where runs of `plain` begin that are as long in `_raw`; none: it all is one run
+        self._raw_runs: list[int] = []  # and where in `_raw`
+        self._widths: list[int] = []  # how long the last character of each is in `_raw`: an escape ends a run
+        self._noted = 0  # characters of `plain`, while more are put together
         self._unread = ""  # an escape that is not complete
         self._hidden = 0  # invisible characters at the end, in a row
 
@@ -30,7 +34,7 @@ class Window:
     @property
     def shift(self) -> int | None:
         """What leads from a position to the original's; None where it is not everywhere the same."""
-        return self._offset if self._places is None else None
+        return None if self._runs else self._offset
 
     @property
     def size(self) -> int:
@@ -50,16 +54,22 @@ class Window:
 
     def raw_start(self, place: int) -> int:
         """Where the character at `place` begins, invisible ones before it left out."""
-        if self._places is None:
+        if not self._runs:
             return self._offset + place
-        starts = self._places[0]
-        return self._offset + (starts[place] if place < len(starts) else len(self._raw))
+        return self._offset + (self._raw_place(place) if place < len(self.plain) else len(self._raw))
 
     def raw_end(self, place: int) -> int:
         """One past the last original character of what ends before `place`."""
-        if self._places is None:
+        if not self._runs:
             return self._offset + place
-        return self._offset + (self._places[1][place - 1] if place else 0)
+        return self._offset + (self._raw_place(place - 1) + self._width(place - 1) if place else 0)
+
+    def _raw_place(self, place: int) -> int:
+        run = bisect_right(self._runs, place) - 1
+        return self._raw_runs[run] + place - self._runs[run]
+
+    def _width(self, place: int) -> int:
+        return self._widths[bisect_right(self._runs, place) - 1]
 
     def raw(self, start: int, end: int) -> str:
         """Original characters, by their positions in the whole text."""
@@ -67,32 +77,35 @@ class Window:
 
     def forget(self, count: int) -> None:
         """The first `count` characters of `plain` are needed no more."""
-        cut = count if self._places is None else self.raw_start(count) - self._offset
+        cut = self.raw_start(count) - self._offset
         self.plain, self._raw = self.plain[count:], self._raw[cut:]
         self._offset += cut
-        if self._places is not None:
-            starts, ends = self._places
-            starts, ends = [at - cut for at in starts[count:]], [at - cut for at in ends[count:]]
-            same = len(starts) == len(self._raw)
-            self._places = None if same else (starts, ends)
+        if len(self.plain) == len(self._raw):
+            self._runs, self._raw_runs, self._widths = [], [], []
+        if self._runs:
+            first = bisect_right(self._runs, count) - 1
+            begun = max(0, count - self._runs[first])  # of the first run that stays
+            self._runs = [max(0, at - count) for at in self._runs[first:]]
+            self._raw_runs = [self._raw_runs[first] + begun - cut] + [at - cut for at in self._raw_runs[first + 1 :]]
+            self._widths = self._widths[first:]
 
     def _append(self, text: str) -> None:
         plain = folded(text)
-        if len(plain) == len(text) and "\\" not in text and "%" not in text:
-            if self._places is not None:
-                at = range(len(self._raw), len(self._raw) + len(text))
-                self._places[0].extend(at)
-                self._places[1].extend(at_end + 1 for at_end in at)
-            self.plain, self._raw = self.plain + plain, self._raw + text
-            self._hidden = 0 if text else self._hidden
+        escaped = ("\\" in text or "%" in text) and _ESCAPE.search(text) is not None
+        if len(plain) < len(text) or escaped:
+            self._append_slowly(text)
             return
-        self._append_slowly(text)
+        if self._runs and text:
+            self._begin_run(len(self.plain), len(self._raw), 1)
+        self.plain, self._raw = self.plain + plain, self._raw + text
+        self._hidden = 0 if text else self._hidden
 
     def _append_slowly(self, text: str) -> None:
         """Where something is invisible or escaped."""
-        if self._places is None:
-            self._places = (list(range(len(self._raw))), list(range(1, len(self._raw) + 1)))
+        if not self._runs:
+            self._begin_run(0, 0, 1)
         pieces: list[str] = []
+        self._noted = len(self.plain)
         at = 0
         for start in marked(text):
             if start < at:  # inside an escape
@@ -115,12 +128,16 @@ class Window:
         """Visible characters, the first of which begins at `at` behind `_raw`; one alone may be `width` wide."""
         if not text:
             return
-        assert self._places is not None, "only where places differ"
-        first = len(self._raw) + at
+        self._begin_run(self._noted, len(self._raw) + at, width)
         pieces.append(folded(text))
-        self._places[0].extend(range(first, first + len(text)))
-        self._places[1].extend(range(first + width, first + width + len(text)))
+        self._noted += len(text)
         self._hidden = 0
+
+    def _begin_run(self, place: int, raw_place: int, width: int) -> None:
+        """One of no width goes before one that begins at the same place."""
+        self._runs.append(place)
+        self._raw_runs.append(raw_place)
+        self._widths.append(width)
 
 
 def unfinished(text: str) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from services.guard.redaction.characters import folded, invisible
 from services.guard.redaction.masking import Masking
 from services.guard.redaction.redactor import Redactor, redact
 
@@ -162,3 +163,15 @@ def test_each_mode_writes_its_mask(mode: str, masked: str) -> None:
 def test_a_partial_mask_shows_the_digits_of_every_writing() -> None:
     maskings = {entity: Masking(entity, "partial", f"[{entity}]", "C2") for entity in (MOBILE, CARD, EMAIL)}
     assert redact(maskings, f"+86 {grouped(NUMBER, (3, 4, 4), '-').translate(WIDE)}").text == "139****5678"
+
+
+def test_a_mask_stands_in_its_place_behind_the_voicing_marks_of_half_width_kana(
+    maskings: Mapping[str, Masking],
+) -> None:
+    assert redact(maskings, f"ｶﾞｷﾞｸﾟ 电话{NUMBER}。").text == "ｶﾞｷﾞｸﾟ 电话[REDACTED]。"
+
+
+def test_only_what_is_invisible_is_left_out_of_the_plain_text() -> None:
+    """Fails if a visible character is folded to nothing: every mask behind it moves by one."""
+    points = [*range(0x3400), *range(0xA000, 0xD800), *range(0xE000, 0x10000)]
+    assert [hex(point) for point in points if not folded(chr(point)) and not invisible(chr(point))] == []

@@ -26,6 +26,7 @@ _CUE = re.compile(
 # The end of a text that may still be within an address: no joint, no punctuation, numbers only where a part may end.
 _ENDINGS = "路街巷弄道里苑城园府湾庭阁坊区县旗州市镇乡村社心厦场寓家楼馆段东西南北中期附之元栋幢座层号號院室户铺"
 _TAIL = re.compile(f"(?:(?![{_JOINTS}])[{_HAN}](?:(?<=[{_ENDINGS}])|(?![{_D}A-Za-z#-]))|[{_D}A-Za-z#-])*\\Z")
+_ASCII_TAIL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#-"
 STREET = re.compile("[路街巷弄道里苑村园区厦场]")
 
 
@@ -138,6 +139,9 @@ def scan(grammar: Grammar, text: str) -> list[Entity]:
 
 def tail(text: str, low: int) -> int:
     """Where the end of the text begins that may still be within an address; not before `low`."""
+    end = text[low:]
+    if end.isascii():
+        return low + len(end.rstrip(_ASCII_TAIL))
     match = _TAIL.search(text, low)
     assert match is not None  # it may be empty
     return match.start()

@@ -175,8 +175,18 @@ class Passage:
     @property
     def spans(self) -> list[tuple[int, int]]:
         if self._spans is None:
-            self._spans = [match.span() for match in _TOKEN.finditer(self._text, self._start)]
+            self._spans = self._find_spans()
         return self._spans
+
+    def _find_spans(self) -> list[tuple[int, int]]:
+        """Only white space stands between the words, so each is the next thing that reads like it."""
+        text, end = self._text, self._start
+        spans: list[tuple[int, int]] = []
+        for word in self.words:
+            start = text.find(word.text, end)
+            end = start + len(word.text)
+            spans.append((start, end))
+        return spans
 
     def next_begin(self, place: int) -> int | None:
         """The first word from `place` on that a name or an address may begin with; asked from left to right."""
