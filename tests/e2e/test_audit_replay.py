@@ -1,12 +1,17 @@
-"""Recorded answers of the real model, made once more through the whole stack; and what keeps them from it."""
+"""Recorded answers made once more through the whole stack: the same, others, and what keeps them from being made."""
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from strongroom.verify import VERIFIES
+
+from stack.ports import free_port_base
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -17,6 +22,15 @@ GREEDY, SEEDED = ("--temperature", "0"), ("--temperature", "0.9", "--seed", "11"
 def asked(suite: Any, *options: str) -> dict[str, Any]:
     answer: dict[str, Any] = suite.json("ask", QUESTION, "--max-tokens", "12", *options)
     return answer
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Callable[[str], Any], tiny_tokenizer: Any) -> Path:
+    """A model in a folder, as transformers saves it."""
+    made = tmp_path / "tiny"
+    tiny_model("llama").save_pretrained(made)
+    tiny_tokenizer.save_pretrained(made)
+    return made
 
 
 def replayed(suite: Any, record: str) -> tuple[int, dict[str, Any]]:
@@ -56,4 +70,36 @@ def test_an_erased_record_is_not_replayable(suite: Any) -> None:
     assert suite.run("audit", "erase", *erase).returncode == 0
     code, found = replayed(suite, answer["request_id"])
     assert (code, found["verdict"], found["reasons"]) == (4, "NOT_REPLAYABLE", ["ERASED"])
+    assert suite.verify().returncode == VERIFIES
+
+
+def test_a_model_that_answers_otherwise_by_the_same_weights_is_found_out(
+    suite_at: Any, tmp_path: Path, folder: Path, tiny_model: Callable[[str], Any]
+) -> None:
+    """Fails if other tokens of a worker that is the same by all that is recorded are called anything but DIVERGED, or
+    if weights that are others by their digest are compared at all."""
+    suite = suite_at(tmp_path / "home", free_port_base())
+    up = suite.run("up", "--detach", environment={**suite.environment, "STRONGROOM_MODEL": str(folder)})
+    assert up.returncode == 0, f"{up.stdout}{up.stderr}\n{suite.logs()}"
+    answer = asked(suite, *GREEDY)
+    code, found = replayed(suite, answer["request_id"])
+    assert (code, found["verdict"], found["tokens"]) == (0, "EXACT", 12), found
+
+    # Beside the weights, whose digest stays: how far apart the model takes two positions to be.
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] *= 100
+    (folder / "config.json").write_text(json.dumps(config))
+    assert suite.run("restart", "inference").returncode == 0, suite.logs()
+    code, found = replayed(suite, answer["request_id"])
+    assert (code, found["verdict"], found["reasons"], found["choice"]) == (3, "DIVERGED", [], 0), found
+    assert found["token"] == found["tokens"] < 12
+    told = suite.json("audit", "show", answer["request_id"])["acts"]
+    assert [act["action"] for act in told if act["action"] == "REPLAYED"] == ["REPLAYED"] * 2
+
+    other = copy.deepcopy(tiny_model("llama"))
+    other.lm_head.weight.mul_(-1)
+    other.save_pretrained(folder)
+    assert suite.run("restart", "inference").returncode == 0, suite.logs()
+    code, found = replayed(suite, answer["request_id"])
+    assert (code, found["verdict"], found["reasons"]) == (4, "NOT_REPLAYABLE", ["OTHER_WEIGHTS"])
     assert suite.verify().returncode == VERIFIES

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from services.inference.models.convert import Progress, converted, marker, to_stderr
 from services.inference.models.device import Device, choose_device, choose_dtype
@@ -82,13 +83,14 @@ def _load(source: ModelSource, home: Path, progress: Progress) -> LoadedModel:
     check_vocabulary(model, tokenizer, name)
     if unseen := check_finite(model, name):
         progress(f"model: {unseen} tensors are on disk and were not checked for numbers that are not finite")
+    weights, commit = (files, "") if files else _cached(source)
     mark = marker(files.folder) if files else {}
     return LoadedModel(
         model=model.eval().requires_grad_(False),
         prompt=Prompt(tokenizer),
         name=name,
-        revision=source.revision or str(mark.get("revision", "")),
-        digest=str(mark.get("source_sha256", "")) or (_digest(files, progress) if files else ""),
+        revision=source.revision or str(mark.get("revision", "")) or commit,
+        digest=str(mark.get("source_sha256", "")) or (_digest(weights, progress) if weights else ""),
         device=device,
         dtype=dtype,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -168,6 +170,16 @@ def _as_quantized(source: ModelSource, where: str, shared: dict[str, Any], progr
     if told:
         progress(f"model: the {method(config)} weights of {name} are read as plain numbers")
     return told
+
+
+def _cached(source: ModelSource) -> tuple[Files | None, str]:
+    """What was just read out of a hub's cache, and its commit: the name of the folder in which a snapshot lies."""
+    try:
+        config = cached_file(source.model, "config.json", revision=source.revision or None, local_files_only=True)
+        folder = Path(config or "").parent
+        return find(folder), folder.name
+    except (OSError, ModelUnavailable):  # it was read, so it is whole: only not as a folder of ours has to be
+        return None, ""
 
 
 def _digest(files: Files, progress: Progress) -> str:
