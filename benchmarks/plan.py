@@ -27,6 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bf16": {"dtype": "bfloat16"},
     "int8": {"dtype": "bfloat16", "quantization": "int8"},
     "int4": {"dtype": "bfloat16", "quantization": "int4"},
+    "nf4": {"dtype": "bfloat16", "quantization": "nf4"},
 }
 
 

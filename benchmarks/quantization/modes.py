@@ -8,6 +8,7 @@ MODES = {
     "int8": ("dtype=bfloat16", "quantization=int8"),
     "int8, fp32 between": ("dtype=float32", "quantization=int8"),
     "int4": ("dtype=bfloat16", "quantization=int4"),
+    "nf4": ("dtype=bfloat16", "quantization=nf4"),
 }
 PARTS = ("memory", "speed", "quality", "saved", "sums")
 PLAIN, BASE = "fp32", "bf16"  # what quality is held against, and what memory and speed are

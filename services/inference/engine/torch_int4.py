@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from services.inference.engine.torch_codes import Codes
-from services.inference.engine.torch_int8 import Int8Packing, both
-from services.inference.engine.torch_linear import Fused, Mlp, Norm
+from services.inference.engine.torch_codes import Codes, Source
+from services.inference.engine.torch_four_bits import FourBitPacking, is_whole
 
 GROUP = 64  # the inputs of a layer are a multiple of it
 _CODES = 16
@@ -29,11 +28,6 @@ def group_of(weight: Tensor) -> int:
     """Layers that widen (an MLP's gate and up, about half of a model) suffer coarse groups better than the others."""
     outputs, inputs = weight.shape
     return GROUP if outputs >= 2 * inputs else GROUP // 2
-
-
-def fits(weight: Tensor) -> bool:
-    outputs, inputs = weight.shape
-    return outputs % _OUTPUTS == 0 and inputs % GROUP == 0
 
 
 def weight_codes(weight: Tensor) -> Codes:
@@ -76,65 +70,31 @@ def _fitted(groups: Tensor, codes: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
 
 
 class Int4:
-    """`torch_linear.Packed` in four bits."""
+    """Its product."""
 
-    def __init__(self, pairs: Tensor, scales: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, pairs: Tensor, scales: Tensor) -> None:
         codes = torch.stack([pairs & 15, pairs >> 4], dim=2).flatten(1).int()
         self._weight: Tensor = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
         self._scales, self._group = scales, codes.shape[1] // len(scales)
-        self._bias = None if bias is None else bias.detach().contiguous()
 
-    def behind(self, norm: Norm) -> Norm:
-        return norm
-
-    def plain(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._weight, self._group, self._scales)
-        return out if self._bias is None else out.add_(self._bias)
-
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        return self.plain(x).add_(other)
+        return out
 
 
-class Int4Mlp:
-    """gate and up are one product."""
+class Int4Kernel:
+    """torch's, a `torch_four_bits.Kernel`."""
 
-    def __init__(self, both: Int4, down: Int4) -> None:
-        self._both, self._down = both, down
+    def fits(self, weight: Tensor) -> bool:
+        return is_whole(weight, outputs=_OUTPUTS, inputs=GROUP)
 
-    def behind(self, norm: Norm) -> Norm:
-        return norm
+    def codes(self, weight: Tensor) -> Codes:
+        return weight_codes(weight)
 
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        return self._down.plus(self.mixed(x), other)
-
-    def mixed(self, x: Tensor) -> Tensor:
-        gate, up = self.halves(x)
-        return nn.functional.silu(gate).mul_(up)
-
-    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        gate, up = self._both.plain(x).chunk(2, 1)
-        return gate, up
-
-    def down(self, mixed: Tensor, other: Tensor) -> Tensor:
-        return self._down.plus(mixed, other)
+    def product(self, made: Codes) -> Int4:
+        return Int4(made.codes, made.scales)
 
 
-class Int4Packing(Int8Packing):
-    """Embedding and head in eight bits, and so are layers whose sizes the kernel does not take."""
-
-    def linear(
-        self, weight: Tensor, bias: Tensor | None = None, *, factors: Tensor | None = None, uneven: bool = False
-    ) -> Fused:
-        if not fits(weight):
-            return super().linear(weight, bias, factors=factors, uneven=uneven)
-        return self._four(weight, bias)
-
-    def mlp(self, gate: nn.Linear, up: nn.Linear, down: nn.Linear) -> Mlp:
-        weights, biases = both(gate, up)
-        if not (fits(weights) and fits(down.weight)):
-            return super().mlp(gate, up, down)
-        return Int4Mlp(self._four(weights, biases), self._four(down.weight, down.bias))
-
-    def _four(self, weight: Tensor, bias: Tensor | None) -> Int4:
-        made, bias = self._source.codes(weight, bias, weight_codes)
-        return Int4(made.codes, made.scales, bias)
+def int4_packing(source: Source | None = None) -> FourBitPacking:
+    """Raises QuantizationImpossible."""
+    return FourBitPacking(Int4Kernel(), source)

@@ -108,7 +108,7 @@ class Int8Packing:
         """Raises QuantizationImpossible."""
         if not products_are_exact():
             raise QuantizationImpossible(
-                "quantization int8 and int4 cannot be had on this CPU, whose products of bytes are not exact "
+                "quantization int8, int4 and nf4 cannot be had on this CPU, whose products of bytes are not exact "
                 "(AVX512-VNNI or AVX-VNNI is missing): none can"
             )
         self._source = source or CodesMade()

@@ -13,12 +13,13 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from services.inference.engine.torch_channels import factors
 from services.inference.engine.torch_codes import Source
-from services.inference.engine.torch_int4 import Int4Packing
+from services.inference.engine.torch_int4 import int4_packing
 from services.inference.engine.torch_int8 import Int8Packing
 from services.inference.engine.torch_linear import Embedding, Head, Packing, PlainPacking
 from services.inference.engine.torch_moe import PaddedRouter, pack_experts
+from services.inference.engine.torch_nf4 import nf4_packing
 
-_CODED = {"int8": Int8Packing, "int4": Int4Packing}
+_CODED = {"int8": Int8Packing, "int4": int4_packing, "nf4": nf4_packing}
 _LEFT = ("kv_b_proj", "lm_head", "gate")  # by the last part of their names; `gate` is a router, `gate_proj` is not
 
 

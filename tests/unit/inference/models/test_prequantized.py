@@ -126,5 +126,5 @@ def test_what_this_version_does_not_read_is_refused_with_what_can_be_had(
         open_torch_engine(settings, tmp_path, lambda line: None)
     said = str(caught.value)
     assert f"the files of tiny are quantized by {named}, and this engine reads fp8 and GGUF" in said
-    assert "STRONGROOM_INFERENCE_QUANTIZATION=none or int8 or int4" in said
+    assert "STRONGROOM_INFERENCE_QUANTIZATION=none or int8 or int4 or nf4" in said
     assert "STRONGROOM_INFERENCE_ENGINE=vllm" in said
