@@ -6,7 +6,8 @@ from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-REMEMBERED_SEQUENCES = 65_536
+REMEMBERED_SEQUENCES = 65_536  # of a boot, at least, unless all boots together have more than the next
+REMEMBERED_IN_ALL = 64 * REMEMBERED_SEQUENCES  # 8 bytes each
 REMEMBERED_BOOTS = 4_096
 
 
@@ -23,9 +24,10 @@ class _Boot:
 class Boots:
     """Owned by whoever commits, one group at a time. `started` is audit's own start on the same clock as `now`."""
 
-    def __init__(self, started: float) -> None:
-        self._started = started
-        self._boots: OrderedDict[str, _Boot] = OrderedDict()
+    def __init__(self, started: float, in_all: int = REMEMBERED_IN_ALL) -> None:
+        self._started, self._in_all = started, in_all
+        self._boots: OrderedDict[str, _Boot] = OrderedDict()  # the one that appended last at the end
+        self._located = 0  # sequence numbers of all
 
     def _boot(self, boot: str) -> _Boot:
         found = self._boots.get(boot)
@@ -47,9 +49,21 @@ class Boots:
         if not found.locations:
             found.first = sequence
         found.locations.append(location)
+        self._located += 1
         if len(found.locations) > 2 * REMEMBERED_SEQUENCES:
             del found.locations[:REMEMBERED_SEQUENCES]
             found.first += REMEMBERED_SEQUENCES
+            self._located -= REMEMBERED_SEQUENCES
+        if self._located > self._in_all:
+            self._forget_locations()
+
+    def _forget_locations(self) -> None:
+        """Of the boots that have been silent for longest, to half of what is too much: seldom, and much at once."""
+        for boot in self._boots.values():
+            if self._located <= self._in_all // 2:
+                return
+            self._located -= len(boot.locations)
+            boot.locations = array("Q")
 
     def location(self, boot: str, sequence: int) -> int | None:
         found = self._boot(boot)
@@ -76,4 +90,4 @@ class Boots:
             return
         idle = [name for name, boot in self._boots.items() if not boot.streams and name not in keep]
         for name in idle[:excess]:
-            del self._boots[name]
+            self._located -= len(self._boots.pop(name).locations)
