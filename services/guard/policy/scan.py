@@ -8,12 +8,9 @@ from operator import attrgetter
 from services.guard.policy.bundle import Action, Combination
 from services.guard.policy.folding import GAP, LONGEST_GAP, NOTHING, STOP, fold, spaced_script
 from services.guard.policy.terms import ALONE, UNLESS, UNLESS_REACH, Membership, Rule, Term, TermIndex
-from services.guard.redaction.characters import IDEOGRAPHIC
 
 _WORDS = re.compile(f"[^{GAP}{NOTHING}]+")
-# Where a word of a spaced script begins in squeezed text, which has nothing but letters, digits, GAP and STOP.
-_SPACED = rf"(?![{IDEOGRAPHIC}])[^\W_]"
-_STARTS = re.compile(rf"(?<!{_SPACED}){_SPACED}")
+_ASCII_STARTS = re.compile("(?<![A-Za-z0-9])[A-Za-z0-9]")  # where a word begins in text without other letters
 
 
 @dataclass(frozen=True)
@@ -229,12 +226,21 @@ class TopicScan:
     def _partial_word(self) -> int | None:
         """Where the longest ending of the text begins that is the beginning of a word."""
         text, length, beginnings = self._text, len(self._text), self._index.beginnings
-        starts = [match.start() for match in _STARTS.finditer(text, max(0, length - self._index.longest))]
-        first = next((start for start in starts if text[start:] in beginnings), length)
-        for start in range(max(0, length - self._index.longest_ideographic), first):
-            if not spaced_script(text[start]) and text[start:] in beginnings:
+        low = max(0, length - self._index.longest)
+        if text[max(0, low - 1) :].isascii():
+            for match in _ASCII_STARTS.finditer(text, low):
+                if text[match.start() :] in beginnings:
+                    return self._dropped + match.start()
+            return None
+        ideographs_from = length - self._index.longest_ideographic
+        within = low > 0 and spaced_script(text[low - 1])  # a word of a spaced script
+        for start in range(low, length):
+            spaced = spaced_script(text[start])
+            begins = not within if spaced else start >= ideographs_from
+            if begins and text[start:] in beginnings:
                 return self._dropped + start
-        return self._dropped + first if first < length else None
+            within = spaced
+        return None
 
     def _awaits_others(self, membership: Membership, seen: _Occurrence, length: int, partial: int | None) -> bool:
         source = self._index.rules[membership.rule].source

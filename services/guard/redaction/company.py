@@ -12,7 +12,11 @@ _WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 # Who registers, and what: the pairs that the standard assigns.
 _KINDS = frozenset(re.findall("..", "11121319212931323334353941495152535455596162697172798189919293A1A9N1N2N3N9Y1"))
-_CODE = re.compile(r"(?<![0-9A-Za-z])[1-9A-Ya-y](?:[ \-.]?[0-9A-HJ-NP-RT-UW-Ya-hj-np-rt-uw-y]){17}(?![0-9A-Za-z])")
+# Kind and region begin it, so that few others are tried.
+_CODE = re.compile(
+    r"(?<![0-9A-Za-z])[1-9ANYany][ \-.]?[1-59][ \-.]?[1-9][ \-.]?[0-9]"
+    r"(?:[ \-.]?[0-9A-HJ-NP-RT-UW-Ya-hj-np-rt-uw-y]){14}(?![0-9A-Za-z])"
+)
 _NAMED = re.compile("信用代码|统一代码|社会信用|税号|纳税人|(?<![a-z])(?:uscc|usci|credit code|tax)")
 _PAIR = re.compile(r"[ \-.]?".join(["[0-9A-Za-z]"] * 2))
 

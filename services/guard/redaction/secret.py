@@ -27,6 +27,8 @@ _NAMED = re.compile(
 )
 _VALUE = re.compile(r"(?<![A-Za-z0-9_\-+/=.@#$!~^*&%])[A-Za-z0-9@#$!~^*&%_\-+/.]{5,250}={0,2}")
 _VALUE_BEHIND_SIGN = re.compile(r"(?<=[=:])[A-Za-z0-9@#$!~^*%_\-+/.]{5,250}={0,2}")
+_NO_WORD = re.compile("[0-9@#$!~^*&%]")
+_KINDS = tuple(map(re.compile, ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9]")))
 FRAMED = 96  # of a stretch that is not whole
 _PEM_BODY = r"(?:(?!-----END)[A-Za-z0-9+/=\s:,.\-])"
 PEM_END = r"-----END [A-Z0-9 ]{2,40}-----"
@@ -50,10 +52,10 @@ def _open(match: re.Match[str], stretch: Stretch) -> str | None:
 def _named(match: re.Match[str], stretch: Stretch) -> str | None:
     """A word says so directly before it, and it is no word itself."""
     text = match.group().rstrip(".!?")
-    if not _NAMED.search(stretch.before(match.start(), 28)):
+    if len(text) < 6 or not _NO_WORD.search(text):  # most: what stands before them need not be looked at
         return None
-    kinds = sum(bool(re.search(kind, text)) for kind in ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9]"))
-    return text if len(text) >= 6 and kinds >= 2 and re.search("[0-9@#$!~^*&%]", text) else None
+    kinds = sum([kind.search(text) is not None for kind in _KINDS])
+    return text if kinds >= 2 and _NAMED.search(stretch.before(match.start(), 28)) else None
 
 
 _PREFIXES = (
