@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
+from tests.rpc.gateway.edge import ask
+
 QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
-
-
-@pytest.fixture
-async def http(door):
-    headers = {"authorization": "Bearer key"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.http_port}", headers=headers) as client:
-        yield client
-
-
-async def ask(http, body, **more):
-    return await http.post("/v1/chat/completions", json=body, **more)
 
 
 async def test_an_idempotency_key_in_use_is_409_with_the_request_that_holds_it(door, http):

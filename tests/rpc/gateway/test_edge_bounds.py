@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,13 +13,6 @@ from hypothesis import strategies as st
 PATH = "/v1/chat/completions"
 TOO_MUCH = 20_001  # the fixture's bound, and one byte
 OK = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
-
-
-@pytest.fixture
-async def http(door):
-    headers = {"authorization": "Bearer key"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.http_port}", headers=headers) as client:
-        yield client
 
 
 async def still_answers(http):

@@ -4,30 +4,8 @@ from __future__ import annotations
 
 import json
 
-import httpx
-import pytest
-
 from services.gateway.requests.outcome import Step, TokenLogprob
-
-
-@pytest.fixture
-async def http(door):
-    headers = {"authorization": "Bearer key"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.http_port}", headers=headers) as client:
-        yield client
-
-
-def question(**more):
-    return {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], **more}
-
-
-async def ask(http, body=None):
-    return await http.post("/v1/chat/completions", json=question() if body is None else body)
-
-
-def events(text):
-    return [part.removeprefix("data: ") for part in text.split("\n\n") if part]
-
+from tests.rpc.gateway.edge import ask, events, question
 
 LIKELY = tuple(
     TokenLogprob(token, -0.25, ((token, -0.25), (b"Bye", -2.5)), end)

@@ -34,6 +34,7 @@ from streams.cancels import CancelReader
 from streams.gateway import JobQueue
 from streams.seal import QueueKeys
 from streams.worker import WorkQueue
+from tests.rpc.inference.adapting import Acts, saved
 
 KNOWN = {
     digest("gateway-token"): Principal(kind="service", name="gateway"),
@@ -206,3 +207,35 @@ def worker_process(tmp_path: Path, queue_key: bytes, ticket_key: bytes, free_por
     yield make
     for process in started:
         process.end()
+
+
+@pytest.fixture
+def acts() -> Acts:
+    return Acts()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    saved(tmp_path, "tone", seed=0)
+    return tmp_path
+
+
+@pytest.fixture
+def start(redis_url: str, worker: Any, serve: Any, home: Path, torch_engine: Callable[..., Any], acts: Acts) -> Any:
+    """A worker around the tiny model, on the same home each time, and its service."""
+
+    @asynccontextmanager
+    async def started(model_name: str = "echo", engine: Any = None) -> AsyncIterator[Any]:
+        async with (
+            worker(redis_url, engine=engine or torch_engine(model_name), home=home, acts=acts) as running,
+            serve(running) as service,
+        ):
+            yield service
+
+    return started
+
+
+@pytest.fixture
+async def service(start: Any) -> AsyncIterator[Any]:
+    async with start() as service:
+        yield service

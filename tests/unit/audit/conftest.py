@@ -15,9 +15,10 @@ from services.audit.custody.orders import Erase, Erased, Scope
 from services.audit.journal.journal import JournalLimits
 from services.audit.keys import KeySource
 from services.audit.log.leaf import Kind
-from services.audit.records.entries import Accept, End, Ended, Ending, Outcome, Refuse, Reject, Release
+from services.audit.records.entries import Accept, Act, End, Ended, Ending, Outcome, Refuse, Reject, Release
 from services.audit.records.planning import Clock, Item, RecordLimits
 from services.audit.writer import FaultPoints, Folders, Writer, WriterLimits
+from tests.unit.audit.indexed import Indexed, answered, asked
 
 REQUEST = {
     "request_received": b'{"messages":[{"content":"hi","role":"user"}],"parameters":{}}',
@@ -228,3 +229,30 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
+
+
+@pytest.fixture
+def indexed(audit_log) -> Iterator[Indexed]:
+    made = Indexed(audit_log)
+    made.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def some(indexed, gateway, new_gateway) -> Indexed:
+    """Five records of two tenants, and an act."""
+    fund = new_gateway("boot-2")
+    fund.tenant = "fund"
+    day = 86_400
+    indexed.commit(gateway.accept("r1", fields=asked("the interest of my loan"), model="small"))
+    indexed.commit(gateway.end("r1", fields=answered("贷款利率是五")))
+    indexed.log.time.advance(day)
+    indexed.commit(gateway.accept("r2", fields=asked("个人信息"), subject="ann", trace_id="ab" * 16))
+    indexed.commit(gateway.end("r2", reason="pii/1", fields=answered("no")))
+    indexed.log.time.advance(day)
+    refused = {name: asked("")[name] for name in ("request_received", "findings")}
+    indexed.commit(gateway.refuse("r3", fields={**refused, "answer_released": answered("cannot")["answer_released"]}))
+    indexed.commit(fund.accept("r4", fields=asked("loan to 个人")), gateway.reject("r5"))
+    indexed.commit(Act(service="audit", actor="ann", action="RECORD_VIEWED", target="r1", detail=b'{"reason":"why"}'))
+    return indexed

@@ -1,4 +1,4 @@
-"""A crash at every step of a commit, and torn tails at every byte: nothing acknowledged is lost, all verifies."""
+"""A crash at every step of a commit, kill -9, a disk that fails: nothing acknowledged is lost, all verifies."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from pathlib import Path
 import pytest
 from strongroom.verify import VERIFIES, verify_home
 
-from services.audit.journal.frame import FRAME_HEADER_BYTES, MAGIC, Frame
-from services.audit.journal.journal import Journal, JournalPoisoned
-from services.audit.journal.segment import JournalCorrupt
-from services.audit.known_checkpoints import LogDiverged
+from services.audit.journal.journal import JournalPoisoned
 from services.audit.records.entries import Accepted, AppendRefused, Ended, Recorded
 from services.audit.records.planning import Control
-from services.audit.sealing.provider import KeyUnusable
 from services.audit.writer import FaultPoints
+from tests.unit.audit.tearing import gateway_copy, used_of, zero_after
 
 
 class Crash(Exception):
@@ -85,128 +82,6 @@ def test_invariant_8_a_crash_at_any_step_loses_nothing_acknowledged(audit_log, g
     assert (report.entries["ACCEPTED"], report.entries["RELEASE"], report.entries["END"]) == (3, 2, 1)
 
 
-def used_of(segment: bytes) -> int:
-    """Where its last frame ends. That may end with zeroes itself."""
-    last = segment.rfind(MAGIC)
-    return last + FRAME_HEADER_BYTES + int.from_bytes(segment[last + len(MAGIC) :][:4], "big")
-
-
-def zero_after(path: Path, at: int) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:at] + bytes(max(len(data) - at, 0)))
-
-
-def test_a_tail_torn_at_any_byte_is_told_from_a_whole_one(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    writer.commit([gateway.accept("r1")])
-    path = audit_log.segments()[-1]
-    start = used_of(path.read_bytes())
-    writer.commit([gateway.release("r1", 0)])
-    audit_log.crash()
-    whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))  # the last byte that is missed when it is cut off
-    for cut in range(start, end):
-        path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
-        journal = Journal(audit_log.folders.journal, writer.origin)
-        found: list[Frame] = []
-        unfinished = journal.scan(lambda _, frame: found.append(frame))  # noqa: B023 (called within the loop)
-        journal.close()
-        assert len(found) == 2
-        assert (unfinished.offset if unfinished else None) == (start if cut > start else None)
-
-
-def test_a_torn_tail_is_cut_and_recorded(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    kept = writer.commit([gateway.accept("r1")])
-    writer.publish()
-    path = audit_log.segments()[-1]
-    start = used_of(path.read_bytes())
-    writer.commit([gateway.release("r1", 0)])
-    audit_log.crash()
-    whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))  # the last byte that is missed when it is cut off
-    saved = {file: file.read_bytes() for file in audit_log.home.rglob("*") if file.is_file()}
-    for cut in [start, start + 1, start + 4, start + 30, (start + end) // 2, end - 1]:
-        for file, data in saved.items():
-            file.write_bytes(data)
-        path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
-        writer = audit_log.open()
-        header = writer.stored.leaf(writer.tree.size - 1).header
-        assert header["event"] == "started"
-        assert ("cut" in header) == (cut > start), cut
-        assert writer.recorder.open["r1"].releases == 0
-        assert writer.commit([gateway_copy(gateway, 0)]) == kept
-        audit_log.crash()
-        assert verify_home(audit_log.home).exit_code == VERIFIES
-
-
-def gateway_copy(gateway, sequence: int):
-    return type(gateway)(sequence=sequence - 1).accept("r1")
-
-
-def test_damage_before_the_last_group_is_never_cut(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    writer.commit([gateway.accept("r1")])
-    writer.commit([gateway.release("r1", 0)])
-    writer.commit([gateway.release("r1", 1)])
-    audit_log.crash()
-    path = audit_log.segments()[0]
-    data = bytearray(path.read_bytes())
-    frames = [at for at in range(len(data)) if data[at : at + 4] == b"SRF\x01"]
-    data[frames[2] + 60] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(JournalCorrupt, match=rf"{path.name}, offset {frames[2]}: frame 2"):
-        audit_log.open()
-    assert path.read_bytes() == data
-
-
-def test_swapped_frames_are_not_taken_for_a_torn_tail(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    writer.commit([gateway.accept("r1"), gateway.release("r1", 0), gateway.release("r1", 1)])
-    audit_log.crash()
-    path = audit_log.segments()[0]
-    data = path.read_bytes()
-    a, b = [at for at in range(len(data)) if data[at : at + 4] == b"SRF\x01"][2:4]
-    end = used_of(data)
-    path.write_bytes(data[:a] + data[b:end] + data[a:b] + data[end:])
-    with pytest.raises(JournalCorrupt, match="wrong number"):
-        audit_log.open()
-
-
-def test_entries_that_were_published_and_are_gone_stop_the_start(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    writer.commit([gateway.accept("r1")])
-    used = used_of(audit_log.segments()[-1].read_bytes())
-    writer.commit([gateway.end("r1")])
-    writer.publish()
-    audit_log.crash()
-    zero_after(audit_log.segments()[-1], used)
-    before = audit_log.segments()[-1].read_bytes()
-    with pytest.raises(LogDiverged, match="the journal holds 2"):
-        audit_log.open()
-    assert audit_log.segments()[-1].read_bytes() == before
-
-
-def test_a_missing_segment_stops_the_start(audit_log, gateway) -> None:
-    writer = audit_log.open()
-    for n in range(120):
-        writer.commit([gateway.accept(f"r{n}"), gateway.end(f"r{n}")])
-    audit_log.crash()
-    assert len(audit_log.segments()) >= 3
-    audit_log.segments()[1].unlink()
-    with pytest.raises(JournalCorrupt, match="missing or renamed"):
-        audit_log.open()
-
-
-def test_a_forged_checkpoint_stops_the_start(audit_log) -> None:
-    audit_log.open()
-    audit_log.crash()
-    path = audit_log.folders.tlog / "checkpoint"
-    path.write_text(path.read_text().replace("\n1\n", "\n0\n"))
-    with pytest.raises(LogDiverged, match="signature fails"):
-        audit_log.open()
-
-
 @pytest.mark.parametrize("step", ["before append", "after append, before fdatasync", "between tiles and checkpoint"])
 def test_a_crash_in_the_very_first_start_is_nothing(audit_log, gateway, step) -> None:
     with pytest.raises(Crash):
@@ -215,44 +90,6 @@ def test_a_crash_in_the_very_first_start_is_nothing(audit_log, gateway, step) ->
     assert isinstance(writer.commit([gateway.accept("r1")])[0], Accepted)
     writer.stop()
     assert verify_home(audit_log.home).exit_code == VERIFIES
-
-
-@pytest.mark.parametrize("name", ["log-signing", "audit-provider"])
-@pytest.mark.parametrize("damage", ["missing", "too open", "too short", "another"])
-def test_invariant_7_a_key_that_cannot_be_used_stops_the_start(audit_log, name, damage) -> None:
-    """Fails if `open_keys` makes a new key when the log exists."""
-    audit_log.open()
-    audit_log.crash()
-    path = audit_log.folders.keys / name
-    if damage == "missing":
-        path.unlink()
-    elif damage == "too open":
-        path.chmod(0o640)
-    else:
-        path.write_bytes(os.urandom(32 if damage == "another" else 31))
-    with pytest.raises(KeyUnusable) as refused:
-        audit_log.open()
-    if damage != "another":
-        assert str(path) in str(refused.value)
-
-
-@pytest.mark.parametrize("gone", ["tlog/log.vkey", "keys/log.json"])
-def test_invariant_7_lost_log_files_stop_the_start(audit_log, gone) -> None:
-    """Fails if an existing log without its name or its wrapped keys is taken for a new one."""
-    audit_log.open()
-    audit_log.crash()
-    (audit_log.folders.audit / gone).unlink()
-    with pytest.raises(KeyUnusable, match=gone.split("/")[1]):
-        audit_log.open()
-
-
-def test_one_writer_at_a_time(audit_log) -> None:
-    from services.audit.journal.journal import JournalLocked
-    from services.audit.writer import Writer
-
-    audit_log.open()
-    with pytest.raises(JournalLocked):
-        Writer(audit_log.folders, audit_log.time.clock())
 
 
 def test_a_failed_fdatasync_is_never_retried(audit_log, gateway) -> None:

@@ -12,7 +12,7 @@ from services.audit.index.files import IndexFile
 from services.audit.index.search import Filter, search
 from services.audit.index.store import IndexStore
 from services.audit.index.writing import IndexWriter
-from tests.unit.audit.test_index import Indexed, answered, asked, wait_for
+from tests.unit.audit.indexed import Indexed, answered, asked, wait_for
 
 WORD = "quartziferous"  # of one record alone
 

@@ -29,23 +29,7 @@ from services.gateway.requests.outcome import (
     Step,
 )
 from services.gateway.requests.sampling import Sampling
-
-
-async def run(bench, **kwargs):
-    life = bench.life(**kwargs)
-    task = asyncio.create_task(life.run())
-    events = await bench.events(life)
-    await task
-    return life, events
-
-
-def text(events):
-    return "".join(event.text for event in events if isinstance(event, Delta))
-
-
-def end_of(bench):
-    (entry,) = [detail for kind, _, detail in bench.audit.journal if kind == "END"]
-    return entry
+from tests.unit.gateway.lives import end_of, run, text
 
 
 async def test_an_answer_is_started_released_and_closed_with_a_receipt(bench):
@@ -148,46 +132,6 @@ async def test_a_lost_filter_is_fed_the_whole_answer_again(bench):
     assert (1, "one two ", 4) in bench.guard.fed
 
 
-async def test_an_answer_that_is_not_streamed_is_one_release_and_filtered_on_the_way(bench):
-    words = [f"word{n:03d} " for n in range(100)]
-    bench.queue.script = [*[Step(word) for word in words], Step("end", "STOP")]
-    _, events = await run(bench, streamed=False)
-    assert [type(event) for event in events] == [Started, Delta, Outcome] and text(events) == "".join(words) + "end"
-    assert bench.audit.kinds("0190-test") == ["ACCEPTED", "RELEASE", "END"]
-    assert 3 < len(bench.guard.fed) < 10
-    assert events[-1].timings_ms["first_release"] < events[-1].timings_ms["total"]
-
-
-async def test_of_a_whole_answer_that_fails_on_the_way_nothing_is_released(bench):
-    """Its caller gets nothing of it, so the record must not say that anything was authorised."""
-    bench.queue.script = [Step("some "), Step("text "), Step("", "FAILED", "BROKE")]
-    _, events = await run(bench, streamed=False)
-    assert isinstance(events[-1], Broken)
-    assert bench.audit.kinds("0190-test") == ["ACCEPTED", "END"]
-    _, fields = end_of(bench)
-    assert json.loads(fields["answer_released"])[0]["content"] == ""
-    assert json.loads(fields["answer_generated"])[0]["content"] == "some text "
-
-
-async def test_a_whole_answer_that_is_withheld_gives_what_the_filter_had_cleared(bench):
-    bench.queue.script = [Step("fine "), Step("bad " * 100), Step("more", "STOP")]
-    bench.guard.filtering = lambda text, last: (
-        Filtered("", withheld=True, rule="violence") if "bad" in text else Filtered(text)
-    )
-    _, events = await run(bench, streamed=False)
-    assert text(events) == "fine " and events[-1].finish_reason == "WITHHELD"
-    assert bench.audit.kinds("0190-test") == ["ACCEPTED", "RELEASE", "END"]
-
-
-async def test_a_filter_lost_in_a_whole_answer_goes_on_after_what_it_had_cleared(bench):
-    """Fails if the filter is told only what was released."""
-    bench.queue.script = [Step("one " * 64), Step("two " * 64), Step("three", "STOP")]
-    bench.guard.lose_at = 1
-    _, events = await run(bench, streamed=False)
-    assert text(events) == "one " * 64 + "two " * 64 + "three"
-    assert (1, "one " * 64 + "two " * 64, 256) in bench.guard.fed
-
-
 async def test_of_a_long_answer_only_the_first_releases_leave_spans(bench, spans):
     """Fails if `Answer._follow` traces every piece."""
     bench.queue.script = [Step(f"{n} ") for n in range(60)] + [Step("over", "STOP", "", 7, 61)]
@@ -195,71 +139,6 @@ async def test_of_a_long_answer_only_the_first_releases_leave_spans(bench, spans
         await run(bench)
     assert bench.audit.kinds("0190-test").count("RELEASE") == 61
     assert [one.name for one in spans()].count("release") == TRACED_PIECES
-
-
-THOUGHT = [Step("<think>\nso"), Step(" it is</th"), Step("ink>\n\nyes"), Step("!", "STOP", "", 7, 25)]
-
-
-async def test_reasoning_and_answer_have_each_its_filter_and_one_record(bench):
-    bench.queue.script = list(THOUGHT)
-    _, events = await run(bench)
-    deltas = [event for event in events if isinstance(event, Delta)]
-    assert [(delta.reasoning, delta.text) for delta in deltas] == [("so", ""), (" it is", ""), ("", "yes"), ("", "!")]
-    assert events[-1].reasoning_unfinished is False
-    _, fields = end_of(bench)
-    [released] = json.loads(fields["answer_released"])
-    assert (released["reasoning"], released["content"]) == ("so it is", "yes!")
-    assert fields["answer_generated"] == fields["answer_released"]
-    releases = [json.loads(content) for kind, _, content in bench.audit.journal if kind == "RELEASE"]
-    assert [piece["channel"] for [piece] in releases] == ["reasoning", "reasoning", "content", "content"]
-    fed = list(zip(bench.guard.channels, [n for n, _, _ in bench.guard.fed]))
-    assert fed == [("reasoning", 0), ("reasoning", 1), ("reasoning", 2), ("content", 0), ("content", 1)]
-
-
-async def test_where_reasoning_ends_and_the_answer_begins_both_leave_together(bench):
-    bench.queue.script = [Step("<think>so</think>yes", "STOP")]
-    _, events = await run(bench)
-    assert [event for event in events if isinstance(event, Delta)] == [Delta("yes", "so")]
-    assert bench.audit.kinds("0190-test") == ["ACCEPTED", "RELEASE", "END"]
-
-
-async def test_an_answer_that_ends_within_its_reasoning_says_so(bench):
-    bench.queue.script = [Step("<think>so it", "LENGTH")]
-    _, events = await run(bench)
-    assert text(events) == "" and events[-1].finish_reason == "LENGTH" and events[-1].reasoning_unfinished is True
-    assert json.loads(end_of(bench)[1]["answer_released"])[0]["reasoning"] == "so it"
-
-
-async def test_reasoning_that_is_withheld_ends_the_answer_before_its_content(bench):
-    bench.queue.script = [Step("<think>fine "), Step("bad</think>yes", "STOP")]
-    bench.guard.filtering = lambda text, last: (
-        Filtered("", withheld=True, rule="violence") if "bad" in text else Filtered(text)
-    )
-    _, events = await run(bench)
-    assert text(events) == "" and events[-1].finish_reason == "WITHHELD" and events[-1].rule == "violence"
-    [released] = json.loads(end_of(bench)[1]["answer_released"])
-    [generated] = json.loads(end_of(bench)[1]["answer_generated"])
-    assert (released["reasoning"], released["content"]) == ("fine ", "")
-    assert (generated["reasoning"], generated["content"]) == ("fine bad", "yes")
-
-
-@pytest.mark.parametrize("lose_at", [0, 1, 2])
-async def test_a_lost_filter_of_either_channel_is_fed_that_channel_again(bench, lose_at):
-    bench.queue.script = [Step("<think>a "), Step("b"), Step("</think>c "), Step("d", "STOP")]
-    bench.guard.lose_at = lose_at
-    _, events = await run(bench)
-    [released] = json.loads(end_of(bench)[1]["answer_released"])
-    assert (released["reasoning"], released["content"]) == ("a b", "c d") and text(events) == "c d"
-    assert ("reasoning", (lose_at, ["a ", "a b", "a b"][lose_at], [0, 2, 3][lose_at])) in zip(
-        bench.guard.channels, bench.guard.fed
-    )
-
-
-async def test_what_a_broken_answer_generated_is_recorded_to_the_last_character(bench):
-    bench.queue.script = [Step("<think>so</thi"), Step("", "FAILED", "BROKE")]
-    await run(bench)
-    [generated] = json.loads(end_of(bench)[1]["answer_generated"])
-    assert generated["reasoning"] == "so</thi"
 
 
 async def test_a_deadline_expires_the_request_and_its_record(bench):

@@ -14,7 +14,7 @@ from services.gateway.requests.conversation import conversation_of
 from services.gateway.requests.outcome import ALLOW, Finding, Screening, Step
 from services.gateway.requests.question import Caller, Message, Question
 from services.gateway.requests.restoring import Hidden, Restoring, hidden_in
-from tests.unit.gateway.test_life import end_of, run, text
+from tests.unit.gateway.lives import end_of, run, text
 
 PHONE, NAME = "[MOBILE_NUMBER_BCDFGHJKLMN]", "[PERSON_NAME_ZXWVTSRQPNM]"
 QUOTED = "[SECRET_BBBBBBBBBBB]"
