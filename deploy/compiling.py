@@ -26,7 +26,7 @@ OPTIMIZATION = "1"  # of the C compiler: its further levels take twice as long a
 
 def main() -> int:
     if missing := missing_tools():
-        print(f"not compiled: {missing}. The services run interpreted, and take a twentieth more CPU", file=sys.stderr)
+        print(f"not compiled: {missing}. The services run interpreted, guard at nearly twice the CPU", file=sys.stderr)
         return 0
     groups, began = modules(), time.monotonic()
     count = sum(map(len, groups.values()))
