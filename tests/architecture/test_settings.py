@@ -68,9 +68,9 @@ def bounded(tables: dict[str, dict[str, tuple[str, str]]]) -> list[tuple[str, st
     return found
 
 
-def refused(service: str, name: str, value: float) -> bool:
+def refused(service: str, name: str, value: float | str) -> bool:
     try:
-        load(KINDS_AND_STACK[service], service, {name: f"{value:.12g}"})
+        load(KINDS_AND_STACK[service], service, {name: value if isinstance(value, str) else f"{value:.12g}"})
     except InvalidSettings as wrong:
         return name in str(wrong)
     return False
@@ -86,6 +86,26 @@ def test_bounds_are_those_that_a_start_checks(tables) -> None:
         assert refused(service, name, low - step), f"{name}: {low - step} is said to be refused"
         assert math.isinf(high) or not refused(service, name, high), f"{name}: {high} is said to be taken"
         assert math.isinf(high) or refused(service, name, high + step), f"{name}: {high + step} is said to be refused"
+
+
+def test_words_that_a_setting_takes_are_all_named(tables) -> None:
+    """By what a start says of another word, as far as it says it."""
+    checked = 0
+    for section, rows in tables.items():
+        service = section if section in KINDS_AND_STACK else "gateway"
+        for name, (_, bound) in rows.items():
+            words = re.findall(r"`(\w+)`", bound)
+            for word in words:
+                assert not refused(service, name, word) or "production" in word, f"{name}: {word} is said to be taken"
+            if words:
+                with pytest.raises(InvalidSettings) as wrong:
+                    load(KINDS_AND_STACK[service], service, {name: "nonsense"})
+                told = re.sub(r"^\S+ |'nonsense'|nonsense", "", str(wrong.value))
+                assert set(words) <= set(re.findall(r"\w+", told)), f"{name}: {told}"
+                if listed := re.search(r"one of ([\w, ]+)", told):
+                    assert set(listed[1].split(", ")) == set(words), name
+                checked += 1
+    assert checked >= 7
 
 
 def test_no_document_names_a_setting_that_nothing_reads(root: Path) -> None:
