@@ -6,13 +6,14 @@ from pathlib import Path
 
 import yaml
 
-from services.guard.policy.bundle import Action, Combination, Direction, PolicyBundle, Topic, WordList
+from services.guard.policy.bundle import PolicyBundle
 from services.guard.policy.document import Problems, Section, UniqueKeyLoader
 from services.guard.policy.folding import GAP, fold_word, spaced_script, squeeze
 from services.guard.policy.leakage import PromptIndex, index_prompt, letters_of
 from services.guard.policy.own_recognizers import own_recognizers
 from services.guard.policy.scan import TopicScan
 from services.guard.policy.terms import index_terms
+from services.guard.policy.topics import Action, Combination, Direction, Topic, WordList
 from services.guard.redaction.classes import BY_NAME
 from services.guard.redaction.masking import MODES, Masking
 

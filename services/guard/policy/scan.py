@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from services.guard.policy.bundle import Action, Combination
 from services.guard.policy.folding import GAP, LONGEST_GAP, NOTHING, STOP, fold, spaced_script
 from services.guard.policy.terms import ALONE, UNLESS, UNLESS_REACH, Membership, Rule, Term, TermIndex
+from services.guard.policy.topics import Action, Combination
 
 _WORDS = re.compile(f"[^{GAP}{NOTHING}]+")
 _ASCII_STARTS = re.compile("(?<![A-Za-z0-9])[A-Za-z0-9]")  # where a word begins in text without other letters

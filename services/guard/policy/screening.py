@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from services.guard.policy.bundle import Action, PolicyBundle
+from services.guard.policy.bundle import PolicyBundle
 from services.guard.policy.folding import squeeze
 from services.guard.policy.scan import TopicHit, TopicScan
 from services.guard.policy.terms import TermIndex
+from services.guard.policy.topics import Action
 from services.guard.redaction.characters import IDEOGRAPHIC
 from services.guard.redaction.finding import Finding
 from services.guard.redaction.redactor import redact_prompt

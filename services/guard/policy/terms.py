@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
-from services.guard.policy.bundle import Combination, Direction, Topic, WordList
 from services.guard.policy.folding import GAP, fold_word, spaced_script
+from services.guard.policy.topics import Combination, Direction, Topic, WordList
 
 UNLESS_REACH = 18  # characters of folded text on either side of a match in which an `unless` word excuses it
 SPELLED_FROM = 4  # letters; a word this long is also found spelled out: b o m b, b.o.m.b
