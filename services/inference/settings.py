@@ -22,7 +22,7 @@ class InferenceSettings(StackSettings):
     engine: str = "torch"  # or openvino, vllm; or echo, which answers with the question
     revision: str = ""  # of a hub id
     dtype: str = "auto"
-    quantization: str = "none"  # int8, int4, nf4: weights in fewer bits
+    quantization: str = "none"  # int8, int4, nf4, or fp8 on a GPU: weights in fewer bits
     device: str = "auto"
     device_map: str = ""
     hub: bool = False  # may a missing model be fetched from the hub?

@@ -53,7 +53,7 @@ class EngineSettings:
         device_map(self.device_map)  # raises what it must be
         for name, ok, bound in (
             ("engine", self.engine in CANDIDATES, f"one of {', '.join(CANDIDATES)}"),
-            ("quantization", self.quantization in quantization.NAMES, f"one of {', '.join(quantization.SERVED)}"),
+            ("quantization", self.quantization in quantization.NAMES, f"one of {', '.join(quantization.NAMES)}"),
             ("slots", 1 <= self.slots <= 1024, "1 to 1024"),
             ("context_tokens", self.context_tokens >= 0, "0 (all that the model knows) or more"),
             ("kv_memory_share", 0 < self.kv_memory_share <= 0.95, "above 0, at most 0.95"),

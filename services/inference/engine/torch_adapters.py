@@ -59,15 +59,16 @@ class Shape:
     @staticmethod
     def of(model: nn.Module, name: str) -> Shape:
         """Asked before layers are fused or packed away."""
-        weights = {
-            path: layer.weight
+        layers = {
+            path: layer
             for path, layer in model.named_modules()
             if isinstance(layer, nn.Linear) and path.rpartition(".")[2] not in _NOT_BY_TOKEN
         }
-        first = next(iter(weights.values()))
-        linears = {path: (weight.shape[0], weight.shape[1]) for path, weight in weights.items()}
+        first = next(iter(layers.values())).weight
+        linears = {path: (layer.out_features, layer.in_features) for path, layer in layers.items()}
         device = torch.device("cpu") if first.is_meta else first.device  # where a quantized model's weights are not
-        return Shape(linears, first.dtype, device, name)
+        dtype = next(part.dtype for part in model.parameters() if part.is_floating_point())  # codes have another
+        return Shape(linears, dtype, device, name)
 
 
 class AdapterSet:

@@ -6,11 +6,7 @@ the weights, and a prompt's many in 1.4 to 2.4 times what bf16 takes (256 rows, 
 
 from __future__ import annotations
 
-import importlib
-import logging
-import sys
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,27 +14,11 @@ from torch import Tensor
 from services.inference.engine.quantization import QuantizationImpossible
 from services.inference.engine.torch_codes import Codes, Source
 from services.inference.engine.torch_four_bits import FourBitPacking, is_whole
+from services.inference.models.bitsandbytes import library
 
 GROUP = 32  # inputs that share a scale; with 64, bitsandbytes' default, SmolLM2's NLL rose half as much again
 _OUTPUTS = 32  # the kernel takes them in such blocks
 _KIND = "nf4"
-
-
-@cache
-def library() -> Any:
-    """bitsandbytes' functions. Raises ImportError.
-
-    Where the package `kernels` is there too, importing it would ask a hub for another product: here nothing is.
-    """
-    before = sys.modules.get("kernels")
-    sys.modules["kernels"] = None  # type: ignore[assignment]  # an import of it fails, which bitsandbytes gets over
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it warns of just that
-    try:
-        return importlib.import_module("bitsandbytes.functional")
-    finally:
-        del sys.modules["kernels"]
-        if before is not None:
-            sys.modules["kernels"] = before
 
 
 def weight_codes(weight: Tensor) -> Codes:

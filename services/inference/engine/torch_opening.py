@@ -37,7 +37,8 @@ from services.inference.engine.torch_slots import SlotCache, give_back_freed
 from services.inference.engine.torch_windows import Masks
 from services.inference.models.container import available_cores
 from services.inference.models.convert import Progress
-from services.inference.models.device import choose_device, free_memory, platform
+from services.inference.models.cuda import capability
+from services.inference.models.device import Device, choose_device, free_memory, platform
 from services.inference.models.loading import LoadedModel, ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 
@@ -49,8 +50,8 @@ _WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product t
 
 def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) -> TorchEngine:
     torch.set_num_threads(settings.threads or available_cores())
-    device = choose_device(settings.device).type
-    mode = choose(settings.quantization, device_type=device, dtype=settings.dtype)
+    device = choose_device(settings.device)
+    mode = _chosen(settings.quantization, device, settings.dtype)
     source = ModelSource(
         model=settings.model,
         revision=settings.revision,
@@ -59,7 +60,8 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         device=settings.device,
         device_map=settings.device_map,
         hub=settings.hub,
-        modes=(NONE, *(each.name for each in possible(device, settings.dtype))),
+        modes=(NONE, *(each.name for each in possible(device.type, settings.dtype, capability(device.name)))),
+        gpu_mode=mode.name if mode and mode.kind != "cpu" else "",
     )
     try:
         engine = assemble(load(source, home, progress), settings, warm=True)
@@ -87,7 +89,7 @@ def assemble(
     """
     adapters = AdapterSet(Shape.of(loaded.model, loaded.name))  # the layers' shapes, before they are fused
     mode = _mode(loaded, settings)
-    probe = probe or probed(loaded, watch=mode is not None)
+    probe = probe or probed(loaded, watch=mode is not None and mode.kind == "cpu")
     attention, token_bytes = _attention(loaded, probe), probe.token_bytes
     context = context_of(settings.context_tokens, int(getattr(loaded.model.config, "max_position_embeddings", 0)))
     slot = -(-context // attention.view_tokens) * attention.view_tokens  # tokens; whole views
@@ -99,7 +101,9 @@ def assemble(
     budget = PrefillBudget(settings.step_target_ms * 1_000_000, fixed=settings.prefill_tokens)
     if isinstance(runner, ModelRunner) and loaded.device.type != "cpu":
         _warm_up(runner, budget, slots=slots, context=slot)
-        if settings.cuda_graphs and set(token_bytes) == {loaded.model.device} and torch.version.cuda:
+        # What a library's quantized product does beside its kernels is not known to be the same at each replay.
+        recordable = mode is None and set(token_bytes) == {loaded.model.device} and torch.version.cuda
+        if settings.cuda_graphs and recordable:
             runner.graphs = record_decoding(runner.one_each, slots=slots, context=slot, device=loaded.model.device)
     elif warm:
         _warm_up_cpu(
@@ -146,7 +150,7 @@ def _runner(
     context: int,
 ) -> Runner:
     """On a CPU fused where the model's layers are known; else transformers' own forward pass."""
-    name = mode.name if mode else ""
+    name = mode.name if mode and mode.kind == "cpu" else ""
     packing = packing_of(name, CodesRead(loaded.saved.codes) if loaded.saved else source)
     if mode:
         log.info("quantization %s, expected: %s", mode.name, mode.loss)
@@ -157,7 +161,7 @@ def _runner(
             return torch_dense.DenseDecoder(loaded.model, cache, context=context, packing=packing)
     install(attention)
     attention = absorb(loaded.model, attention, exact=loaded.device.type == "cpu" and loaded.dtype == torch.float32)
-    if mode:
+    if name:
         separate_rows(loaded.model)
         log.info("quantized: %s", quantize(loaded.model, packing, saved=loaded.saved is not None))
     elif _offloaded(loaded.model):
@@ -176,7 +180,17 @@ def _mode(loaded: LoadedModel, settings: EngineSettings) -> Mode | None:
                 f"quantization must be {loaded.saved.facts.mode} or {NONE} for {loaded.name}: it is saved so"
             )
         asked = loaded.saved.facts.mode
-    return choose(asked, device_type=loaded.device.type, dtype=str(loaded.dtype).removeprefix("torch."))
+    if loaded.device.type != "cpu" and asked not in (NONE, loaded.gpu_mode):
+        raise ValueError(f"quantization must be {loaded.gpu_mode or NONE} for {loaded.name}: it was loaded so")
+    return _chosen(asked, loaded.device, str(loaded.dtype).removeprefix("torch."))
+
+
+def _chosen(asked: str, device: Device, dtype: str) -> Mode | None:
+    of_gpu = capability(device.name)
+    found = choose(asked, device_type=device.type, dtype=dtype, capability=of_gpu)
+    if found and of_gpu:
+        log.info("quantization %s by %s: compute capability %d.%d is enough", found.name, found.package, *of_gpu)
+    return found
 
 
 def _obstacle(loaded: LoadedModel, settings: EngineSettings, tried: Packing) -> str:

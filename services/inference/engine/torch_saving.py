@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from services.inference.engine.opening import EngineSettings
-from services.inference.engine.quantization import SERVED, choose
+from services.inference.engine.quantization import ON_CPU, choose
 from services.inference.engine.torch_codes import CodesKept
 from services.inference.engine.torch_dense import DenseDecoder
 from services.inference.engine.torch_opening import assemble
@@ -27,7 +27,7 @@ def save_quantized(settings: EngineSettings, home: Path, target: str, progress: 
     if mode is None:
         raise ValueError("quantization must be one that there is something to save of, not none")
     source = ModelSource(
-        model=settings.model, dtype=settings.dtype, auto_dtype=mode.dtypes[0], device="cpu", modes=SERVED
+        model=settings.model, dtype=settings.dtype, auto_dtype=mode.dtypes[0], device="cpu", modes=ON_CPU
     )
     files = locate(source, home, progress)
     if files is None or files.gguf:

@@ -49,6 +49,11 @@ def obstacle(cuda: Cuda) -> str:
     return ""
 
 
+def capability(device: str) -> Version | None:
+    """Compute capability of a GPU; None: it is no NVIDIA GPU, whose numbers those are."""
+    return torch.cuda.get_device_capability(device) if device.startswith("cuda") and torch.version.cuda else None
+
+
 def described(cuda: Cuda) -> str:
     """The two versions, for the log."""
     if cuda.built is None or cuda.driver is None:

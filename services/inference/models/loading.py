@@ -20,6 +20,7 @@ from transformers.utils.hub import cached_file
 from services.inference.models.convert import Progress, converted, marker, to_stderr
 from services.inference.models.device import Device, choose_device, choose_dtype
 from services.inference.models.files import Files, find
+from services.inference.models.gpu_modes import configuration, has_experts
 from services.inference.models.placement import check_names, placing
 from services.inference.models.prequantized import made_plain, method, reading
 from services.inference.models.prompt import Prompt
@@ -40,6 +41,7 @@ class ModelSource:
     device_map: str = ""  # a word or a JSON object by layer: see `placement`
     modes: tuple[str, ...] = ()  # of quantization that plain files can have: said where quantized ones are not read
     hub: bool = False  # may a missing model be fetched?
+    gpu_mode: str = ""  # of quantization, that its layers are loaded in onto a GPU: see `gpu_modes`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,7 @@ class LoadedModel:
     device: Device
     dtype: torch.dtype
     parameters: int
+    gpu_mode: str = ""  # its layers were quantized as they were loaded
     saved: Saved | None = None  # a model that was saved quantized: its quantized weights are not in `model`
 
     @property
@@ -75,6 +78,11 @@ def _load(source: ModelSource, home: Path, progress: Progress) -> LoadedModel:
     if files and (told := facts(files.folder)):
         return _load_saved(source, files, told, device, progress)
     dtype = choose_dtype(source.auto_dtype if source.dtype == "auto" else source.dtype, device)
+    if source.gpu_mode:
+        if files and files.gguf:
+            raise ValueError(f"quantization must be none for {model_name(source.model)} on a GPU: its files are GGUF")
+        places = places or {"device_map": {"": device.name}}  # codes are made where they stay
+        places["quantization_config"] = configuration(source.gpu_mode, dtype)
     tokenizer, model = _read(source, files, {"dtype": dtype, **places}, progress)
     check_names(places.get("device_map"), dict(model.named_modules()))
     if not places:
@@ -93,7 +101,8 @@ def _load(source: ModelSource, home: Path, progress: Progress) -> LoadedModel:
         digest=str(mark.get("source_sha256", "")) or (_digest(weights, progress) if weights else ""),
         device=device,
         dtype=dtype,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=model.num_parameters(),
+        gpu_mode=source.gpu_mode,
     )
 
 
@@ -153,7 +162,8 @@ def _read(source: ModelSource, files: Files | None, options: dict[str, Any], pro
             "together and that device_map names its layers"
         ) from error
     model, info = loaded
-    made_plain(model)
+    if not source.gpu_mode:
+        model = made_plain(model)
     check_complete(info, source.model)
     progress(f"model: loaded in {time.monotonic() - began:.1f} s")
     return tokenizer, model
@@ -167,7 +177,12 @@ def _as_quantized(source: ModelSource, where: str, shared: dict[str, Any], progr
         return {}  # reading the model itself says what is wrong
     name = model_name(source.model)
     told = reading(config, name, source.modes)
+    if source.gpu_mode and (told or has_experts(config.to_dict())):
+        why = "its files came quantized" if told else "no library quantizes its fused experts there"
+        raise ValueError(f"quantization must be none for {name} on a GPU: {why}")
     if told:
+        if source.device_map and "device_map" in told:
+            raise ValueError(f"device_map must be unset for {name}: its files are quantized by {method(config)}")
         progress(f"model: the {method(config)} weights of {name} are read as plain numbers")
     return told
 

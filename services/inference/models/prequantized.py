@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.inference.models.bitsandbytes import is_there, library
 from services.inference.models.wheel import ModelUnavailable
 
-READ = ("fp8",)  # DeepSeek-V3's own: a scale for each block
+READ = ("fp8", "bitsandbytes")  # the former DeepSeek-V3's own: a scale for each block
 
 
 def method(config: Any) -> str:
     """How the files are quantized; empty: they are not."""
     told = _told(config)
-    return str(told.get("quant_method") or "a method that config.json does not name")[:40] if told else ""
+    how = told.get("quant_method") or "a method that config.json does not name"
+    return str(getattr(how, "value", how))[:40] if told else ""
 
 
 def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
@@ -25,12 +27,16 @@ def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
     how = method(config)
     if not how:
         return {}
-    if how not in READ:
+    readable = [each for each in READ if each != "bitsandbytes" or is_there()]
+    if how not in readable:
         raise ModelUnavailable(
-            f"the files of {name} are quantized by {how}, and this engine reads {', '.join(READ)} and GGUF: take the "
-            f"model's plain files with STRONGROOM_INFERENCE_QUANTIZATION={' or '.join(modes)}, or "
+            f"the files of {name} are quantized by {how}, and this engine reads {', '.join(readable)} and GGUF: take "
+            f"the model's plain files with STRONGROOM_INFERENCE_QUANTIZATION={' or '.join(modes)}, or "
             "STRONGROOM_INFERENCE_ENGINE=vllm, which loads what vLLM knows on its device"
         )
+    if how == "bitsandbytes":
+        library()  # before transformers imports it
+        return {"device_map": {"": "cpu"}}  # where its codes are read; `made_plain` turns them into numbers
     from transformers import FineGrainedFP8Config
 
     from services.inference.models.fp8_blocks import whole_blocks
@@ -40,11 +46,29 @@ def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
     return {"quantization_config": FineGrainedFP8Config(dequantize=True, modules_to_not_convert=kept)}
 
 
-def made_plain(model: Any) -> None:
-    """Its weights are, so that it is not held for a quantized model when it is moved, quantized or saved."""
+def made_plain(model: Any) -> Any:
+    """Its weights are, so that it is not held for a quantized model when it is moved, quantized or saved.
+
+    Raises ModelUnavailable.
+    """
+    if method(model.config) == "bitsandbytes":
+        _check_blocks(model)
+        model = model.dequantize(dtype=model.dtype)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
         model.hf_quantizer = None
+    return model
+
+
+def _check_blocks(model: Any) -> None:
+    """bitsandbytes 0.50.2 on a CPU takes a wrong scale where one is for the end of a row and the next one's start."""
+    for path, layer in model.named_modules():
+        state = getattr(getattr(layer, "weight", None), "quant_state", None)
+        if state is not None and layer.in_features % state.blocksize:
+            raise ModelUnavailable(
+                f"{path} has {layer.in_features} inputs, no multiple of the {state.blocksize} that share a scale: "
+                "bitsandbytes reads such codes wrongly on a CPU, take the model's plain files"
+            )
 
 
 def _told(config: Any) -> Mapping[str, Any]:

@@ -23,6 +23,8 @@ def check_finite(model: Any, name: str) -> int:
     for path, tensor in model.named_parameters():
         if tensor.device.type == "meta":
             unseen += 1
+        elif type(tensor) is not torch.nn.Parameter:
+            continue  # a library's codes, which are no numbers
         elif tensor.is_floating_point() and not _finite(tensor):
             raise ModelUnavailable(
                 f"the weight {path} of {name} holds numbers that are not finite: copy the model's folder again, or "

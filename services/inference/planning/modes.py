@@ -35,8 +35,8 @@ class Mode:
 
 # A mode that comes to be served gets its engine and its settings here; plan, text and documentation follow.
 # Layouts: int8 has a float32 scale a row (engine/torch_int8.py), int4 a bf16 scale and zero for 32 weights or 64, about
-# half of a model each, hence 42 (engine/torch_int4.py), nf4 a bf16 scale for 32 (engine/torch_nf4.py). fp8, which is
-# not served, has a float32 scale for 128 × 128.
+# half of a model each, hence 42 (engine/torch_int4.py), nf4 a bf16 scale for 32 (engine/torch_nf4.py). What was
+# never run is not planned for: fp8, and every mode on a GPU.
 MODES = (
     Mode(name="fp32", bits=32, plain_bytes=4, computes="fp32", served=("torch",), settings=("DTYPE=float32",)),
     Mode(name="bf16", bits=16, served=("torch",), settings=("DTYPE=bfloat16",)),

@@ -19,9 +19,10 @@ from services.inference.engine.quantization import QuantizationImpossible, choos
 from services.inference.engine.torch_codes import CodesKept, CodesRead
 from services.inference.engine.torch_four_bits import FourBitPacking
 from services.inference.engine.torch_linear import rows_are_independent
-from services.inference.engine.torch_nf4 import GROUP, library, nf4_packing
+from services.inference.engine.torch_nf4 import GROUP, nf4_packing
 from services.inference.engine.torch_opening import open_torch_engine
 from services.inference.engine.torch_saving import save_quantized
+from services.inference.models.bitsandbytes import library
 
 IDS = [(7 * place * place + 3) % 250 for place in range(40)]
 
@@ -125,7 +126,7 @@ def test_bitsandbytes_is_imported_without_a_warning_and_without_what_asks_a_hub(
         "import sys, types; kernels = types.ModuleType('kernels');"
         "kernels.get_kernel = lambda *a, **b: print('asked');"
         "sys.modules['kernels'] = kernels;"
-        "from services.inference.engine.torch_nf4 import library; library();"
+        "from services.inference.models.bitsandbytes import library; library();"
         "print(sys.modules['kernels'] is kernels)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
@@ -136,10 +137,10 @@ def test_without_bitsandbytes_nf4_is_refused_with_what_can_be_had() -> None:
     """Fails if `possible` asks nobody what is installed."""
     with pytest.raises(
         QuantizationImpossible,
-        match="nf4 needs bitsandbytes, which is not installed, and cannot be had on cpu in auto: none, int8, int4 can",
+        match=r"nf4 needs the package bitsandbytes, .* cannot be had on cpu in auto: none, int8, int4 can",
     ):
         choose("nf4", device_type="cpu", dtype="auto", installed=lambda package: False)
-    with pytest.raises(QuantizationImpossible, match="nf4 cannot be had on cpu in float32: none, int8 can"):
+    with pytest.raises(QuantizationImpossible, match=r"nf4 computes in bfloat16, .* on cpu in float32: none, int8 can"):
         choose("nf4", device_type="cpu", dtype="float32", installed=lambda package: True)
     found = choose("nf4", device_type="cpu", dtype="auto", installed=lambda package: True)
     assert found is not None and found.dtypes == ("bfloat16",)

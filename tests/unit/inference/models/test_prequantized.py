@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from services.inference.engine.batch import Segment
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.torch_opening import open_torch_engine
 from services.inference.engine.torch_saving import save_quantized
+from services.inference.models.bitsandbytes import library
 from services.inference.models.loading import ModelSource, load
 from services.inference.models.wheel import ModelUnavailable
 
@@ -93,6 +96,47 @@ def test_fp8_files_are_read_as_the_numbers_that_they_say(family: str, folder: Ma
         assert torch.equal(numbers, expected[name]), name
 
 
+NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+
+
+def in_bitsandbytes(folder: Path, **how: Any) -> dict[str, torch.Tensor]:
+    """The files as transformers writes them; returns the numbers they say."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    library()
+    told: Any = BitsAndBytesConfig
+    made: Any = AutoModelForCausalLM.from_pretrained(folder, quantization_config=told(**how), device_map={"": "cpu"})
+    said = {name: part.clone() for name, part in copy.deepcopy(made).dequantize().named_parameters()}
+    made.save_pretrained(folder)
+    return said
+
+
+@pytest.mark.parametrize(("how", "near"), [({"load_in_8bit": True}, 0.999), (NF4, 0.99)])
+def test_bitsandbytes_files_are_read_as_the_numbers_that_they_say(
+    how: dict[str, Any], near: float, folder: Made, tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Fails if the model is still held for a quantized one, or its codes for its weights."""
+    target, config = folder("llama"), copy.deepcopy(tiny_model("llama").config)
+    config.hidden_size, config.num_attention_heads = 64, 4  # rows of whole blocks of 64
+    plain = type(tiny_model("llama"))(config)
+    plain.save_pretrained(target)
+    expected = in_bitsandbytes(target, **how)
+    said: list[str] = []
+    loaded = load(ModelSource(model="tiny", device="cpu"), tmp_path, said.append)
+    assert "model: the bitsandbytes weights of tiny are read as plain numbers" in said
+    assert not hasattr(loaded.model.config, "quantization_config") and loaded.parameters == plain.num_parameters()
+    for name, part in plain.named_parameters():
+        found = loaded.model.get_parameter(name)
+        assert found.dtype is torch.float32 and torch.equal(found, expected[name].float()), name
+        assert torch.cosine_similarity(found.flatten(), part.flatten(), dim=0) > near
+
+
+def test_bitsandbytes_files_that_it_reads_wrongly_on_a_cpu_are_refused(folder: Made, tmp_path: Path) -> None:
+    """Of rows of 96, every other one begins within a block. Fails if `_check_blocks` is left out."""
+    in_bitsandbytes(folder("llama"), **NF4)
+    with pytest.raises(ModelUnavailable, match=r"q_proj has 96 inputs, no multiple of the 64 that share a scale"):
+        load(ModelSource(model="tiny", device="cpu"), tmp_path, lambda line: None)
+
+
 def test_of_fp8_files_a_mode_can_be_made_and_saved(folder: Made, tmp_path: Path) -> None:
     """Fails if the saved model's config.json still says fp8."""
     in_fp8(folder("deepseek-v3"), block=16)
@@ -113,7 +157,6 @@ def test_of_fp8_files_a_mode_can_be_made_and_saved(folder: Made, tmp_path: Path)
         ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "gptq"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, "awq"),
         ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors"),
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bitsandbytes"),
         ({"bits": 4}, "a method that config.json does not name"),
     ],
 )
@@ -125,6 +168,6 @@ def test_what_this_version_does_not_read_is_refused_with_what_can_be_had(
     with pytest.raises(ModelUnavailable) as caught:
         open_torch_engine(settings, tmp_path, lambda line: None)
     said = str(caught.value)
-    assert f"the files of tiny are quantized by {named}, and this engine reads fp8 and GGUF" in said
+    assert f"the files of tiny are quantized by {named}, and this engine reads fp8, bitsandbytes and GGUF" in said
     assert "STRONGROOM_INFERENCE_QUANTIZATION=none or int8 or int4 or nf4" in said
     assert "STRONGROOM_INFERENCE_ENGINE=vllm" in said
