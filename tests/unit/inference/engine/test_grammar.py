@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.inference.engine.grammar import GrammarRefused
-from services.inference.engine.protocol import Failure, Finish, Message, StepOutput, Work
+from services.inference.engine.protocol import Failure, Finish, Message, Work
 from services.inference.engine.sampling import Grammar, GrammarKind, Sampling
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.models.prompt import Prompt
+from tests.unit.inference.engine.stepping import finish, text, tokens
 
 SCHEMA = {
     "type": "object",
@@ -44,25 +45,6 @@ def work(name: str, grammar: Grammar | None, seed: int = 1, **sampling: Any) -> 
     return Work(
         request_id=name, messages=(Message(role="user", content="the quick brown fox"),), sampling=Sampling(**chosen)
     )
-
-
-def finish(engine: TorchEngine, *works: Work) -> dict[str, list[StepOutput]]:
-    outputs: dict[str, list[StepOutput]] = {}
-    for one in works:
-        engine.prepare(one)
-        engine.admit(one)
-    while engine.live():
-        for output in engine.step():
-            outputs.setdefault(output.request_id, []).append(output)
-    return outputs
-
-
-def tokens(outputs: list[StepOutput]) -> list[int]:
-    return [token for output in outputs for token in output.token_ids]
-
-
-def text(outputs: list[StepOutput]) -> str:
-    return "".join(output.text for output in outputs)
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,11 @@ from transformers import (
 )
 
 from services.inference.engine.choosing import Row
-from services.inference.engine.protocol import Finish, ImpossibleSampling, Message, StepOutput, Work
+from services.inference.engine.protocol import Finish, ImpossibleSampling, Message, Work
 from services.inference.engine.sampling import Sampling
 from services.inference.engine.shaping import Shaping
 from services.inference.engine.torch_engine import TorchEngine
+from tests.unit.inference.engine.stepping import finish, tokens
 
 SIZE = 60
 TOKENS = st.lists(st.integers(0, SIZE - 1), max_size=25)
@@ -112,20 +113,6 @@ def test_the_row_that_was_given_stays_as_it_was() -> None:
 def work(name: str, text: str = "the quick brown fox", **sampling: Any) -> Work:
     message = Message(role="user", content=text)
     return Work(request_id=name, messages=(message,), sampling=Sampling(**({"temperature": 0.0} | sampling)))
-
-
-def finish(engine: TorchEngine, *works: Work) -> dict[str, list[StepOutput]]:
-    outputs: dict[str, list[StepOutput]] = {}
-    for one in works:
-        engine.admit(one)
-    while engine.live():
-        for output in engine.step():
-            outputs.setdefault(output.request_id, []).append(output)
-    return outputs
-
-
-def tokens(outputs: list[StepOutput]) -> list[int]:
-    return [token for output in outputs for token in output.token_ids]
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,9 @@ from services.inference.engine.sampling import Grammar, GrammarKind, Sampling
 from services.inference.engine.vllm_engine import URGENT_SEATS, Counters, VllmEngine
 from services.inference.engine.vllm_thread import LlmThread
 from services.inference.models.prompt import Prompt
+from tests.unit.inference.engine.stepping import PATIENCE_SECONDS, finish, text, tokens
 
 END = 257
-PATIENCE_SECONDS = 120.0
 
 
 class SpellingLlm:
@@ -149,24 +149,6 @@ def work(request_id: str, *, scope: str = "", rank: int = 0, traceparent: str = 
         sampling=Sampling(**({"temperature": 0.0, "max_tokens": 40} | more)),
         emitted=emitted, rank=rank, scope=scope, deadline_ns=deadline, traceparent=traceparent,
     )  # fmt: skip
-
-
-def finish(engine: VllmEngine) -> dict[str, list[StepOutput]]:
-    outputs: dict[str, list[StepOutput]] = {}
-    over = time.monotonic() + PATIENCE_SECONDS
-    while engine.live():
-        assert time.monotonic() < over, "it does not end"
-        for output in engine.step():
-            outputs.setdefault(output.request_id, []).append(output)
-    return outputs
-
-
-def text(outputs: list[StepOutput]) -> str:
-    return "".join(output.text for output in outputs)
-
-
-def tokens(outputs: list[StepOutput]) -> list[int]:
-    return [token for output in outputs for token in output.token_ids]
 
 
 def until(true: Any) -> None:
