@@ -42,6 +42,7 @@ def main() -> None:
     for line in scores["strongroom"].misses[: options.misses]:
         print(line)
     result = {"rows": len(corpus.rows), "systems": {name: summary(score) for name, score in scores.items()}}
+    result["people"] = _people()
     result["unlabelled"] = _unlabelled(options.folder)
     if options.folds and left_out.trained_on(options.folder):
         result["templates_left_out"] = _left_out(options.folder, options.folds)
@@ -59,6 +60,26 @@ def _unlabelled(folder: Path) -> dict[str, Any]:
     header = ["texts that nobody labelled", "read as", "touched", "by structured classes", "by class, texts"]
     print("\n" + table(header, rows))
     return {name: {side: one.summary() for side, one in sides.items()} for name, sides in sets.items()}
+
+
+def _people() -> dict[str, Any]:
+    """Whether those are still found whom our own prose names."""
+    scores = {
+        (name, side): judge(corpus, masks(corpus.texts))
+        for name, corpus in prose.people()
+        for side, masks in ours().items()
+    }
+    rows = [
+        [name, side, _cell(_masked(score)), *(_exact(score, label) for label in sorted(WRITTEN_FREELY))]
+        for (name, side), score in scores.items()
+    ]
+    labels = [f"{label}, exact P / R / F1" for label in sorted(WRITTEN_FREELY)]
+    print("\n" + table(["who is named in our own prose", "read as", "fully masked", *labels], rows))
+    return {f"{name}, {side}": summary(score) for (name, side), score in scores.items()}
+
+
+def _masked(score: Score) -> Share:
+    return Share(*(sum(getattr(share, part) for share in score.masked.values()) for part in ("hits", "all")))
 
 
 def _left_out(folder: Path, folds: int) -> dict[str, Any]:

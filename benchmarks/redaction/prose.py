@@ -1,21 +1,25 @@
-"""Texts that nobody labelled: how many are touched, by which class, with and without the model of names."""
+"""Prose of our own and texts that nobody labelled: how many are touched, by which class; who is named is found."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.redaction.rows import Place
+from benchmarks.redaction.rows import Corpus, Place, Row
 from benchmarks.redaction.scoring import Share
 from benchmarks.redaction.systems import Masks
 from services.guard.redaction.named.detector import CLASSES
 
 UNSEEN = Path(__file__).parents[2] / "tests" / "unit" / "guard" / "unseen_prose"
-FINAL = "final_"  # the files that nothing was tuned by
+FRESH = "fresh_"  # the files that nothing was tuned by
+PEOPLE = "people_"  # sentences that name somebody, marked; nothing was tuned by them either
+_MARKED = re.compile(r"\[([PA]) ([^]]+)\]")
+_LABELS = {"P": "PERSON", "A": "ADDRESS"}
 _NAMED = frozenset(CLASSES.values())
 
 
@@ -48,7 +52,30 @@ def touched(answers: Sequence[Sequence[Place]]) -> Touched:
 def finance_prose() -> Iterator[tuple[str, list[str]]]:
     """Our own sentences that hold no personal data, written before any model had read them."""
     for path in sorted(UNSEEN.glob("*.txt")):
-        yield path.stem, [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# ")]
+        if not path.stem.startswith(PEOPLE):
+            yield path.stem, _lines(path)
+
+
+def people() -> Iterator[tuple[str, Corpus]]:
+    """Our own sentences that name people and give addresses, with both marked."""
+    for path in sorted(UNSEEN.glob(f"{PEOPLE}*.txt")):
+        yield path.stem, Corpus([marked(line) for line in _lines(path)])
+
+
+def _lines(path: Path) -> list[str]:
+    written = path.read_text(encoding="utf-8").splitlines()
+    return [line.replace("\\n", "\n") for line in written if not line.startswith("# ")]
+
+
+def marked(line: str) -> Row:
+    """A line with [P somebody] and [A an address] in it."""
+    text, places, end = "", [], 0
+    for mark in _MARKED.finditer(line):
+        text += line[end : mark.start()]
+        places.append(Place(_LABELS[mark[1]], len(text), len(text) + len(mark[2])))
+        text += mark[2]
+        end = mark.end()
+    return Row(text + line[end:], tuple(places))
 
 
 def harmless_prompts(folder: Path) -> list[str]:

@@ -102,7 +102,7 @@ def _surname(folder: Path, chance: random.Random) -> str:
 
 def western_name(folder: Path, chance: random.Random) -> str:
     listed = words(folder / "western_given.txt")
-    first = invented(chance) if chance.random() < 0.25 else chance.choice(listed)
+    first = invented(chance) if chance.random() < 0.4 else chance.choice(listed)
     kind = chance.random()
     if kind < 0.1:
         return first

@@ -30,8 +30,8 @@ RENAMED = 3  # further copies of each marked sentence, about other people
 STEPS = 50
 PENALTIES = {"chinese_names": 2e-6, "western": 5e-6}
 # How much better than nothing a find must be, in log odds. Chinese: below 0, as most of what is trained on is plain.
-# Others: where exact F1 is as good as anywhere, and least of the prose that was there to be read is touched.
-MARGINS = {"chinese_names": -0.5, "western": 0.25}
+# Others: nothing here, as of a name more is asked by what its words are (named/evidence.py).
+MARGINS = {"chinese_names": -0.5, "western": 0.0}
 
 Report = Callable[[str], None]
 
@@ -188,7 +188,9 @@ def _common(plain: Sequence[Sentence]) -> list[str]:
     }
     surnames = {word.lower() for word in invention.words(WORDS / "western_surnames.txt")}
     ordinary = {
-        word for name in ("ordinary", "business", "general") for word in invention.words(WORDS / f"{name}_words.txt")
+        word
+        for name in ("ordinary", "business", "general", "world")
+        for word in invention.words(WORDS / f"{name}_words.txt")
     }
     return sorted(often | sure | ordinary - names - surnames)
 

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from services.guard.policy.loading import load_bundle
 from services.guard.redaction.masking import Masking
+from services.guard.redaction.named import evidence
 from services.guard.redaction.named.entity import LOOK_AHEAD
 from services.guard.redaction.named.model import find, load
+from services.guard.redaction.named.words import Word
 from services.guard.redaction.redactor import Redactor, redact, redact_prompt
 from services.guard.settings import SHIPPED_POLICY
 
@@ -59,6 +61,9 @@ def test_names_and_addresses_are_found_to_the_character(text: str, expected: lis
         "object 12ab34cd_56 Moved, session 7C4A8D09CA3762AF61E5 Expired",
         "Goldman Sachs and Eli Lilly fell; Rosalind Holdings and Florence Bakeries rose.",
         "Is the Dodd Frank Act about Freddie Mac?",
+        "Kuehne Nagel expects airfreight to recover by autumn.",
+        "Beneficiary: Oxfam",
+        "Alameda lent to Celsius, Celsius lent to Voyager.",
     ],
 )
 def test_what_only_looks_like_them_is_left_alone(text: str, look_ahead: int | None) -> None:
@@ -78,6 +83,30 @@ def test_a_forms_next_field_makes_no_firm_of_the_name_before_it(behind: str, loo
 def test_a_role_or_a_month_behind_a_name_makes_no_firm_of_it(behind: str, look_ahead: int | None) -> None:
     """Fails if every word that begins no name ends a find."""
     assert found(f"Signed by Eleanor Whitfield {behind}", look_ahead) == ["Eleanor Whitfield"]
+
+
+def words(text: str) -> list[Word]:
+    return load().western.read_all(text.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "lead", "taken"),
+    [
+        ("asked for", "Eleanor Whitfield", 0.1, True),
+        ("asked for", "Eleanor Qwenzi", 0.1, False),
+        ("asked for", "Zimbolt Qwenzi", 1.5, False),
+        ("asked for", "Zimbolt Qwenzi", 3.0, True),
+        ("asked for", "Zimbolt", 3.0, False),
+        ("Mr .", "Zimbolt", 0.1, True),
+        ("asked Mrs", "Zimbolt", 0.1, True),
+    ],
+)
+def test_the_less_people_are_called_by_a_name_the_surer_it_must_be(
+    before: str, name: str, lead: float, taken: bool
+) -> None:
+    """Fails if a title before a name no longer speaks for it."""
+    first, last = words(before)
+    assert evidence.enough(evidence.Start(first, last, lead), words(name)) is taken
 
 
 def test_they_are_masked_in_the_original_whatever_is_invisible_in_it() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.redaction.prose import finance_prose, harmless_prompts, touched
+from benchmarks.redaction.prose import finance_prose, harmless_prompts, marked, touched
 from benchmarks.redaction.rows import Corpus, Place, Row, written_form
 from benchmarks.redaction.scoring import Share, judge
 
@@ -50,6 +50,15 @@ def test_texts_that_nobody_labelled_are_our_own_prose_and_what_a_folder_calls_be
     rows = '{"text": "a", "label": "benign"}\n{"text": "b", "label": "violation"}\n'
     (tmp_path / "train" / "one.jsonl").write_text(rows)
     assert harmless_prompts(tmp_path) == ["a"]
+
+
+def test_marks_are_read_as_places_and_are_no_part_of_the_text() -> None:
+    row = marked("To: [P Ann Lee]\n[A 5 Elm Way], today")
+    assert row.text == "To: Ann Lee\n5 Elm Way, today"
+    assert [(one.label, row.text[one.start : one.end]) for one in row.entities] == [
+        ("PERSON", "Ann Lee"),
+        ("ADDRESS", "5 Elm Way"),
+    ]
 
 
 def test_a_hard_negative_is_touched_by_one_character() -> None:

@@ -150,17 +150,22 @@ class Scores:
         self._base = _packed([margin]) + sum(_BIAS << place for place in _PLACES)
         self._own, self._before, self._after = _Sums(tables, _OWN), _Sums(tables, _BEFORE), _Sums(tables, _AFTER)
         self._ahead, self._shapes = _Sums(tables, _AHEAD), _Sums(tables, _SHAPES)
+        self._last = 0  # total of the word that was looked at last
         self._words_before, self._inside = (tables[number] for number in _ALONE)
 
     def best(self, allowed: Sequence[int], walk: Walk, word: Word, after: Word, second: Word) -> int:
         """Of the tags that may stand here; the first of equals."""
-        total = self._total(walk, word, after, second)
+        total = self._last = self._total(walk, word, after, second)
         chosen, most = OUT, -1
         for tag in allowed:
             score = total >> _PLACES[tag] & _ONE_SCORE
             if score > most:
                 chosen, most = tag, score
         return chosen
+
+    def lead(self, tag: int) -> float:
+        """By how much the tag, at the word that was looked at last, beats being out of any entity, in log odds."""
+        return ((self._last >> _PLACES[tag] & _ONE_SCORE) - (self._last & _ONE_SCORE)) / 100
 
     def _total(self, walk: Walk, word: Word, after: Word, second: Word) -> int:
         state, last, before = walk.state, walk.last, walk.before

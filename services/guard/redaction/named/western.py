@@ -1,5 +1,6 @@
 """Names and addresses in Latin, Greek and Cyrillic letters: a linear tagger that walks over the words that matter."""
 
+from services.guard.redaction.named import evidence
 from services.guard.redaction.named.codes import COUNT, within_code
 from services.guard.redaction.named.entity import ADDRESS, PERSON, Entity
 from services.guard.redaction.named.tag_scores import (
@@ -95,6 +96,8 @@ class Tagger:
         self._lexicon, self._scores, self._look_ahead = lexicon, scores, look_ahead
         self._walk = Walk()
         self.open: Entity | None = None
+        self._words: list[Word] = []  # of the open entity
+        self._start = evidence.NOWHERE
 
     def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]:
         """Entities that are closed, and up to where the text is decided. A token is decided when its end and, where it
@@ -124,10 +127,15 @@ class Tagger:
             tag = self._scores.best(_allowed(word)[walk.previous], walk, word, after, second)
             if walk.length == _MOST_WORDS and tag not in _BEGINS:
                 tag = OUT
+            begun = evidence.NOWHERE
+            if tag in _BEGINS:
+                begun = evidence.Start(walk.before, walk.last, self._scores.lead(tag))
             walk.step(word, tag)
             if tag == OUT or tag in _BEGINS:
                 self._close(found, text, word, after)
+                self._start, self._words = begun, []
             if tag != OUT:
+                self._words.append(word)
                 self._grow(passage.spans[place], tag)
         if ended:
             self._close(found, text, NONE, NONE)
@@ -161,10 +169,14 @@ class Tagger:
 
     def _close(self, found: list[Entity], text: str, word: Word, after: Word) -> None:
         """Ends the open entity before `word`. Now it may show that it is none: the first part of a firm's name, all of
-        one that everybody knows, or a count of something."""
+        one that everybody knows, what little speaks for, or a count of something."""
         entity, self.open = self.open, None
-        if entity is None or (entity.kind == PERSON and word.ends == FIRM and after.shape[0] not in _OF_FORMS):
+        if entity is None:
             return
+        if entity.kind == PERSON:
+            of_a_firm = word.ends == FIRM and after.shape[0] not in _OF_FORMS
+            if of_a_firm or not evidence.enough(self._start, self._words):
+                return
         said = text[entity.start : entity.end]
         if said.lower() not in self._lexicon.firms and not (COUNT.match(said) and not self._road_in(said)):
             found.append(entity)
