@@ -29,13 +29,14 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 class Publisher:
-    """Owned by one thread at a time. `tiles_written` is called between the tiles and the checkpoint (fault tests)."""
+    """Owned by one thread at a time. `leaf_bytes` is told the first leaf and how many; `tiles_written` is called
+    between the tiles and the checkpoint (fault tests)."""
 
     def __init__(
         self,
         directory: Path,
         tree: Tree,
-        leaf_bytes: Callable[[int], bytes],
+        leaf_bytes: Callable[[int, int], list[bytes]],
         tiles_written: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory, self._tree, self._leaf_bytes = directory, tree, leaf_bytes
@@ -88,5 +89,5 @@ class Publisher:
     def _content(self, tile: Tile) -> bytes:
         start = tile.index * TILE_WIDTH
         if tile.level < 0:
-            return bundle([self._leaf_bytes(index) for index in range(start, start + tile.width)])
+            return bundle(self._leaf_bytes(start, tile.width))
         return self._tree.hashes(tile.level * TILE_HEIGHT, start, tile.width)

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.audit.journal import segment
 from services.audit.journal.frame import Entry, Frame, encode_frame
 from services.audit.journal.open_segment import Identity, OpenSegment, check_in_place, identity
-from services.audit.journal.reading import OFFSET_BITS, JournalReader
+from services.audit.journal.reading import OFFSET_BITS, JournalReader, LeafFrame
 from services.audit.journal.reserve import NAME as RESERVE
 from services.audit.journal.reserve import Reserve, is_full
 from services.audit.journal.room import HighWater, Room, free_bytes
@@ -266,6 +266,9 @@ class Journal:
 
     def frames(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, Frame]]:
         return self._reader.frames(first, last)
+
+    def leaves(self, first: int) -> Iterator[LeafFrame]:
+        return self._reader.leaves(first)
 
     def up_to(self, location: int) -> list[tuple[Path, int]]:
         return self._reader.up_to(location)

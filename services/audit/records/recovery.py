@@ -95,15 +95,15 @@ class Replay:
         freed: set[str] = set()
         claims: list[tuple[StoredEntry, Claim]] = []
         for index in range(self._stored.leaf_count - 1, -1, -1):
-            kind = self._stored.clear(index).kind
-            if kind not in (Kind.ACCEPTED, Kind.REFUSED, Kind.END):
+            entry = self._stored.entry(index)
+            if entry.kind not in (Kind.ACCEPTED, Kind.REFUSED, Kind.END):
                 continue
-            durable = self._stored.readable(index)
+            durable = self._stored.opened(entry)
             if durable is None:  # its key's claim was freed with it
                 continue
             if durable.time_ms <= now_ms - WINDOW_MS:
                 break
-            if kind is Kind.END:
+            if entry.kind is Kind.END:
                 if durable.header["end"] not in BINDING_ENDS and durable.clear.release_count == 0:
                     freed.add(durable.clear.record_id)
             elif sealer.IDEMPOTENCY_KEY in durable.parts and durable.clear.record_id not in freed:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import orjson
 
-from services.audit.journal.frame import ClearPart, Entry, decode_clear
+from services.audit.journal.frame import ClearPart, Entry, FrameInvalid, decode_clear
 from services.audit.journal.journal import Journal
 from services.audit.log.rows import Row, Scratch
 from services.audit.records import sealer
@@ -83,21 +84,34 @@ class StoredEntries:
     def leaf_index(self, location: int) -> int:
         return bisect_left(range(self.leaf_count), location, key=self.leaf_location)
 
-    def clear(self, leaf_index: int) -> ClearPart:
-        return decode_clear(self._journal.read(self.leaf_location(leaf_index)).entry.clear)
+    def entry(self, index: int) -> Entry:
+        """A leaf's, as it is in the journal."""
+        return self._journal.read(self.leaf_location(index)).entry
 
-    def leaf_bytes(self, index: int) -> bytes:
-        """From any thread: one look, as the next leaf may take the place at any time."""
-        held, leaf = self._recent[index % RECENT_LEAVES]
-        return leaf if held == index else self._journal.read(self.leaf_location(index)).entry.leaf
+    def clear(self, leaf_index: int) -> ClearPart:
+        return decode_clear(self.entry(leaf_index).clear)
+
+    def leaf_bytes(self, first: int, count: int) -> list[bytes]:
+        """From any thread: one look at each, as a later leaf may take its place at any time."""
+        held = [self._recent[index % RECENT_LEAVES] for index in range(first, first + count)]
+        if [index for index, _ in held] == list(range(first, first + count)):
+            return [leaf for _, leaf in held]
+        frames = list(islice(self._journal.leaves(self.leaf_location(first)), count))
+        if len(frames) < count or not all(frame.entry for frame in frames):
+            raise FrameInvalid(f"leaves {first} to {first + count} cannot all be read back from the journal")
+        return [frame.entry.leaf for frame in frames if frame.entry]
 
     def leaf(self, index: int) -> StoredEntry:
         return self.at(self.leaf_location(index))
 
     def readable(self, index: int) -> StoredEntry | None:
         """None if it was erased."""
+        return self.opened(self.entry(index))
+
+    def opened(self, entry: Entry) -> StoredEntry | None:
+        """None if it was erased."""
         try:
-            return self.leaf(index)
+            return self._opened(entry)
         except KeyErased:
             return None
 

@@ -71,6 +71,9 @@ def test_leaves_long_past_are_read_back_from_the_journal(audit_log, gateway) -> 
     for _ in range(5):
         writer.commit([gateway.reject(f"r{gateway.sequence}") for _ in range(RECENT_LEAVES // 4)])
     for index in (0, 1, writer.tree.size - RECENT_LEAVES - 1, writer.tree.size - RECENT_LEAVES, writer.tree.size - 1):
-        assert leaf_hash(writer.stored.leaf_bytes(index)) == writer.tree.hashes(0, index, 1)
+        assert leaf_hash(writer.stored.entry(index).leaf) == writer.tree.hashes(0, index, 1)
+    for first, count in ((0, writer.tree.size), (700, 256), (writer.tree.size - 9, 9)):  # over segments; in memory
+        hashes = b"".join(map(leaf_hash, writer.stored.leaf_bytes(first, count)))
+        assert hashes == writer.tree.hashes(0, first, count)
     writer.stop()
     assert verify_home(audit_log.home).exit_code == VERIFIES

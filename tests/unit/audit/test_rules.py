@@ -45,7 +45,7 @@ def test_a_request_becomes_accepted_releases_and_one_end(audit_log, gateway) -> 
     assert isinstance(ended, Ended)
     assert json.loads(ended.receipt)["request_id"] == "r1"
     assert kinds(writer) == ["CONTROL", "ACCEPTED", "END"]
-    assert accepted.accepted_leaf_hash == leaf_hash(writer.stored.leaf_bytes(1))
+    assert accepted.accepted_leaf_hash == leaf_hash(writer.stored.entry(1).leaf)
 
 
 def test_invariant_1_a_ticket_binds_log_request_expiry_and_job(audit_log, gateway) -> None:
@@ -129,7 +129,7 @@ def test_refused_and_rejected_are_records_of_one_entry(audit_log, gateway) -> No
     assert rejected == Recorded()
     assert kinds(writer) == ["CONTROL", "REFUSED", "REJECTED"]
     assert decode_leaf(unb64(json.loads(refused.receipt)["leaf"])).kind is Kind.REFUSED
-    assert decode_leaf(writer.stored.leaf_bytes(2)).content == bytes(32)
+    assert decode_leaf(writer.stored.entry(2).leaf).content == bytes(32)
 
 
 @pytest.mark.parametrize(
