@@ -18,7 +18,7 @@ from benchmarks.engine.peers import CACHE, LLAMA_CPP, OPENVINO, OPENVINO_EXPORT,
 from benchmarks.engine.workload import COLUMNS, Column
 
 ROOT = Path(__file__).parents[2]
-OURS, SUITE = "ours-bf16", "suite-bf16"
+OURS, OURS_INT8, SUITE = "ours-bf16", "ours-int8", "suite-bf16"
 WORKER_OPENVINO, SUITE_OPENVINO = "worker-openvino-int8", "suite-openvino-int8"
 ALL = tuple(COLUMNS)
 
@@ -65,6 +65,7 @@ ROWS = {
     row.name: row
     for row in (
         Row(OURS, ALL, _driver("ours", "dtype=bfloat16")),
+        Row(OURS_INT8, ALL, _driver("ours", "dtype=bfloat16", "quantization=int8")),
         Row("ours-fp32", ("1", "16"), _driver("ours", "dtype=float32")),
         Row(SUITE, ("1", "16", "64"), _driver("suite", "dtype=bfloat16")),
         Row("generate-bf16", ("1",), _driver("generate", "bfloat16")),

