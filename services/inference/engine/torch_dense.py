@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
 from services.inference.engine.torch_channels import factors
-from services.inference.engine.torch_dense_attention import FILLED_ROWS, Attention, Spans
+from services.inference.engine.torch_dense_attention import Attention
 from services.inference.engine.torch_linear import (
     NO_OPERATOR,
     TRIED_ROWS,
@@ -28,6 +28,7 @@ from services.inference.engine.torch_linear import (
     rows_are_independent,
 )
 from services.inference.engine.torch_slots import SlotCache
+from services.inference.engine.torch_spans import FILLED_ROWS, Spans
 
 # Model classes of transformers whose layers are the ones below.
 _KNOWN = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
@@ -140,7 +141,7 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def run(self, segments: Sequence[Segment]) -> Tensor:
-        """As ModelRunner.run. Decoding rows that lie in neighbouring slots are best given first."""
+        """As ModelRunner.run. Rows that lie in neighbouring slots are best given in their order."""
         spans = Spans.of(segments)
         if max(spans.ids) >= self.vocabulary:
             raise IndexError("a token id beyond the embedding")
@@ -149,7 +150,7 @@ class DenseDecoder:
         x = self._embedding(torch.tensor(spans.ids + [0] * more))
         rotated = torch.nn.functional.pad(positions, (0, more))
         turn = Turn(self._cosines[rotated], self._sines[rotated])
-        self._attention.look(spans, positions)
+        self._attention.look(segments, spans, positions)
         names = [segment.adapter for segment in segments for _ in segment.ids]
         adapters = self._adapters if self._adapters and self._adapters.look(names) else None
         for number, layer in enumerate(self._layers):

@@ -14,6 +14,7 @@ from services.inference.engine.batch import Segment
 from services.inference.engine.torch_dense import DenseDecoder, Layer, obstacle
 from services.inference.engine.torch_linear import Packed, rows_are_independent
 from services.inference.engine.torch_slots import SlotCache
+from services.inference.engine.torch_spans import by_length
 
 CONTEXT, SLOTS = 512, 6
 SHAPE = {
@@ -118,6 +119,22 @@ def test_rows_with_unlike_numbers_of_guesses_are_each_what_transformers_gives(mo
     if dtype is torch.float32:  # invariant 11
         alone = torch.cat([decoder.run([part]) for part in parts])
         assert torch.equal(alone, logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_unlike_lengths_look_over_their_own_past(model: Any, dtype: torch.dtype) -> None:
+    """Short and long ones in turn, beside a prompt's chunk: in bfloat16 two groups whose slots lie apart.
+    Fails if `_copied` takes as many neighbouring slots instead, or if what attends is not put back by its rows."""
+    model.to(dtype)
+    decoder = fused(model)
+    texts = [[(7 * row + 3 * place * place) % 260 for place in range((30, 500)[row % 2])] for row in range(SLOTS)]
+    decoder.run([Segment(row, 0, ids[:-1], 0) for row, ids in enumerate(texts[:-1])])
+    parts = [Segment(row, len(ids) - 1, ids[-1:]) for row, ids in enumerate(texts[:-1])]
+    logits = decoder.run([*parts, Segment(SLOTS - 1, 0, texts[-1][:48])])
+    assert len(by_length(parts)) == 2
+    expected = torch.cat([reference(model, ids)[-1:] for ids in (*texts[:-1], texts[-1][:48])])
+    close = {torch.float32: 1e-4, torch.bfloat16: 4e-2}[dtype]
+    assert torch.allclose(logits, expected, rtol=0, atol=close * float(expected.abs().max()))
 
 
 def test_a_long_chunk_is_looked_at_in_pieces_and_stays_what_it_is(model: Any) -> None:
