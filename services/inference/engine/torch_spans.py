@@ -15,7 +15,7 @@ from services.inference.engine.batch import Segment
 FEW_QUERIES = 8
 _FILLED_QUERIES = 64  # of a group whose rows do not have as many each: room for all that are guessed, not tuned
 _UNEVEN_TOKENS = 512
-_GROUP_TOKENS = 1000
+_GROUP_TOKENS = 2000
 # oneDNN compiles a kernel for each number of rows it has not seen: 10 ms of a pass of 70, of which every prompt has
 # another length. Many rows are therefore filled up to a multiple of these.
 FILLED_ROWS = 16
