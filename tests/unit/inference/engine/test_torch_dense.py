@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers as hf
 
+from services.inference.engine import torch_spans
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_dense import DenseDecoder, Layer, obstacle
 from services.inference.engine.torch_linear import Packed, rows_are_independent
@@ -122,9 +123,12 @@ def test_rows_with_unlike_numbers_of_guesses_are_each_what_transformers_gives(mo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_of_unlike_lengths_look_over_their_own_past(model: Any, dtype: torch.dtype) -> None:
+def test_rows_of_unlike_lengths_look_over_their_own_past(
+    model: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Short and long ones in turn, beside a prompt's chunk: in bfloat16 two groups whose slots lie apart.
     Fails if `_copied` takes as many neighbouring slots instead, or if what attends is not put back by its rows."""
+    monkeypatch.setattr(torch_spans, "_GROUP_TOKENS", 500)  # five rows save less than a group costs
     model.to(dtype)
     decoder = fused(model)
     texts = [[(7 * row + 3 * place * place) % 260 for place in range((30, 500)[row % 2])] for row in range(SLOTS)]
