@@ -14,6 +14,7 @@ from benchmarks.local_stack import LocalStack
 from benchmarks.soak_engine.questions import MOST_TOKENS, Question, Questions, Turn
 
 MASK = "[REDACTED]"
+LEAST_MASKED = 6  # characters: no number that the guard masks is shorter
 STUCK_SECONDS = 180.0  # no answer of this traffic takes so long, a killed worker's start included
 LEFT = "left"
 
@@ -88,7 +89,7 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
     if seen.finish == "LENGTH" and seen.text.endswith(MASK) and not wanted.startswith(seen.text):
         # The reference goes on where this one ends by length: what nothing follows may be a name, and is masked.
         return "" if wanted.startswith(seen.text.removesuffix(MASK)) else _parting(wanted, seen.text)
-    if not wanted.startswith(seen.text):
+    if not (wanted.startswith(seen.text) or (seen.finish == "LENGTH" and _begins_a_mask(wanted, seen.text))):
         return f"{turn.tokens} tokens of {turn.question.text[:30]!r}… {_parting(wanted, seen.text)}"
     if seen.seconds >= STUCK_SECONDS:
         return f"stuck for {seen.seconds:.0f} s"
@@ -99,7 +100,17 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
     return "an answer that is cut off" if ended and seen.text != wanted else ""
 
 
+def _begins_a_mask(wanted: str, text: str) -> bool:
+    """It ends by length within what the reference, which goes on, masks whole: a number's first digits are no number."""
+    at = _alike(wanted, text)
+    return wanted.startswith(MASK, at) and len(text) - at < LEAST_MASKED
+
+
+def _alike(wanted: str, text: str) -> int:
+    return next((at for at, (one, other) in enumerate(zip(wanted, text)) if one != other), min(len(wanted), len(text)))
+
+
 def _parting(wanted: str, text: str) -> str:
     """Where two texts part. They answer the benchmark's own questions: nothing here is anybody's secret."""
-    at = next((at for at, (one, other) in enumerate(zip(wanted, text)) if one != other), min(len(wanted), len(text)))
+    at = _alike(wanted, text)
     return f"part from the reference after {at} characters: {text[at : at + 20]!r}, not {wanted[at : at + 20]!r}"
