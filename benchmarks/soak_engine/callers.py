@@ -101,7 +101,7 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
 
 
 def _begins_a_mask(wanted: str, text: str) -> bool:
-    """It ends by length within what the reference, which goes on, masks whole: a number's first digits are no number."""
+    """It ends within what the reference, which goes on, masks whole: a number's first digits are no number."""
     at = _alike(wanted, text)
     return wanted.startswith(MASK, at) and len(text) - at < LEAST_MASKED
 

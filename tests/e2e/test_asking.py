@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from strongroom.verify import verify_receipt
 
+from tests.e2e.waiting import wait_until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SERVICES = {"gateway", "guard", "inference", "audit", "monitor"}
 QUESTION = "What is the capital of France?"
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    patience = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < patience
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

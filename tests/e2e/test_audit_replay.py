@@ -12,6 +12,7 @@ import pytest
 from strongroom.verify import VERIFIES
 
 from stack.ports import free_port_base
+from tests.e2e.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -37,6 +38,11 @@ def replayed(suite: Any, record: str) -> tuple[int, dict[str, Any]]:
     ended = suite.run("audit", "replay", record, "--reason", "case 7", "--json")
     assert ended.stdout, ended.stderr
     return ended.returncode, json.loads(ended.stdout)
+
+
+def replays_told(suite: Any, record: str) -> int:
+    acts = suite.json("audit", "show", record)["acts"]
+    return sum(act["action"] == "REPLAYED" for act in acts)
 
 
 @pytest.mark.parametrize("options", [GREEDY, SEEDED], ids=["greedy", "seeded"])
@@ -93,8 +99,7 @@ def test_a_model_that_answers_otherwise_by_the_same_weights_is_found_out(
     code, found = replayed(suite, answer["request_id"])
     assert (code, found["verdict"], found["reasons"], found["choice"]) == (3, "DIVERGED", [], 0), found
     assert found["token"] == found["tokens"] < 12
-    told = suite.json("audit", "show", answer["request_id"])["acts"]
-    assert [act["action"] for act in told if act["action"] == "REPLAYED"] == ["REPLAYED"] * 2
+    wait_until(lambda: replays_told(suite, answer["request_id"]) == 2)
 
     other = copy.deepcopy(tiny_model("llama"))
     other.lm_head.weight.mul_(-1)

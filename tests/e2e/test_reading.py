@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.waiting import wait_until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PHONE = "13812345678"
 SECRET = "龘靐齉"  # in no policy, no log, no other text
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
-    patience = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < patience
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

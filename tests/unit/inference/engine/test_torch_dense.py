@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers as hf
 
-from services.inference.engine import torch_spans
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_dense import DenseDecoder, Layer, obstacle
 from services.inference.engine.torch_linear import Packed, rows_are_independent
@@ -63,10 +62,10 @@ def model(request: pytest.FixtureRequest) -> Any:
     return made
 
 
-def fused(model: Any) -> DenseDecoder:
+def fused(model: Any, slots: int = SLOTS) -> DenseDecoder:
     assert obstacle(model) == ""
     layers = model.config.num_hidden_layers
-    return DenseDecoder(copy.deepcopy(model), SlotCache(layers, SLOTS, CONTEXT), context=CONTEXT)
+    return DenseDecoder(copy.deepcopy(model), SlotCache(layers, slots, CONTEXT), context=CONTEXT)
 
 
 @torch.inference_mode()
@@ -123,18 +122,15 @@ def test_rows_with_unlike_numbers_of_guesses_are_each_what_transformers_gives(mo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_of_unlike_lengths_look_over_their_own_past(
-    model: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_of_unlike_lengths_look_over_their_own_past(model: Any, dtype: torch.dtype) -> None:
     """Short and long ones in turn, beside a prompt's chunk: in bfloat16 two groups whose slots lie apart.
     Fails if `_copied` takes as many neighbouring slots instead, or if what attends is not put back by its rows."""
-    monkeypatch.setattr(torch_spans, "_GROUP_TOKENS", 500)  # five rows save less than a group costs
     model.to(dtype)
-    decoder = fused(model)
-    texts = [[(7 * row + 3 * place * place) % 260 for place in range((30, 500)[row % 2])] for row in range(SLOTS)]
+    decoder, slots = fused(model, 2 * SLOTS), range(2 * SLOTS)
+    texts = [[(7 * row + 3 * place * place) % 260 for place in range((30, 500)[row % 2])] for row in slots]
     decoder.run([Segment(row, 0, ids[:-1], 0) for row, ids in enumerate(texts[:-1])])
     parts = [Segment(row, len(ids) - 1, ids[-1:]) for row, ids in enumerate(texts[:-1])]
-    logits = decoder.run([*parts, Segment(SLOTS - 1, 0, texts[-1][:48])])
+    logits = decoder.run([*parts, Segment(slots[-1], 0, texts[-1][:48])])
     assert len(by_length(parts)) == 2
     expected = torch.cat([reference(model, ids)[-1:] for ids in (*texts[:-1], texts[-1][:48])])
     close = {torch.float32: 1e-4, torch.bfloat16: 4e-2}[dtype]
