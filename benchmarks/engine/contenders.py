@@ -18,7 +18,7 @@ from benchmarks.engine.peers import CACHE, LLAMA_CPP, OPENVINO, OPENVINO_EXPORT,
 from benchmarks.engine.workload import COLUMNS, Column
 
 ROOT = Path(__file__).parents[2]
-OURS, OURS_INT8, SUITE = "ours-bf16", "ours-int8", "suite-bf16"
+OURS, SUITE = "ours-bf16", "suite-bf16"
 WORKER_OPENVINO, SUITE_OPENVINO = "worker-openvino-int8", "suite-openvino-int8"
 ALL = tuple(COLUMNS)
 
@@ -65,7 +65,7 @@ ROWS = {
     row.name: row
     for row in (
         Row(OURS, ALL, _driver("ours", "dtype=bfloat16")),
-        Row(OURS_INT8, ALL, _driver("ours", "dtype=bfloat16", "quantization=int8")),
+        Row("ours-int8", ALL, _driver("ours", "dtype=bfloat16", "quantization=int8")),
         Row("ours-fp32", ("1", "16"), _driver("ours", "dtype=float32")),
         Row(SUITE, ("1", "16", "64"), _driver("suite", "dtype=bfloat16")),
         Row("generate-bf16", ("1",), _driver("generate", "bfloat16")),
@@ -74,7 +74,7 @@ ROWS = {
         Row("llama.cpp-q8_0", ALL, _driver("llama_cpp", LLAMA_CPP.folder), (LLAMA_CPP,)),
         Row("vllm-cpu-bf16", ALL, _driver("vllm", "bfloat16"), (VLLM,)),
         _openvino("openvino-int8", "int8"),
-        _seated(WORKER_OPENVINO, "worker", "int8"),
+        _seated(WORKER_OPENVINO, "worker", "int8", ALL),
         _seated(SUITE_OPENVINO, "suite", "int8"),
         _openvino("openvino-int4", "int4", ("1", "16")),
         _seated("worker-openvino-int4", "worker", "int4", ("1", "16")),

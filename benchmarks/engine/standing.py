@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.engine.contenders import OURS, OURS_INT8, SUITE, SUITE_OPENVINO, WORKER_OPENVINO
+from benchmarks.engine.contenders import OURS, SUITE, SUITE_OPENVINO, WORKER_OPENVINO
 
 Rounds = dict[str, dict[str, list[dict[str, Any]]]]  # by row, then column
 Told = dict[str, dict[str, dict[int, list[int]]]]  # the tokens of each answer, by row, column and question
@@ -39,13 +39,14 @@ _AIMS = (
     ("64", "openvino-int8", 1.1),
     ("mixed", "openvino-int8", 1.1),
 )
+# What is wanted of the engine in bf16 has to hold in the best mode that we have, too: openvino's int8 in our worker.
 BOUNDS = (
-    *(Bound(*wanted, must=True, row=row) for row in (OURS, OURS_INT8) for wanted in _MUST),
+    *(Bound(*wanted, must=True, row=row) for row in (OURS, WORKER_OPENVINO) for wanted in _MUST),
     Bound("16", OURS, 0.9, must=True, row=SUITE),
     Bound("64", OURS, 0.9, must=True, row=SUITE),
     *(Bound(column, "openvino-int8", 0.95, must=True, row=WORKER_OPENVINO) for column in ("1", "16", "64")),
     *(Bound(column, "openvino-int8", 0.95, must=False, row=SUITE_OPENVINO) for column in ("1", "16", "64")),
-    *(Bound(*wanted, must=False, row=row) for row in (OURS, OURS_INT8) for wanted in _AIMS),
+    *(Bound(*wanted, must=False) for wanted in _AIMS),
 )
 
 
