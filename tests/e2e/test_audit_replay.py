@@ -40,6 +40,12 @@ def replayed(suite: Any, record: str) -> tuple[int, dict[str, Any]]:
     return ended.returncode, json.loads(ended.stdout)
 
 
+def serve_anew(suite: Any) -> None:
+    """The gateway hears of the new worker a moment after that is ready."""
+    assert suite.run("restart", "inference").returncode == 0, suite.logs()
+    wait_until(lambda: suite.run("ask", QUESTION, "--max-tokens", "1").returncode == 0)
+
+
 def replays_told(suite: Any, record: str) -> int:
     acts = suite.json("audit", "show", record)["acts"]
     return sum(act["action"] == "REPLAYED" for act in acts)
@@ -95,7 +101,7 @@ def test_a_model_that_answers_otherwise_by_the_same_weights_is_found_out(
     config = json.loads((folder / "config.json").read_text())
     config["rope_parameters"]["rope_theta"] *= 100
     (folder / "config.json").write_text(json.dumps(config))
-    assert suite.run("restart", "inference").returncode == 0, suite.logs()
+    serve_anew(suite)
     code, found = replayed(suite, answer["request_id"])
     assert (code, found["verdict"], found["reasons"], found["choice"]) == (3, "DIVERGED", [], 0), found
     assert found["token"] == found["tokens"] < 12
@@ -104,7 +110,7 @@ def test_a_model_that_answers_otherwise_by_the_same_weights_is_found_out(
     other = copy.deepcopy(tiny_model("llama"))
     other.lm_head.weight.mul_(-1)
     other.save_pretrained(folder)
-    assert suite.run("restart", "inference").returncode == 0, suite.logs()
+    serve_anew(suite)
     code, found = replayed(suite, answer["request_id"])
     assert (code, found["verdict"], found["reasons"]) == (4, "NOT_REPLAYABLE", ["OTHER_WEIGHTS"])
     assert suite.verify().returncode == VERIFIES
