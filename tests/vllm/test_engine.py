@@ -22,6 +22,7 @@ import pytest
 
 from services.inference.engine.protocol import EngineDied, Finish, Message, Sampling, StepOutput, Work
 from services.inference.engine.sampling import Grammar, GrammarKind
+from tests.unit.inference.engine.stepping import finish, text
 
 pytestmark = [
     pytest.mark.skipif(
@@ -95,20 +96,7 @@ def work(request_id: str, text: str = CAPITAL, *, emitted: tuple[int, ...] = (),
 
 
 def ran(engine: Any, *works: Work) -> dict[str, list[StepOutput]]:
-    for one in works:
-        engine.prepare(one)
-        engine.admit(one)
-    outputs: dict[str, list[StepOutput]] = {}
-    over = time.monotonic() + PATIENCE_SECONDS
-    while engine.live():
-        assert time.monotonic() < over, "it does not end"
-        for output in engine.step():
-            outputs.setdefault(output.request_id, []).append(output)
-    return outputs
-
-
-def text(outputs: list[StepOutput]) -> str:
-    return "".join(output.text for output in outputs)
+    return finish(engine, *works, patience=PATIENCE_SECONDS)
 
 
 def tokens(outputs: list[StepOutput]) -> tuple[int, ...]:

@@ -66,7 +66,7 @@ class Attention:
         if self._exact:
             groups = neighbouring(segments)
         else:
-            groups = [part for group in by_length(segments) for part in group.parts(_CHUNK_QUERIES)]
+            groups = [part for group in by_length(segments, self._view_tokens) for part in group.parts(_CHUNK_QUERIES)]
         self._looks = [self._look(group, positions) for group in groups]
 
     def _rows_of(self, slots: Tensor) -> Tensor:

@@ -51,7 +51,9 @@ _WARM_CHUNKS = (8, 16, 32, 64, 128, 256, 384, 512)  # tokens: a matrix product t
 def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) -> TorchEngine:
     torch.set_num_threads(settings.threads or available_cores())
     device = choose_device(settings.device)
-    mode = _chosen(settings.quantization, device, settings.dtype)
+    mode, of_gpu = _chosen(settings.quantization, device, settings.dtype), capability(device.name)
+    if mode and of_gpu:
+        log.info("quantization %s by %s: compute capability %d.%d is enough", mode.name, mode.package, *of_gpu)
     source = ModelSource(
         model=settings.model,
         revision=settings.revision,
@@ -60,7 +62,7 @@ def open_torch_engine(settings: EngineSettings, home: Path, progress: Progress) 
         device=settings.device,
         device_map=settings.device_map,
         hub=settings.hub,
-        modes=(NONE, *(each.name for each in possible(device.type, settings.dtype, capability(device.name)))),
+        modes=(NONE, *(each.name for each in possible(device.type, settings.dtype, of_gpu))),
         gpu_mode=mode.name if mode and mode.kind != "cpu" else "",
     )
     try:
@@ -186,11 +188,7 @@ def _mode(loaded: LoadedModel, settings: EngineSettings) -> Mode | None:
 
 
 def _chosen(asked: str, device: Device, dtype: str) -> Mode | None:
-    of_gpu = capability(device.name)
-    found = choose(asked, device_type=device.type, dtype=dtype, capability=of_gpu)
-    if found and of_gpu:
-        log.info("quantization %s by %s: compute capability %d.%d is enough", found.name, found.package, *of_gpu)
-    return found
+    return choose(asked, device_type=device.type, dtype=dtype, capability=capability(device.name))
 
 
 def _obstacle(loaded: LoadedModel, settings: EngineSettings, tried: Packing) -> str:

@@ -111,14 +111,15 @@ def neighbouring(segments: Sequence[Segment]) -> list[Group]:
     return _neighbouring(_placed(segments))
 
 
-def by_length(segments: Sequence[Segment]) -> list[Group]:
-    """Where nobody guesses, those who decode by the length of what they look over, wherever their slots are."""
+def by_length(segments: Sequence[Segment], view_tokens: int) -> list[Group]:
+    """Where nobody guesses, those who decode by the length of what they look over, which is a multiple of
+    `view_tokens`, wherever their slots are."""
     placed = _placed(segments)
     one = [each for each in placed if len(each[1].ids) == 1]
     others = [each for each in placed if len(each[1].ids) > 1]
     if any(len(segment.ids) <= FEW_QUERIES for _, segment in others):
         return _neighbouring(placed)
-    return _cut(one) + _neighbouring(others)
+    return _cut(one, view_tokens) + _neighbouring(others)
 
 
 _Placed = tuple[int, Segment]  # with its first row of the pass
@@ -141,12 +142,12 @@ def _neighbouring(placed: Sequence[_Placed]) -> list[Group]:
     return groups
 
 
-def _cut(placed: Sequence[_Placed]) -> list[Group]:
+def _cut(placed: Sequence[_Placed], view_tokens: int) -> list[Group]:
     """The cheapest groups, each of which looks over as many tokens as its longest has: rows × tokens, and a price each.
 
     By the best ways to cut the shorter ones (dynamic programming); those of one length stay together.
     """
-    lengths = sorted((segment.end, first, segment) for first, segment in placed)
+    lengths = sorted((-(-segment.end // view_tokens) * view_tokens, first, segment) for first, segment in placed)
     ends = [end for end, _, _ in lengths]
     bounds = [n for n in range(len(ends) + 1) if n in (0, len(ends)) or ends[n] != ends[n - 1]]
     best = {0: (0, 0)}  # the price of so many of the shortest, and how many of them are in other groups than the last

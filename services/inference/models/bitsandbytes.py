@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 import sys
 from functools import cache
 from typing import Any
-
-
-def is_there() -> bool:
-    """Not imported yet: that takes a second or more."""
-    return importlib.util.find_spec("bitsandbytes") is not None
 
 
 @cache

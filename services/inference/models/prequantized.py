@@ -7,9 +7,10 @@ them for one maker's GPUs; and without a word it would fetch kernels for some.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
-from services.inference.models.bitsandbytes import is_there, library
+from services.inference.models.bitsandbytes import library
 from services.inference.models.wheel import ModelUnavailable
 
 READ = ("fp8", "bitsandbytes")  # the former DeepSeek-V3's own: a scale for each block
@@ -27,7 +28,9 @@ def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
     how = method(config)
     if not how:
         return {}
-    readable = [each for each in READ if each != "bitsandbytes" or is_there()]
+    readable = [
+        each for each in READ if each != "bitsandbytes" or find_spec(each)
+    ]  # not imported yet: a second or more
     if how not in readable:
         raise ModelUnavailable(
             f"the files of {name} are quantized by {how}, and this engine reads {', '.join(readable)} and GGUF: take "

@@ -8,18 +8,13 @@ from strongroom.verify import VERIFIES, verify_home
 from services.audit.journal.frame import Frame
 from services.audit.journal.journal import Journal
 from services.audit.journal.segment import JournalCorrupt
-from tests.unit.audit.tearing import gateway_copy, used_of
+from tests.unit.audit.tearing import crashed_after_a_release, gateway_copy, used_of
 
 
 def test_a_tail_torn_at_any_byte_is_told_from_a_whole_one(audit_log, gateway) -> None:
     writer = audit_log.open()
     writer.commit([gateway.accept("r1")])
-    path = audit_log.segments()[-1]
-    start = used_of(path.read_bytes())
-    writer.commit([gateway.release("r1", 0)])
-    audit_log.crash()
-    whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))  # the last byte that is missed when it is cut off
+    path, whole, start, end = crashed_after_a_release(audit_log, writer, gateway)
     for cut in range(start, end):
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         journal = Journal(audit_log.folders.journal, writer.origin)
@@ -34,12 +29,7 @@ def test_a_torn_tail_is_cut_and_recorded(audit_log, gateway) -> None:
     writer = audit_log.open()
     kept = writer.commit([gateway.accept("r1")])
     writer.publish()
-    path = audit_log.segments()[-1]
-    start = used_of(path.read_bytes())
-    writer.commit([gateway.release("r1", 0)])
-    audit_log.crash()
-    whole = path.read_bytes()
-    end = len(whole.rstrip(b"\0"))  # the last byte that is missed when it is cut off
+    path, whole, start, end = crashed_after_a_release(audit_log, writer, gateway)
     saved = {file: file.read_bytes() for file in audit_log.home.rglob("*") if file.is_file()}
     for cut in [start, start + 1, start + 4, start + 30, (start + end) // 2, end - 1]:
         for file, data in saved.items():

@@ -9,13 +9,13 @@ from services.inference.engine.protocol import Engine, StepOutput, Work
 PATIENCE_SECONDS = 120.0
 
 
-def finish(engine: Engine, *works: Work) -> dict[str, list[StepOutput]]:
+def finish(engine: Engine, *works: Work, patience: float = PATIENCE_SECONDS) -> dict[str, list[StepOutput]]:
     """Admits the works beside what it holds already."""
     for one in works:
         engine.prepare(one)
         engine.admit(one)
     outputs: dict[str, list[StepOutput]] = {}
-    over = time.monotonic() + PATIENCE_SECONDS
+    over = time.monotonic() + patience
     while engine.live():
         assert time.monotonic() < over, "it does not end"
         for output in engine.step():

@@ -131,7 +131,7 @@ def test_rows_of_unlike_lengths_look_over_their_own_past(model: Any, dtype: torc
     decoder.run([Segment(row, 0, ids[:-1], 0) for row, ids in enumerate(texts[:-1])])
     parts = [Segment(row, len(ids) - 1, ids[-1:]) for row, ids in enumerate(texts[:-1])]
     logits = decoder.run([*parts, Segment(slots[-1], 0, texts[-1][:48])])
-    assert len(by_length(parts)) == 2
+    assert len(by_length(parts, 1)) == 2
     expected = torch.cat([reference(model, ids)[-1:] for ids in (*texts[:-1], texts[-1][:48])])
     close = {torch.float32: 1e-4, torch.bfloat16: 4e-2}[dtype]
     assert torch.allclose(logits, expected, rtol=0, atol=close * float(expected.abs().max()))
