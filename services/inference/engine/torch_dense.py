@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
+from services.inference.engine.torch_bytes import NO_OPERATOR
 from services.inference.engine.torch_channels import factors
 from services.inference.engine.torch_dense_attention import Attention
 from services.inference.engine.torch_linear import (
-    NO_OPERATOR,
     TRIED_ROWS,
     Embedding,
     Head,

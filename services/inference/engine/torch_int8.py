@@ -5,17 +5,18 @@ A row is measured by itself, and sums of whole numbers are exact, so batch mates
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from services.inference.engine.quantization import QuantizationImpossible
+from services.inference.engine.torch_bytes import WEIGHT, most
 from services.inference.engine.torch_channels import crowded, factors
 from services.inference.engine.torch_codes import Codes, CodesMade, Source
 from services.inference.engine.torch_int8_ends import Int8Embedding
-from services.inference.engine.torch_linear import NO_OPERATOR, Fused, Mlp, Norm
-from services.inference.engine.torch_packed import Packer, packed, products
+from services.inference.engine.torch_linear import Fused, Mlp, Norm
+from services.inference.engine.torch_packed import Packer, products
 from services.inference.engine.torch_rows import MOST, CodingNorm, Rows, coded
 
 _LEAST = 1e-30  # a row of zeros has a scale, too
@@ -26,7 +27,7 @@ def weight_codes(weight: Tensor, factors: Tensor | None = None, *, fine: bool = 
     full = weight.detach().float()
     if factors is not None:
         full = full * factors
-    scales = full.abs().amax(1).clamp_min_(_LEAST).mul_(1 / MOST)
+    scales = full.abs().amax(1).clamp_min_(_LEAST).mul_(1 / WEIGHT)
     return Codes((full / scales[:, None]).round_().to(torch.int8), scales, factors, fine)
 
 
@@ -88,28 +89,15 @@ class Int8Mlp:
         return nn.functional.silu(gate, inplace=True).mul_(up)
 
 
-@cache
-def products_are_exact() -> bool:
-    """Older processors add two products of bytes in sixteen bits, which the largest ones do not fit."""
-    weight = torch.full((16, 64), MOST, dtype=torch.int8)
-    try:
-        found = products(
-            Rows(torch.full((1, 64), 255, dtype=torch.uint8), torch.ones(1, 1)), packed(weight), torch.ones(16)
-        )
-    except NO_OPERATOR:
-        return False
-    return bool((found == MOST * MOST * 64).all())
-
-
 class Int8Packing:
     """A `torch_linear.Packing`."""
 
     def __init__(self, source: Source | None = None) -> None:
         """Raises QuantizationImpossible."""
-        if not products_are_exact():
+        if not most():
             raise QuantizationImpossible(
-                "quantization int8, int4 and nf4 cannot be had on this CPU, whose products of bytes are not exact "
-                "(AVX512-VNNI or AVX-VNNI is missing): none can"
+                "quantization int8, int4 and nf4 cannot be had on this CPU, whose products of bytes are not exact: "
+                "none can"
             )
         self._source = source or CodesMade()
         self._packer = Packer()

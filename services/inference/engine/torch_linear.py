@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from services.inference.engine.torch_bytes import NO_OPERATOR
+
 log = logging.getLogger(__name__)
 
 _PACKING_ROWS = 16  # a hint for the layout: measured, it makes no difference between 1 and 256
-NO_OPERATOR = (AttributeError, RuntimeError)  # what an operator raises that this build of torch has not
 TRIED_ROWS = (1, 2, 3, 5, 8, 16, 33, 64)  # row counts that took different MKL kernels
 
 

@@ -1,6 +1,7 @@
 """Activations in eight bits: whole numbers of -127 to 127, and a scale for each row, which no other row changes.
 
-oneDNN's fast products want them unsigned: a code is 128 more. All sums are in float32, in any dtype of the model: torch
+Where a processor multiplies no such bytes exactly they have seven, -63 to 63 (torch_bytes). oneDNN's fast products want
+them unsigned: a code is 128 more, or 64. All sums are in float32, in any dtype of the model: torch
 takes half of the time for it that it takes for bfloat16.
 """
 
@@ -12,14 +13,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from services.inference.engine.torch_bytes import EIGHT, most
 from services.inference.engine.torch_linear import Norm
 
-MOST = 127
-ZERO = 128  # of the codes
+MOST = most() or EIGHT
+ZERO = MOST + 1  # of the codes
 FINE = 1 / (2 * MOST)  # of a step: what is left of a number is at most half a step, and has a byte to itself
 _MOST_ROW = torch.full((1, 1), float(MOST))
 # Between 2^23 and 2^24 neighbouring float32 numbers are 1 apart: adding this rounds to the nearest whole number, and
-# leaves it, plus 128, in the last byte. `round` and a conversion to bytes cost three times as much.
+# leaves it, plus ZERO, in the last byte. `round` and a conversion to bytes cost three times as much.
 _LAST_BYTE = 1.5 * 2**23 + ZERO
 
 
@@ -27,7 +29,7 @@ class Rows(NamedTuple):
     """Activations in eight bits, for all layers that read the same ones."""
 
     codes: Tensor  # uint8 [rows, in], or [2 * rows, in]: then behind all rows comes what rounding took from them
-    largest: Tensor  # of each row's numbers, without sign, float32 [rows, 1]; a code is a 127th of it
+    largest: Tensor  # of each row's numbers, without sign, float32 [rows, 1]; a code is a MOSTth of it
 
 
 class Scratch(threading.local):

@@ -63,7 +63,10 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def fused(model: Any, slots: int = SLOTS) -> DenseDecoder:
-    assert obstacle(model) == ""
+    why = obstacle(model)
+    if why == "this CPU has no bfloat16":
+        pytest.skip(why)
+    assert why == ""
     layers = model.config.num_hidden_layers
     return DenseDecoder(copy.deepcopy(model), SlotCache(layers, slots, CONTEXT), context=CONTEXT)
 
