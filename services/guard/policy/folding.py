@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from itertools import pairwise
 
 from services.guard.redaction.characters import Folds, ideographic, invisible
 
@@ -44,16 +43,7 @@ def _fold_one(character: str) -> str:
     return _READ_AS.get(plain, plain)
 
 
-# Letters and ideographs that are folded to themselves: the ranges between those that are not.
-SAME = "".join(
-    f"{chr(ord(after) + 1)}-{chr(ord(before) - 1)}"
-    for first, last in ("az", "\u4e00\u9fff")
-    for after, before in pairwise(
-        [chr(ord(first) - 1), *sorted(c for c in _READ_AS if first <= c <= last), chr(ord(last) + 1)]
-    )
-    if ord(after) + 1 < ord(before)
-)
-_FOLDS = Folds(_fold_one, f" {SAME}")
+_FOLDS = Folds(_fold_one)
 
 
 def fold(text: str) -> str:
@@ -79,12 +69,12 @@ def spaced_script(character: str) -> bool:
 
 # All gaps but the usual one: a single GAP between two ASCII letters or digits.
 # Each branch begins with one of the two signs, so that nothing else is tried at any other character.
-_GAPS = re.compile(f"[{GAP}{NOTHING}]{{2,}}|{NOTHING}|{GAP}(?<![0-9a-z]{GAP})|{GAP}(?![0-9a-z])")
+GAPS = re.compile(f"[{GAP}{NOTHING}]{{2,}}|{NOTHING}|{GAP}(?<![0-9a-z]{GAP})|{GAP}(?![0-9a-z])")
 
 
 def squeeze(text: str) -> str:
     """A whole text, folded and squeezed: one GAP stays between words of spaced scripts, nothing beside an ideograph."""
-    return _GAPS.sub(_squeezed_gap, fold(text))
+    return GAPS.sub(_squeezed_gap, fold(text))
 
 
 def _squeezed_gap(gap: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick
 
-from services.guard.policy.folding import GAP, NOTHING, SAME, STOP, fold
+from services.guard.policy.folding import GAP, NOTHING, STOP, fold
 from services.guard.redaction.characters import Folds, ideographic
 
 RULE = "system_prompt/repeated"
@@ -30,7 +30,7 @@ def _fold_letter(character: str) -> str:
     return character if folded in (GAP, NOTHING, STOP) else folded
 
 
-letters_of = Folds(_fold_letter, SAME).fold
+letters_of = Folds(_fold_letter).fold
 
 
 class PromptIndex:

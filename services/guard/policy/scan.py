@@ -1,16 +1,22 @@
 """Looks for the words of a policy in a text that arrives in pieces. What it finds does not depend on the pieces."""
 
-import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
-from services.guard.policy.folding import GAP, LONGEST_GAP, NOTHING, STOP, fold, spaced_script
-from services.guard.policy.terms import ALONE, UNLESS, UNLESS_REACH, Membership, Rule, Term, TermIndex
+from services.guard.policy.folding import GAP, GAPS, LONGEST_GAP, STOP, fold, spaced_script
+from services.guard.policy.terms import (
+    ALONE,
+    ENDING,
+    SHORTER,
+    UNLESS,
+    UNLESS_REACH,
+    Membership,
+    Rule,
+    Term,
+    TermIndex,
+)
 from services.guard.policy.topics import Action, Combination
-
-_WORDS = re.compile(f"[^{GAP}{NOTHING}]+")
-_ASCII_STARTS = re.compile("(?<![A-Za-z0-9])[A-Za-z0-9]")  # where a word begins in text without other letters
 
 
 @dataclass(frozen=True)
@@ -31,23 +37,29 @@ class TopicHit:
         return self.rule.source.score >= self.rule.topic.threshold
 
 
-@dataclass(frozen=True)
 class _Occurrence:
-    """A word in the squeezed text, whose offsets count squeezed characters from the text's beginning."""
+    """A word in the squeezed text, whose offsets count squeezed characters from the text's beginning. `known`: the
+    squeezed length at which its edges were seen."""
 
-    term: Term
-    start: int
-    end: int
-    known: int  # squeezed length at which its edges were seen
+    __slots__ = ("end", "known", "start", "term")
+
+    def __init__(self, term: Term, start: int, end: int, known: int) -> None:
+        self.term, self.start, self.end, self.known = term, start, end, known
 
 
-@dataclass(frozen=True)
 class _Candidate:
-    rule: Rule
-    number: int
-    start: int
-    end: int
-    known: int
+    __slots__ = ("end", "known", "number", "rule", "start")
+
+    def __init__(self, rule: Rule, number: int, start: int, end: int, known: int) -> None:
+        self.rule, self.number, self.start, self.end, self.known = rule, number, start, end, known
+
+
+def _by_place(one: _Occurrence) -> tuple[int, int, int]:
+    return one.known, one.start, one.end
+
+
+def _in_turn(one: _Candidate) -> tuple[int, int, int, int]:
+    return one.known, one.start, one.end, one.number
 
 
 class TopicScan:
@@ -61,8 +73,11 @@ class TopicScan:
     def __init__(self, index: TermIndex) -> None:
         self._index = index
         self._text = ""  # squeezed; its end only
-        self._origins: list[int] = []  # for each squeezed character, the original one that made it appear
-        self._dropped = 0  # squeezed characters before `_text`
+        self._runs: list[int] = []  # the squeezed characters from which on the original ones are as close together
+        self._shifts: list[int] = []  # and what leads there from a squeezed one's place
+        self._length = 0  # squeezed characters from the beginning, of which `_text` has the last
+        self._dropped = 0  # and those before it
+        self._last = STOP  # the last one
         self._read = 0  # characters of the original
         self._gap = 0  # length of the gap at the end
         self._gap_shows = False
@@ -73,82 +88,99 @@ class TopicScan:
     def hold(self) -> int:
         """Where the longest stretch begins that more text could still turn into a hit."""
         partial = self._partial_word()
-        starts = [candidate.start for candidate in self._candidates]
+        starts = [candidate.start for candidate in self._candidates] if self._candidates else []
         if self._occurrences:
-            length = self._dropped + len(self._text)
             for membership, seen in self._occurrences.items():
-                starts += [one.start for one in seen if self._awaits_others(membership, one, length, partial)]
+                starts += [one.start for one in seen if self._awaits_others(membership, one, partial)]
         if partial is not None:
             starts.append(partial)
-        return self._origins[min(starts) - self._dropped] if starts else self._read
+        return self._origin(min(starts)) if starts else self._read
+
+    def _origin(self, place: int) -> int:
+        """The original character that made the squeezed one appear: a GAP appears with the letter behind it."""
+        if self._text[place - self._dropped] == GAP:
+            place += 1
+        return place + self._shifts[bisect_right(self._runs, place) - 1]
 
     def feed(self, text: str) -> list[TopicHit]:
         """The hits that this piece decides, in the order in which they are decided."""
-        before = self._dropped + len(self._text)
+        before = self._length
         self._squeeze(text)
-        hits = self._events(before, self._dropped + len(self._text))
+        hits = self._events(before, self._length)
         self._forget()
         return hits
 
     def finish(self) -> list[TopicHit]:
         """The end of the text is an edge for every word, and excuses nothing more."""
-        length = self._dropped + len(self._text)
-        hits = self._events(length, length + 1) + self._decide(length + self._index.reach, self._read)
+        hits = self._events(self._length, self._length + 1)
+        hits += self._decide(self._length + self._index.reach, self._read)
         self._candidates = []
         return hits
 
     def _squeeze(self, text: str) -> None:
         """As `squeeze` does with a whole text, and keeps where each character came from."""
-        folded, read, origins = fold(text), self._read, self._origins
+        folded, at = fold(text), 0
         squeezed: list[str] = []
-        gap, shows, last, end = self._gap, self._gap_shows, self._text[-1:] or STOP, 0
-        for match in _WORDS.finditer(folded):
-            start, stop = match.span()
-            if start > end:
-                shows = shows or folded.find(GAP, end, start) >= 0
-                if gap + start - end > LONGEST_GAP and self._stop(gap, end, start, squeezed):
-                    last = STOP
-                gap += start - end
-            if gap:
-                if shows and spaced_script(last) and spaced_script(folded[start]):
-                    squeezed.append(GAP)
-                    origins.append(read + start)
-                gap, shows = 0, False
-            squeezed.append(folded[start:stop])
-            origins.extend(range(read + start, read + stop))
-            last, end = folded[stop - 1], stop
-        if end < len(folded):
-            shows = shows or folded.find(GAP, end) >= 0
-            self._stop(gap, end, len(folded), squeezed)
-            gap += len(folded) - end
-        self._gap, self._gap_shows = gap, shows
-        self._text += "".join(squeezed)
+        for match in GAPS.finditer(folded):
+            start, end = match.span()
+            if start > at:
+                self._take(folded[at:start], at, squeezed)
+            self._pass_over(folded, start, end, squeezed)
+            at = end
+        if at < len(folded):
+            self._take(folded[at:] if at else folded, at, squeezed)
+        if squeezed:
+            self._text += "".join(squeezed)
         self._read += len(text)
 
-    def _stop(self, gap: int, start: int, end: int, squeezed: list[str]) -> bool:
-        """A STOP for every LONGEST_GAP + 1 characters of a gap, so that waiting for letters is bounded in characters
-        too. True if there was one."""
-        stops = range(start + LONGEST_GAP - gap % (LONGEST_GAP + 1), end, LONGEST_GAP + 1)
-        squeezed += [STOP] * len(stops)
-        self._origins += [self._read + place for place in stops]
-        return len(stops) > 0
+    def _take(self, words: str, at: int, squeezed: list[str]) -> None:
+        """Words that begin at `at` of the piece, with nothing between them but what stays."""
+        if self._gap:
+            if self._gap_shows and spaced_script(self._last) and spaced_script(words[0]):
+                squeezed.append(GAP)
+                self._length += 1
+            self._gap, self._gap_shows = 0, False
+        self._append(words, at, squeezed)
+
+    def _pass_over(self, folded: str, start: int, end: int, squeezed: list[str]) -> None:
+        """A gap, with a STOP for every LONGEST_GAP + 1 characters of it, so that waiting for letters is bounded in
+        characters too."""
+        gap = self._gap
+        self._gap_shows = self._gap_shows or folded.find(GAP, start, end) >= 0
+        if gap + end - start > LONGEST_GAP:
+            for place in range(start + LONGEST_GAP - gap % (LONGEST_GAP + 1), end, LONGEST_GAP + 1):
+                self._append(STOP, place, squeezed)
+        self._gap = gap + end - start
+
+    def _append(self, words: str, at: int, squeezed: list[str]) -> None:
+        shift = self._read + at - self._length
+        if not self._shifts or shift != self._shifts[-1]:
+            self._runs.append(self._length)
+            self._shifts.append(shift)
+        squeezed.append(words)
+        self._length += len(words)
+        self._last = words[-1]
 
     def _events(self, before: int, now: int) -> list[TopicHit]:
         hits: list[TopicHit] = []
-        words = list(self._words(before, now))
+        words = self._words(before, now)
         if not words and not self._candidates:  # most pieces
             return hits
-        for seen in sorted(words, key=attrgetter("known", "start", "end")):
+        if len(words) > 1:
+            words.sort(key=_by_place)
+        for seen in words:
             hits += self._decide(seen.known - 1, self._read)
             self._combine(seen)
         return hits + self._decide(now, self._read)
 
-    def _words(self, before: int, now: int) -> Iterable[_Occurrence]:
+    def _words(self, before: int, now: int) -> list[_Occurrence]:
         """The words whose edges became known after `before` squeezed characters."""
         fresh = max(0, before - self._dropped - self._index.longest - 2)
         text = self._text[fresh:] if fresh else self._text
         base = self._dropped + fresh
-        for term, start, end in self._index.hits(text):
+        found: list[_Occurrence] = []
+        for number, start, end in self._index.hits(text):
+            term = self._index.terms[number]
             known = base + end + term.edge_after
             if not before < known <= now:
                 continue
@@ -156,7 +188,8 @@ class TopicScan:
                 continue
             if term.edge_after and end < len(text) and spaced_script(text[end]):
                 continue
-            yield _Occurrence(term, base + start, base + end, known)
+            found.append(_Occurrence(term, base + start, base + end, known))
+        return found
 
     def _combine(self, seen: _Occurrence) -> None:
         for membership in seen.term.memberships:
@@ -208,11 +241,11 @@ class TopicScan:
             return []
         self._candidates = [candidate for candidate in self._candidates if candidate.known > length]
         hits = []
-        for candidate in sorted(ready, key=attrgetter("known", "start", "end", "number")):
+        for candidate in sorted(ready, key=_in_turn):
             if not self._excused(candidate):
-                place = candidate.known - 1 - self._dropped
-                decided = self._origins[place] + 1 if place < len(self._origins) else read
-                start, end = (self._origins[at - self._dropped] for at in (candidate.start, candidate.end - 1))
+                place = candidate.known - 1
+                decided = self._origin(place) + 1 if place < self._length else read
+                start, end = self._origin(candidate.start), self._origin(candidate.end - 1)
                 hits.append(TopicHit(candidate.rule, start, end + 1, decided))
         return hits
 
@@ -225,38 +258,29 @@ class TopicScan:
 
     def _partial_word(self) -> int | None:
         """Where the longest ending of the text begins that is the beginning of a word."""
-        text, length, beginnings = self._text, len(self._text), self._index.beginnings
-        low = max(0, length - self._index.longest)
-        if text[max(0, low - 1) :].isascii():
-            for match in _ASCII_STARTS.finditer(text, low):
-                if text[match.start() :] in beginnings:
-                    return self._dropped + match.start()
-            return None
-        ideographs_from = length - self._index.longest_ideographic
-        within = low > 0 and spaced_script(text[low - 1])  # a word of a spaced script
-        for start in range(low, length):
-            spaced = spaced_script(text[start])
-            begins = not within if spaced else start >= ideographs_from
-            if begins and text[start:] in beginnings:
-                return self._dropped + start
-            within = spaced
+        text, length = self._text, len(self._text)
+        for size in self._index.endings.get(text[-ENDING:], SHORTER):
+            start = length - size
+            if start >= 0 and text[start:] in self._index.beginnings:
+                glued = start > 0 and spaced_script(text[start]) and spaced_script(text[start - 1])
+                if not glued:
+                    return self._dropped + start
         return None
 
-    def _awaits_others(self, membership: Membership, seen: _Occurrence, length: int, partial: int | None) -> bool:
+    def _awaits_others(self, membership: Membership, seen: _Occurrence, partial: int | None) -> bool:
         source = self._index.rules[membership.rule].source
         if membership.group == UNLESS or not isinstance(source, Combination):
             return False
         if source.ordered and membership.group == len(source.groups) - 1:
             return False
         last_start = seen.end + source.within
-        return length <= last_start or (partial is not None and partial <= last_start)
+        return self._length <= last_start or (partial is not None and partial <= last_start)
 
     def _forget(self) -> None:
         """Drops what nothing can refer to any more; seldom enough that copying costs nothing."""
         if len(self._text) < 2 * self._index.reach + UNLESS_REACH:
             return
-        length = self._dropped + len(self._text)
-        oldest = min([length - self._index.reach, *(candidate.start for candidate in self._candidates)])
+        oldest = min([self._length - self._index.reach, *(candidate.start for candidate in self._candidates)])
         for membership in list(self._occurrences):
             kept = [seen for seen in self._occurrences[membership] if seen.end >= oldest - UNLESS_REACH]
             if kept:
@@ -265,8 +289,10 @@ class TopicScan:
                 del self._occurrences[membership]
         cut = oldest - UNLESS_REACH - 2 * self._index.longest - 2 - self._dropped
         if cut > 0:
-            self._text, self._origins = self._text[cut:], self._origins[cut:]
+            self._text = self._text[cut:]
             self._dropped += cut
+            first = bisect_right(self._runs, self._dropped) - 1
+            self._runs, self._shifts = self._runs[first:], self._shifts[first:]
 
 
 def _apart(one: _Occurrence, others: Iterable[_Occurrence]) -> bool:

@@ -10,6 +10,8 @@ from services.guard.policy.folding import GAP, fold_word, spaced_script
 from services.guard.policy.topics import Combination, Direction, Topic, WordList
 
 UNLESS_REACH = 18  # characters of folded text on either side of a match in which an `unless` word excuses it
+ENDING = 3  # characters by which the beginnings of words are looked up
+SHORTER = (2, 1)
 SPELLED_FROM = 4  # letters; a word this long is also found spelled out: b o m b, b.o.m.b
 
 
@@ -53,18 +55,15 @@ class TermIndex:
     terms: tuple[Term, ...]
     automaton: AhoCorasick | None
     beginnings: frozenset[str]  # of every word that counts, and whole ones whose edge is still to be seen
+    endings: Mapping[str, tuple[int, ...]]  # of `beginnings`, to how long those are that end so, the longest first
     longest: int
-    longest_ideographic: int  # of the words that begin with an ideograph
     reach: int  # of a hit, at most: characters of squeezed text from its beginning to where it is decided
     parts: tuple[tuple[tuple[int, int], ...], ...]  # for each term: the rules it helps to meet, its group as a bit
     needs: tuple[int, ...]  # for each rule: the bits of all its groups
 
-    def hits(self, text: str) -> Iterable[tuple[Term, int, int]]:
-        """Every occurrence of every word, overlapping ones too, edges not looked at."""
-        if self.automaton is None:
-            return
-        for number, start, end in self.automaton.find_matches_as_indexes(text, overlapping=True):
-            yield self.terms[number], start, end
+    def hits(self, text: str) -> list[tuple[int, int, int]]:
+        """Every occurrence of every word, overlapping ones too, edges not looked at: the term's number, start, end."""
+        return [] if self.automaton is None else self.automaton.find_matches_as_indexes(text, overlapping=True)
 
     def possible(self, text: str) -> bool:
         """Whether a rule may be met somewhere in this whole squeezed text; False is certain. Only asks whether all the
@@ -122,12 +121,20 @@ def index_terms(topics: Sequence[Topic], direction: Direction) -> TermIndex:
         terms,
         automaton,
         frozenset(beginnings),
+        _endings(beginnings),
         longest,
-        max((len(term.text) for term in terms if not spaced_script(term.text[0])), default=0),
         max(map(_reach, rules), default=0) + 2 * longest + 2,
         tuple(tuple((one.rule, _bit(one.group)) for one in term.memberships if one.group != UNLESS) for term in terms),
         tuple(map(_needs, rules)),
     )
+
+
+def _endings(beginnings: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    sizes: dict[str, set[int]] = {}
+    for beginning in beginnings:
+        if len(beginning) >= ENDING:
+            sizes.setdefault(beginning[-ENDING:], set()).add(len(beginning))
+    return {ending: (*sorted(found, reverse=True), *SHORTER) for ending, found in sizes.items()}
 
 
 def _reach(rule: Rule) -> int:

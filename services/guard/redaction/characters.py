@@ -77,23 +77,28 @@ def _fold_one(character: str) -> str:
     return " " if plain.isspace() or not plain else character
 
 
+_LONG = 100  # characters from which on looking for others pays
+
+
 class Folds(dict[int, str | None]):
     """For str.translate, which is told by None of what is left out, and is fast then. Filled as characters are met; at
     most one item for each Unicode character."""
 
-    def __init__(self, fold_one: Callable[[str], str], alike: str) -> None:
-        """`alike`: characters that are folded to themselves, as they stand within the brackets of a pattern. Most texts
-        that are not ASCII are made of them, and looking for others costs far less than translating each."""
+    def __init__(self, fold_one: Callable[[str], str], alike: str = "") -> None:
+        """`alike`: characters that are folded to themselves, as they stand within the brackets of a pattern. Where long
+        texts that are not ASCII are made of little else, looking for others costs less than translating each."""
         super().__init__({point: fold_one(chr(point)) or None for point in range(128)})
         self._fold_one = fold_one
-        self._others = re.compile(f"[^{alike}]+")
+        self._others = re.compile(f"[^{alike}]+") if alike else None
 
     def __missing__(self, point: int) -> str | None:
         folded = self[point] = self._fold_one(chr(point)) or None
         return folded
 
     def fold(self, text: str) -> str:
-        return text.translate(self) if text.isascii() else self._others.sub(self._folded, text)
+        if self._others is None or len(text) < _LONG or text.isascii():
+            return text.translate(self)
+        return self._others.sub(self._folded, text)
 
     def _folded(self, match: re.Match[str]) -> str:
         return match.group().translate(self)
