@@ -19,6 +19,7 @@ _DATE = re.compile(
     rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? (?:19|20)\d\d)",
     re.IGNORECASE,
 )
+_SHORTEST = 5  # characters of a date: 90年3月
 _AFTER = re.compile(r"[ ,]{0,2}(?:出生|生(?![产效成意活])|born)")
 
 
@@ -32,6 +33,6 @@ def _born_after(match: re.Match[str], stretch: Stretch) -> str | None:
 
 
 BIRTH_DATES = (
-    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, said=said.BIRTH),
+    Shape("DATE_OF_BIRTH", "birth-word", _DATE, _accepts, said=said.BIRTH, least=_SHORTEST),
     Shape("DATE_OF_BIRTH", "birth-word", _DATE, _born_after, screen="年"),
 )

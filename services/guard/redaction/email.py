@@ -44,11 +44,11 @@ def _accepts_wide(match: re.Match[str], stretch: Stretch) -> str | None:
 
 def _accepts_open(match: re.Match[str], stretch: Stretch) -> str | None:
     """A domain that is longer than a stretch: with a dot in it, or so long that it can be nothing else."""
-    return None if stretch.whole else f"{match['mailbox']}@"
+    return f"{match['mailbox']}@"
 
 
 EMAILS = (
     Shape("EMAIL_ADDRESS", "address", _ADDRESS, _accepts, screen="@", goes_on=DOMAIN_CHARACTERS),
-    Shape("EMAIL_ADDRESS", "address", _WIDE, _accepts_wide, screen="@", goes_on=DOMAIN_CHARACTERS),
-    Shape("EMAIL_ADDRESS", "address", _OPEN, _accepts_open, screen="@", goes_on=DOMAIN_CHARACTERS),
+    Shape("EMAIL_ADDRESS", "address", _WIDE, _accepts_wide, screen="@", goes_on=DOMAIN_CHARACTERS, not_ascii=True),
+    Shape("EMAIL_ADDRESS", "address", _OPEN, _accepts_open, screen="@", goes_on=DOMAIN_CHARACTERS, cut_off=True),
 )

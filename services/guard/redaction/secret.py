@@ -29,6 +29,7 @@ _VALUE = re.compile(r"(?<![A-Za-z0-9_\-+/=.@#$!~^*&%])[A-Za-z0-9@#$!~^*&%_\-+/.]
 _VALUE_BEHIND_SIGN = re.compile(r"(?<=[=:])[A-Za-z0-9@#$!~^*%_\-+/.]{5,250}={0,2}")
 _NO_WORD = re.compile("[0-9@#$!~^*&%]")
 _KINDS = tuple(map(re.compile, ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9]")))
+_SHORTEST = 6  # characters of a password
 FRAMED = 96  # of a stretch that is not whole
 _PEM_BODY = r"(?:(?!-----END)[A-Za-z0-9+/=\s:,.\-])"
 PEM_END = r"-----END [A-Z0-9 ]{2,40}-----"
@@ -46,13 +47,13 @@ def _any(match: re.Match[str], stretch: Stretch) -> str | None:
 
 def _open(match: re.Match[str], stretch: Stretch) -> str | None:
     """A token that is longer than a stretch."""
-    return None if stretch.whole or stretch.end - stretch.start < FRAMED else match.group()
+    return None if stretch.end - stretch.start < FRAMED else match.group()
 
 
 def _named(match: re.Match[str], stretch: Stretch) -> str | None:
     """A word says so directly before it, and it is no word itself."""
     text = match.group().rstrip(".!?")
-    if len(text) < 6 or not _NO_WORD.search(text):  # most: what stands before them need not be looked at
+    if len(text) < _SHORTEST or not _NO_WORD.search(text):  # most: what stands before them need not be looked at
         return None
     kinds = sum([kind.search(text) is not None for kind in _KINDS])
     return text if kinds >= 2 and _NAMED.search(stretch.before(match.start(), 28)) else None
@@ -62,11 +63,11 @@ _PREFIXES = (
     r"AKIA|ASIA|LTAI|AKID|AIza|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|_live_|_test_|sk-|hf_|npm_|pypi-|SG\."
     r"|ya29\.|dop_v1_|shp(?:at|ss|ca|pa)_|EAACEdEose0cBA|dapi|tvly-"
 )
-_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, said=said.SECRET, goes_on=_TOKEN_CHARACTERS)
+_NAMED_VALUE = Shape("SECRET", "named", _VALUE, _named, said=said.SECRET, least=_SHORTEST, goes_on=_TOKEN_CHARACTERS)
 SECRETS = (
     Shape("SECRET", "private-key", _PEM, _any, screen="-----BEGIN ", goes_on=f"{_PEM_BODY}|{PEM_END}", endless=True),
     Shape("SECRET", "jwt", _JWT, _any, screen="eyJ", goes_on=r"[A-Za-z0-9_\-.]"),
-    Shape("SECRET", "jwt", _JWT_OPEN, _open, screen="eyJ", goes_on=r"[A-Za-z0-9_\-.]"),
+    Shape("SECRET", "jwt", _JWT_OPEN, _open, screen="eyJ", goes_on=r"[A-Za-z0-9_\-.]", cut_off=True),
     Shape("SECRET", "issuer-prefix", _PREFIXED, _prefixed, screen=_PREFIXES, goes_on=_TOKEN_CHARACTERS),
     _NAMED_VALUE,
     _NAMED_VALUE._replace(pattern=_VALUE_BEHIND_SIGN, screen="[=:]"),

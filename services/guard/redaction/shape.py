@@ -26,9 +26,13 @@ class Shape(NamedTuple):
     digits: int = 0
     goes_on: str = ""
     endless: bool = False  # it goes on behind any stretch
+    cut_off: bool = False  # it is only there where the stretch goes on
+    not_ascii: bool = False  # it has a character in it that is not ASCII
 
     def find(self, stretch: Stretch) -> list[Match]:
         found: list[Match] = []
+        if (self.cut_off and stretch.whole) or (self.not_ascii and stretch.content.isascii()):
+            return found
         at = stretch.start
         for _ in range(MOST_TRIES):
             match = self.pattern.search(stretch.text, at, stretch.end)

@@ -10,7 +10,6 @@ from services.guard.redaction.said import said_in
 BEHIND = 48  # characters before a candidate whose words may say what it is
 AHEAD = 14  # characters after it
 
-_DIGIT = re.compile("[0-9]")
 _CHINESE_DIGIT = re.compile(f"[{CHINESE_DIGITS}]")
 
 
@@ -35,7 +34,7 @@ class Stretch:
     def digits(self) -> int:
         """How many ASCII ones."""
         if self._digits is None:
-            self._digits = len(_DIGIT.findall(self.content))
+            self._digits = _digits_in(self.content)
         return self._digits
 
     @property
@@ -93,6 +92,14 @@ class Stretch:
 
     def character_before(self, place: int) -> str:
         return self.text[place - 1] if place else ""
+
+
+def _digits_in(text: str) -> int:
+    """Compiled, no character becomes an object."""
+    count = 0
+    for place in range(len(text)):
+        count += 48 <= ord(text[place]) <= 57
+    return count
 
 
 class Words(NamedTuple):

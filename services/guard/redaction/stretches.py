@@ -21,12 +21,12 @@ _D = CHINESE_DIGITS
 _SIGNS = "@._%+-'()/:·|*=&?#$!~^"
 _TIGHT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _SIGNS + _D
 
-# What makes a stretch worth looking at: nothing is found where none of these is.
-_DIGIT_OR_AT = re.compile("[0-9@]")
-_RARER = (  # with how many characters each has at least
-    (3, re.compile(f"[{_D}]{{3}}")),
-    (8, re.compile(r"[A-Z]{8}(?<![A-Za-z0-9].{8})(?:[A-Z]{3})?(?![A-Za-z0-9])")),  # what is rare comes first
-    (10, re.compile("-----BEGIN")),
+# What makes a stretch worth looking at: nothing is found where none of these is. A digit or @; Chinese digits; a bank's
+# code; a key's first line, unless what it begins with is one. One set comes first, so that all else is passed over.
+_TRIGGER = re.compile(
+    rf"[0-9@{_D}A-Z\-](?:(?<=[0-9@])|(?<=[{_D}])[{_D}]{{2}}"
+    r"|(?<=[A-Z])[A-Z]{7}(?<![A-Za-z0-9].{8})(?:[A-Z]{3})?(?![A-Za-z])"
+    r"|(?<=-)----BEGIN(?!(?:[A-Z]{3}){1,2}(?![A-Za-z])))"
 )
 
 _WIDE_DOMAIN = rf"@(?: ?(?:[^\W_][\w\-]{{0,23}}+[.。]){{1,4}}(?:{CHINESE_TOPS}|[A-Za-z]{{2,24}}+))"
@@ -126,14 +126,8 @@ class Stretches:
 
 
 def next_trigger(text: str, start: int) -> int | None:
-    """The rarer ones are looked for up to the next digit: no text must be searched to its end again and again."""
-    first = _DIGIT_OR_AT.search(text, start)
-    at = first.start() if first else None
-    for least, trigger in _RARER:
-        end = len(text) if at is None else at
-        if end - start >= least and (match := trigger.search(text, start, end)):
-            at = match.start()
-    return at
+    match = _TRIGGER.search(text, start)
+    return match.start() if match else None
 
 
 def cut(text: str, start: int, *, ended: bool, widest: int = 0) -> Stretch | None:
@@ -172,7 +166,8 @@ def find(table: Table, stretch: Stretch) -> list[Match]:
         return matches
     if not stretch.whole:
         matches = [match for match in matches if match.start < stretch.until]
-    matches.sort(key=lambda match: (match.start, -match.end))
+    if len(matches) > 1:
+        matches.sort(key=lambda match: (match.start, -match.end))
     kept: list[Match] = []
     reach = -1
     for match in matches:

@@ -39,11 +39,11 @@ class Table:
         hits = self._screens.Match(stretch.content)
         if hits:
             numbers = sorted(numbers + [self._numbers[hit] for hit in hits])
-        size, said, digits = stretch.end - stretch.start, stretch.said, stretch.digits
+        size, digits = stretch.end - stretch.start, stretch.digits
         found: list[Recognizer] = []
         for number in numbers:
-            kinds = self._said[number]
-            if size < self._least[number] or digits < self._digits[number] or (kinds and not said & kinds):
-                continue
-            found.append(self._recognizers[number])
+            if size >= self._least[number] and digits >= self._digits[number]:
+                kinds = self._said[number]
+                if not kinds or stretch.says(kinds):
+                    found.append(self._recognizers[number])
         return found

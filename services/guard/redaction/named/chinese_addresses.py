@@ -17,15 +17,20 @@ _N = f"(?:[{_D}]{{1,5}}|[{_CD}百]{{1,4}})"
 _JOINTS = "的了在是与及到至于从我你他她们就都也不这那有住搬寄送往给把被请对将去为"
 _H = f"(?:(?![{_JOINTS}号])[{_HAN}])"
 
-NUMBERED = re.compile(f"[{_D}{_CD}百A-Za-z](?:[号號弄栋幢座室层楼户房#]|单元)|[路街道巷][{_D}]")
+# Of a house or a room. It begins a character earlier where the sign behind it comes first here, which is rarer.
+_NUMBERED = re.compile(
+    f"[号號弄栋幢座室层楼户房#单路街道巷](?:(?<=[路街道巷])[{_D}]|(?<=[{_D}{_CD}百A-Za-z].)(?:(?<=单)元|(?<![单路街道巷])))"
+)
+_ROADS = "路街道巷"
 HARD = re.compile(f"[^{_HAN}{_D}A-Za-z#-]")
 _CUE = re.compile(
     "(?:地址|住址|住所|所在地|现住|家住|居住|坐落|位于|邮寄|快递|寄|送|搬|住)?(?:在|于|到|至|往|给|是|为|从)"
     "|地址|住址|住所|所在地|现住|家住|居住地?|坐落|户籍|籍贯|住|寄|址"
 )
 # The end of a text that may still be within an address: no joint, no punctuation, numbers only where a part may end.
+# Read backwards, each character by itself and the one behind it: looked for from the left, every place would be tried.
 _ENDINGS = "路街巷弄道里苑城园府湾庭阁坊区县旗州市镇乡村社心厦场寓家楼馆段东西南北中期附之元栋幢座层号號院室户铺"
-_TAIL = re.compile(f"(?:(?![{_JOINTS}])[{_HAN}](?:(?<=[{_ENDINGS}])|(?![{_D}A-Za-z#-]))|[{_D}A-Za-z#-])*\\Z")
+_BACKWARDS = re.compile(f"(?:[{_D}A-Za-z#-]|(?![{_JOINTS}])[{_HAN}](?:(?<=[{_ENDINGS}])|(?<![{_D}A-Za-z#-][{_HAN}])))*")
 _ASCII_TAIL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#-"
 STREET = re.compile("[路街巷弄道里苑村园区厦场]")
 
@@ -79,6 +84,10 @@ class Grammar:
         ending = "省|市|特别行政区|(?:壮族|回族|维吾尔)?自治区|地区|[盟县区]"
         self.division = re.compile(f"(?:{names})(?:{ending})?")
 
+    def next_division(self, text: str, start: int) -> tuple[int, int] | None:
+        match = self.division.search(text, start)
+        return match.span() if match else None
+
     def read(self, text: str, start: int, ahead: int, longest: int = LONGEST) -> Reading:
         """The longest address that begins at `start`. No part is read further than `ahead` from where it begins."""
         end, rank, levels, address_end = start, 0, 0, None
@@ -124,17 +133,34 @@ def scan(grammar: Grammar, text: str) -> list[Entity]:
     if text.isascii():  # no part of a place's name
         return found
     done = 0
-    for anchor in NUMBERED.finditer(text):
-        if anchor.start() < done:
+    for anchor, _ in numbers(text):
+        if anchor < done:
             continue
-        low = clause(text, max(done, anchor.start() - _BACK), anchor.start())
-        for start in grammar.starts(text, low, anchor.start()):
+        low = clause(text, max(done, anchor - _BACK), anchor)
+        for start in grammar.starts(text, low, anchor):
             reading = grammar.read(text, start, LONGEST)
-            if reading.address_end and reading.address_end > anchor.start() and _is_address(reading, text):
+            if reading.address_end and reading.address_end > anchor and _is_address(reading, text):
                 found.append(Entity(ADDRESS, start, reading.address_end))
                 done = reading.address_end
                 break
     return found
+
+
+def numbers(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Where each begins that begins at `start` or later, and where it ends."""
+    while (number := next_number(text, start)) is not None:
+        yield number
+        start = number[1]
+
+
+def next_number(text: str, start: int) -> tuple[int, int] | None:
+    for match in _NUMBERED.finditer(text, start):
+        begin, end = match.span()
+        if text[begin] not in _ROADS:
+            begin -= 1
+        if begin >= start:
+            return begin, end
+    return None
 
 
 def tail(text: str, low: int) -> int:
@@ -142,9 +168,9 @@ def tail(text: str, low: int) -> int:
     end = text[low:]
     if end.isascii():
         return low + len(end.rstrip(_ASCII_TAIL))
-    match = _TAIL.search(text, low)
+    match = _BACKWARDS.match(end[::-1])
     assert match is not None  # it may be empty
-    return match.start()
+    return len(text) - match.end()
 
 
 def clause(text: str, low: int, anchor: int) -> int:
