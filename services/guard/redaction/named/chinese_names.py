@@ -1,7 +1,7 @@
 """Chinese personal names: every surname character is a candidate, a linear model reads it and what stands beside it."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from services.guard.redaction.named.entity import PERSON, Entity
 
@@ -14,7 +14,7 @@ _KEY_BEFORE = re.compile(f"([{_HAN}A-Za-z]?[{_HAN}A-Za-z]?[{_HAN}A-Za-z])[{_SKIP
 _KEY_AFTER = re.compile(f"[{_SKIPPED}]{{0,2}}([{_HAN}A-Za-z0-9][{_HAN}A-Za-z0-9]?)")
 _IS_HAN = re.compile(f"[{_HAN}]").match
 
-Weights = Sequence[Mapping[str, float]]
+Weights = list[dict[str, float]]
 
 
 class Lexicon:
@@ -27,11 +27,9 @@ class Lexicon:
         self._words, self._endings = frozenset(words), frozenset(endings)
         self.rank = {character: "abcd"[min(place // 120, 3)] for place, character in reversed(list(enumerate(given)))}
         self.usual = {name: "ABCD"[min(place // 60, 3)] for place, name in reversed(list(enumerate(surnames)))}
-        compound = "|".join(name for name in surnames if len(name) > 1)
-        single = "".join(name for name in surnames if len(name) == 1)
-        self.candidate = re.compile(f"(?:{compound}|[{single}])(?=[{_HAN}])")
         self._begins = frozenset(name[0] for name in surnames)
         self._compound = frozenset(name for name in surnames if len(name) > 1)
+        self.candidate = re.compile(_candidate(surnames))
 
     def in_word(self, text: str, start: int) -> bool:
         """Whether the surname's character there begins or ends an ordinary word of two characters."""
@@ -42,6 +40,17 @@ class Lexicon:
         if text[-2:] in self._compound:
             return 2
         return 1 if text[-1:] in self._begins else 0
+
+
+def _candidate(surnames: Sequence[str]) -> str:
+    """A surname before an ideograph, of two that begin alike the longer one. One set comes first, so that all else is
+    passed over."""
+    single = "".join(name for name in surnames if len(name) == 1)
+    compound = [name for name in surnames if len(name) > 1]
+    first = "".join(sorted({name[0] for name in compound}))
+    rest = "|".join(f"(?<={name[0]}){name[1:]}" for name in compound)
+    longer = f"(?<=[{first}])(?:{rest})(?=[{_HAN}])|" if compound else ""
+    return f"[{single}{first}](?:{longer}(?<=[{single}])(?=[{_HAN}]))"
 
 
 def _kind(character: str) -> str:
@@ -115,7 +124,9 @@ def _best(weights: Weights, candidates: Iterator[tuple[int, list[str]]], margin:
     """The length of the name that begins here; 0 where no name scores more than `margin`."""
     chosen, most = 0, margin
     for length, values in candidates:
-        score = sum([table.get(value, 0.0) for table, value in zip(weights, values, strict=True)])
+        score = 0.0
+        for place, table in enumerate(weights):
+            score += table.get(values[place], 0.0)
         if score > most:
             chosen, most = length, score
     return chosen

@@ -128,16 +128,20 @@ def features(walk: Walk, word: Word, after: Word, second: Word) -> list[str]:
     return [values[place] for place in _ORDER]
 
 
-class _Sums(dict[tuple[str, ...], int]):
+class _Sums:
     """Of one group's weights, by what the group looks at; most of it was met before."""
 
-    def __init__(self, tables: Sequence[Mapping[str, int]], group: Sequence[int]) -> None:
+    def __init__(self, tables: Sequence[dict[str, int]], group: Sequence[int]) -> None:
+        self.met: dict[tuple[str, ...], int] = {}
         self._tables = [tables[number] for number in group]
 
-    def note(self, key: tuple[str, ...], values: Sequence[str]) -> int:
-        if len(self) >= _MEMORY:
-            self.clear()
-        found = self[key] = sum([table.get(value, 0) for table, value in zip(self._tables, values, strict=True)])
+    def note(self, key: tuple[str, ...], values: list[str]) -> int:
+        if len(self.met) >= _MEMORY:
+            self.met.clear()
+        found = 0
+        for place, table in enumerate(self._tables):
+            found += table.get(values[place], 0)
+        self.met[key] = found
         return found
 
 
@@ -171,19 +175,19 @@ class Scores:
         state, last, before = walk.state, walk.last, walk.before
         total = self._base
         key: tuple[str, ...] = (state, word.text)
-        one = self._own.get(key)
+        one = self._own.met.get(key)
         total += self._own.note(key, _own(walk, word)) if one is None else one
         key = (state, walk.line_led, last.kind, word.kind)
-        one = self._before.get(key)
+        one = self._before.met.get(key)
         total += self._before.note(key, _before(walk, word)) if one is None else one
         key = (state, walk.line_led, word.kind, after.kind)
-        one = self._after.get(key)
+        one = self._after.met.get(key)
         total += self._after.note(key, _after(walk, word, after)) if one is None else one
         key = (state, word.shape, after.kind, second.kind)
-        one = self._ahead.get(key)
+        one = self._ahead.met.get(key)
         total += self._ahead.note(key, _ahead(walk, word, after, second)) if one is None else one
         key = (state, before.shape, last.shape, word.shape, after.shape, second.shape)
-        one = self._shapes.get(key)
+        one = self._shapes.met.get(key)
         total += self._shapes.note(key, _shapes(walk, word, after, second)) if one is None else one
         if state == "O":
             return total + self._words_before.get(f"{before.word} {last.word}", 0)

@@ -25,6 +25,7 @@ from services.guard.redaction.named.words import (
     NUMBER,
     Lexicon,
     Passage,
+    Rest,
     Word,
 )
 
@@ -98,20 +99,22 @@ class Tagger:
         self.open: Entity | None = None
         self._words: list[Word] = []  # of the open entity
         self._start = evidence.NOWHERE
+        self._rest: Rest | None = None  # words that are there and wait for more
 
     def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]:
         """Entities that are closed, and up to where the text is decided. A token is decided when its end and, where it
         matters, its look-ahead are there; all of it when the text has ended."""
         found: list[Entity] = []
         walk = self._walk
-        passage = Passage(self._lexicon, text, start)
+        passage = Passage(self._lexicon, text, start, self._rest)
+        self._rest = None
         words, count, place = passage.words, len(passage.words), -1
         while (place := self._next(passage, place + 1, ended)) < count:
             word = words[place]
             outside = walk.previous == OUT
             if word.shape in ENDS or (outside and word.may_begin == NEVER):
                 if not ended and not passage.complete(place, passage.size):
-                    return found, passage.spans[place][0]
+                    return found, self._wait(passage, place)
                 self._close(found, text, word, NONE)
                 walk.step(word, OUT)
                 continue
@@ -119,7 +122,7 @@ class Tagger:
                 walk.step(word, OUT)
                 continue
             if not ended and not self._sees_enough(passage, place):
-                return found, passage.spans[place][0]
+                return found, self._wait(passage, place)
             after, second = passage.following(place, self._look_ahead)
             if outside and (not may_begin(walk, word, after, second) or within_code(text, passage.spans[place][0])):
                 walk.step(word, OUT)
@@ -140,6 +143,11 @@ class Tagger:
         if ended:
             self._close(found, text, NONE, NONE)
         return found, passage.size
+
+    def _wait(self, passage: Passage, place: int) -> int:
+        """Where the word begins that is not decided yet."""
+        self._rest = passage.rest(place)
+        return passage.spans[place][0]
 
     def _sees_enough(self, passage: Passage, place: int) -> bool:
         return self._look_ahead is not None and passage.spans[place][0] + self._look_ahead < passage.size

@@ -161,13 +161,27 @@ def _shape(text: str) -> str:
     return "Xx" if text[0].isupper() else "x"
 
 
+class Rest:
+    """Words that were read and are not decided, and how many characters lead from their beginning to what comes
+    next."""
+
+    __slots__ = ("size", "words")
+
+    def __init__(self, words: list[Word], size: int) -> None:
+        self.words, self.size = words, size
+
+
 class Passage:
     """A text's words from `start` on. Most texts are passed over word by word, and nobody asks where the words stand:
     their places are looked for when they are."""
 
-    def __init__(self, lexicon: Lexicon, text: str, start: int = 0) -> None:
+    def __init__(self, lexicon: Lexicon, text: str, start: int = 0, rest: Rest | None = None) -> None:
+        """`rest`: of a passage in the same text, from `start` on, when it was shorter."""
         self._lexicon, self._text, self._start, self.size = lexicon, text, start, len(text)
-        self.words = lexicon.read_all(_TOKEN.findall(text, start))
+        if rest is None:
+            self.words = lexicon.read_all(_TOKEN.findall(text, start))
+        else:
+            self.words = rest.words + lexicon.read_all(_TOKEN.findall(text, start + rest.size))
         self._begins = [place for place, word in enumerate(self.words) if word.may_begin]  # in order
         self._passed = 0  # of these, by next_begin
         self._spans: list[tuple[int, int]] | None = None
@@ -194,6 +208,14 @@ class Passage:
         while self._passed < len(begins) and begins[self._passed] < place:
             self._passed += 1
         return begins[self._passed] if self._passed < len(begins) else None
+
+    def rest(self, place: int) -> Rest | None:
+        """The words from `place` on but the last, which more text may change."""
+        last = len(self.words) - 1
+        if place >= last:
+            return None
+        spans = self.spans
+        return Rest(self.words[place:last], spans[last][0] - spans[place][0])
 
     def complete(self, place: int, limit: int) -> bool:
         """Whether the characters before `limit` show where the word ends."""
