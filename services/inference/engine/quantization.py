@@ -25,8 +25,8 @@ class Mode:
 
 
 _INT8 = (
-    "of SmolLM2-135M: mean NLL 0.1 % higher, one first choice of fifteen another; on a CPU without VNNI up to 0.9 %, one "
-    "of nine"
+    "of SmolLM2-135M: mean NLL 0.1 % higher, one first choice of fifteen another; on a CPU without VNNI up to 0.9 %, "
+    "one of nine"
 )
 _INT4 = "of SmolLM2-135M, which was in four bits before: mean NLL 2.4 % higher, one first choice of eight another"
 _NF4 = (

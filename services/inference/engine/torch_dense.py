@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from services.inference.engine.batch import Segment
 from services.inference.engine.torch_adapters import AdapterSet
-from services.inference.engine.torch_bytes import NO_OPERATOR
 from services.inference.engine.torch_channels import factors
+from services.inference.engine.torch_cpu import NO_OPERATOR, has_bfloat16
 from services.inference.engine.torch_dense_attention import Attention
 from services.inference.engine.torch_linear import (
     TRIED_ROWS,
@@ -187,7 +187,7 @@ def obstacle(model: Any, packing: Packing = _PLAIN) -> str:
 def _operators(model: Any, packing: Packing) -> str:
     """Tried on the first layer: the operators are internal to torch."""
     try:
-        if model.dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if model.dtype is torch.bfloat16 and not has_bfloat16():
             return "this CPU has no bfloat16"
         independent = _rows_are_independent(model.model.layers[0], packing, model.dtype)
     except NO_OPERATOR:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from services.inference.engine.quantization import QuantizationImpossible
-from services.inference.engine.torch_bytes import WEIGHT, most
 from services.inference.engine.torch_channels import crowded, factors
 from services.inference.engine.torch_codes import Codes, CodesMade, Source
+from services.inference.engine.torch_cpu import WEIGHT, most
 from services.inference.engine.torch_int8_ends import Int8Embedding
 from services.inference.engine.torch_linear import Fused, Mlp, Norm
 from services.inference.engine.torch_packed import Packer, products

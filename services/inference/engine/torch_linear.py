@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from services.inference.engine.torch_bytes import NO_OPERATOR
+from services.inference.engine.torch_cpu import NO_OPERATOR
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Activations in eight bits: whole numbers of -127 to 127, and a scale for each row, which no other row changes.
 
-Where a processor multiplies no such bytes exactly they have seven, -63 to 63 (torch_bytes). oneDNN's fast products want
+Where a processor multiplies no such bytes exactly they have seven, -63 to 63 (torch_cpu). oneDNN's fast products want
 them unsigned: a code is 128 more, or 64. All sums are in float32, in any dtype of the model: torch
 takes half of the time for it that it takes for bfloat16.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from services.inference.engine.torch_bytes import EIGHT, most
+from services.inference.engine.torch_cpu import EIGHT, most
 from services.inference.engine.torch_linear import Norm
 
 MOST = most() or EIGHT

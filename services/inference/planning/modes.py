@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from services.inference.planning.architecture import Architecture, Kind
 
@@ -54,6 +55,18 @@ MODES = (
         settings=("DTYPE=bfloat16", "QUANTIZATION=nf4"),
     ),
 )  # fmt: skip
+
+
+def modes_on(kind: str, rates: Mapping[str, float]) -> tuple[Mode, ...]:
+    """Those that a device's known figures leave. A CPU without bfloat16 has float32 between int8's products."""
+    possible = tuple(mode for mode in MODES if not mode.needs or mode.needs in rates)
+    if kind != "cpu" or not rates or "bf16" in rates:
+        return possible
+    return tuple(
+        replace(mode, plain_bytes=4, settings=("DTYPE=float32", *mode.settings[1:]))
+        for mode in possible
+        if mode.computes in rates
+    )
 
 
 def layer_bytes(model: Architecture, mode: Mode, layer: int) -> int:

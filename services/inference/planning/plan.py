@@ -8,7 +8,7 @@ from services.inference.models.prequantized import READ
 from services.inference.planning.architecture import Architecture
 from services.inference.planning.devices import Gpu
 from services.inference.planning.fitting import VIEW_TOKENS, Asked, Fit, Machine, fit
-from services.inference.planning.modes import MODES, Mode
+from services.inference.planning.modes import MODES, Mode, modes_on
 from services.inference.planning.roofline import decode_step, prefill_operations
 
 _GPUS_OF_A_MACHINE = 8  # of those that are looked for in the table
@@ -74,8 +74,7 @@ class Plan:
 def make_plan(name: str, model: Architecture, machine: Machine, asked: Asked, devices: tuple[Gpu, ...]) -> Plan:
     choices = tuple(
         _choice(model, machine, asked, fit(model, machine, mode, asked, most_places=_reach(machine, mode)))
-        for mode in MODES
-        if not mode.needs or mode.needs in machine.rates
+        for mode in modes_on(machine.kind, machine.rates)
     )
     best = _best(choices, machine, asked)
     whole = best is not None and best.fit.sizes is not None and best.fit.sizes.slots >= asked.slots
@@ -174,7 +173,9 @@ def _other_devices(model: Architecture, asked: Asked, devices: tuple[Gpu, ...]) 
             name=gpu.name, kind="cuda", memory=gpu.memory, count=_GPUS_OF_A_MACHINE, together=_GPUS_OF_A_MACHINE,
             bandwidth=gpu.bandwidth, rates=gpu.rates, source=gpu.source,
         )  # fmt: skip
-        for mode in (mode for mode in MODES if mode.serves("cuda") and (not mode.needs or mode.needs in gpu.rates)):
+        for mode in modes_on("cuda", gpu.rates):
+            if not mode.serves("cuda"):
+                continue
             fitted = fit(model, machine, mode, asked, most_places=_GPUS_OF_A_MACHINE)
             if fitted.sizes and fitted.sizes.slots >= asked.slots:
                 found.append((len(fitted.parts) * gpu.memory, f"{mode.name} on {len(fitted.parts)} × {gpu.name}"))
@@ -197,6 +198,8 @@ def _notes(model: Architecture, machine: Machine, asked: Asked, best: Choice | N
             f"the torch engine is one process and reaches the {machine.together} GPUs of one machine; over several "
             f"machines an engine is needed that this version does not have ({_on_all(model, machine, asked)})"
         )
+    if machine.kind == "cpu" and machine.rates and "bf16" not in machine.rates:
+        told.append("this CPU has no bfloat16 (AVX512-BF16 or AMX): what computes in it is left out")
     if model.quantized:
         told.append(
             f"the files are {model.quantized}, "

@@ -23,7 +23,7 @@ def lines(plan: Plan) -> Iterator[Line]:
     yield "", ""
     yield _machine(plan), "bold"
     yield from _table(plan)
-    shown = plan.best or plan.choices[1]  # of what cannot be started: bf16, and by how much it does not fit
+    shown = plan.best or plan.choices[:2][-1]  # of what cannot be started: bf16, and by how much it does not fit
     yield "", ""
     yield f"Memory in {shown.fit.mode.name}", "bold"
     yield from ((line, "") for line in _memory(plan, shown.fit))

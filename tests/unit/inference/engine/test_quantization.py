@@ -16,9 +16,9 @@ from services.inference.engine import torch_int4
 from services.inference.engine.batch import Segment
 from services.inference.engine.opening import EngineSettings
 from services.inference.engine.quantization import NAMES, QuantizationImpossible, choose
-from services.inference.engine.torch_bytes import EIGHT
 from services.inference.engine.torch_channels import crowded, factors, watched
 from services.inference.engine.torch_codes import CodesKept, CodesRead
+from services.inference.engine.torch_cpu import EIGHT
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_int8 import Int8Packing, weight_codes
 from services.inference.engine.torch_linear import TRIED_ROWS, Norm, rows_are_independent

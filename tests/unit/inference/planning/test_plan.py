@@ -79,11 +79,13 @@ def test_deepseek_v3_on_sixteen_h100_is_refused_with_what_is_missing_and_what_wo
 
 def machines() -> some.SearchStrategy[Machine]:
     return some.builds(
-        lambda memory, count, kind: Machine(
+        lambda memory, count, kind, has: Machine(
             name="any", kind=kind, memory=memory, count=count if kind == "cuda" else 1,
-            together=min(count, 8) if kind == "cuda" else 1, bandwidth=1e12, rates={"bf16": 1e14}, source="test",
+            together=min(count, 8) if kind == "cuda" else 1, bandwidth=1e12, rates=dict.fromkeys(has, 1e14),
+            source="test",
         ),
         some.integers(0, 200 << 30), some.integers(1, 20), some.sampled_from(["cpu", "cuda"]),
+        some.sampled_from([("fp32", "bf16", "int8"), ("fp32", "int8"), ("fp32",)]),
     )  # fmt: skip
 
 
@@ -98,6 +100,7 @@ def machines() -> some.SearchStrategy[Machine]:
 def test_what_is_recommended_can_be_started_and_has_room(name, machine, asked):
     """Fails if `_best` forgets to look at `served`, or a plan spreads the torch engine over several machines."""
     plan = make_plan(name, shipped(name), machine, asked, ())
+    assert name in text(plan)
     if plan.best is None:
         assert plan.nearest and all(choice.fit.short > 0 for choice in plan.choices if choice.served)
         return
@@ -114,6 +117,17 @@ def test_what_is_recommended_can_be_started_and_has_room(name, machine, asked):
         quantization=chosen.get("QUANTIZATION", "none"), context_tokens=int(chosen["CONTEXT_TOKENS"]),
         slots=int(chosen["SLOTS"]), kv_memory_share=float(chosen["KV_MEMORY_SHARE"]),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("has", "modes"), [(("fp32", "int8"), ["fp32", "int8"]), (("fp32",), ["fp32"])])
+def test_a_cpu_without_bfloat16_is_told_of_what_computes_in_float32(has, modes):
+    """Fails if int8's cache is counted in two bytes there, or nf4 is offered, which such a CPU's start refuses."""
+    machine = Machine(name="old", kind="cpu", memory=16 << 30, rates=dict.fromkeys(has, 1e11), source="test")
+    plan = planned("smollm2-135m-instruct", machine)
+    assert [choice.fit.mode.name for choice in plan.choices] == modes
+    assert {choice.fit.token_bytes for choice in plan.choices} == {4 * sum(plan.model.cached) * plan.model.layers}
+    assert all(choice.fit.mode.settings[0] == "DTYPE=float32" for choice in plan.choices)
+    assert "no bfloat16" in text(plan)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""How large the bytes may be that this CPU multiplies exactly.
+"""What this CPU multiplies: bfloat16 or not, and how large bytes may be so that their products are exact.
 
 Processors without VNNI add two products of bytes in sixteen bits, which hold 255 × 127 once but not twice. Activations
 of seven bits fit: 2 × 127 × 127 is below 2^15.
@@ -13,6 +13,14 @@ import torch
 WEIGHT = 127  # a weight's code is at most so much, without sign
 EIGHT, SEVEN = 127, 63  # an activation's; with what makes it unsigned, one more, it fills eight bits or seven
 NO_OPERATOR = (AttributeError, RuntimeError)  # what an operator raises that this build of torch has not
+
+
+def has_bfloat16() -> bool:
+    """As oneDNN's products have it."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except NO_OPERATOR:
+        return False
 
 
 @cache
