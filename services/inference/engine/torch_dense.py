@@ -55,8 +55,7 @@ class Layer:
         self._to_attention, self._to_mlp = self._qkv.behind(self._before), self._mlp.behind(self._after)
         self._query_norm = _norm(attention.q_norm) if hasattr(attention, "q_norm") else None
         self._key_norm = _norm(attention.k_norm) if hasattr(attention, "k_norm") else None
-        for emptied in (*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
-            emptied.weight, emptied.bias = None, None
+        _empty(layer)
 
     def __call__(self, x: Tensor, turn: Turn, attention: Attention, number: int) -> Tensor:
         """[tokens, hidden] to the same."""
@@ -125,6 +124,7 @@ class DenseDecoder:
         self._to_head = self._head.behind(_norm(decoder.norm))
         shape = (config.num_attention_heads, config.num_key_value_heads, self._size)
         self._layers = [Layer(layer, packing, *shape) for layer in decoder.layers]
+        _empty(model)
         self._adapters: AdapterSet | None = None
         self._attention = Attention(cache, *shape, context=context, dtype=self.dtype)
 
@@ -216,12 +216,20 @@ def _ends(model: Any, packing: Packing) -> tuple[Embedding, Head]:
     embedding, head = model.model.embed_tokens, model.lm_head
     tied = model.config.tie_word_embeddings
     found = packing.ends(embedding.weight, None if tied else head.weight, factors=factors(head))
-    embedding.weight = head.weight = None
+    _empty(embedding)
+    _empty(head)
     return found
 
 
 def _norm(norm: Any) -> Norm:
-    return Norm(norm.weight.detach(), float(norm.variance_epsilon))
+    return Norm(norm.weight.detach().clone(), float(norm.variance_epsilon))
+
+
+def _empty(module: nn.Module) -> None:
+    """A file of weights stays mapped, whole, for as long as one tensor of it is held."""
+    for part in module.modules():
+        for name, _ in list(part.named_parameters(recurse=False)):
+            part.register_parameter(name, None)
 
 
 def _rotations(embedding: Any, context: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

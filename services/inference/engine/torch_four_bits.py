@@ -29,7 +29,7 @@ class FourBits:
 
     def __init__(self, product: Product, bias: Tensor | None) -> None:
         self.product = product
-        self._bias = None if bias is None else bias.detach().contiguous()
+        self._bias = None if bias is None else bias.detach().clone()
 
     def behind(self, norm: Norm) -> Norm:
         return norm

@@ -38,7 +38,7 @@ class Int8:
         self._weight = weight
         self._shares = made.scales / MOST
         self.evened = None if made.factors is None else 1 / made.factors  # what inputs are multiplied with
-        self._bias = None if bias is None else bias.detach().float()
+        self._bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
         self._dtype, self.fine = dtype, made.fine
 
     def behind(self, norm: Norm) -> CodingNorm:

@@ -104,7 +104,7 @@ class Packed:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _PACKING_ROWS)
-        self._bias = None if bias is None else bias.detach().contiguous()
+        self._bias = None if bias is None else bias.detach().clone()
         # In fp32 oneDNN splits a lone row's sums among the cores: other bits than the same row gets in company.
         self._pairs = weight.dtype is torch.float32
 
@@ -161,10 +161,10 @@ class PackedMlp:
 
 
 class PlainEmbedding:
-    """The numbers as they are."""
+    """The numbers as they are, in memory of their own: a view of a mapped file would hold all of it."""
 
     def __init__(self, weight: Tensor) -> None:
-        self.weight, self.vocabulary = weight.detach(), len(weight)
+        self.weight, self.vocabulary = weight.detach().clone(), len(weight)
 
     def __call__(self, ids: Tensor) -> Tensor:
         return nn.functional.embedding(ids, self.weight)

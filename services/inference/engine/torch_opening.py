@@ -111,7 +111,7 @@ def assemble(
         _warm_up_cpu(
             runner, budget, rows=min(slots, _WARM_ROWS), context=slot, target_ns=settings.step_target_ms * 10**6
         )
-    info = _info(loaded, attention, context, mode)
+    info = _info(loaded, runner, attention, context, mode)
     log.info(
         "model %s: %s on %s (%s), attention %s (%s), %d slots of %d tokens, %d tokens of KV in all, %d MiB at most",
         *(info.name, info.dtype, info.device, info.device_reason, info.attention, info.attention_reason),
@@ -257,14 +257,16 @@ def _sizes(settings: EngineSettings, slot: int, token_bytes: dict[torch.device, 
     return found.slots, found.arena, found.kept
 
 
-def _info(loaded: LoadedModel, attention: AttentionChoice, context: int, mode: Mode | None) -> ModelInfo:
+def _info(
+    loaded: LoadedModel, runner: Runner, attention: AttentionChoice, context: int, mode: Mode | None
+) -> ModelInfo:
     return ModelInfo(
         name=loaded.name,
         revision=loaded.revision,
         digest=loaded.digest,
         template_digest=loaded.prompt.template_digest,
         dtype=str(loaded.dtype).removeprefix("torch."),
-        device=str(loaded.model.device),
+        device=str(runner.embedding.device),
         device_reason=loaded.device.reason,
         attention=attention.name,
         attention_reason=attention.reason,

@@ -112,7 +112,8 @@ def _on(model: Architecture, machine: Machine, mode: Mode, asked: Asked, context
         unused = (count - len(parts)) * (machine.memory - machine.reserve)
         found, short = None, max(sum(lacks) - unused, *lacks)
     mapped = 0
-    if machine.kind == "cpu" and model.file_bytes * 8 == mode.bits:  # read as they lie: some are used where they lie
+    # Layers that are not fused are used where they lie, if they are read as they are.
+    if machine.kind == "cpu" and model.latent and model.file_bytes * 8 == mode.bits:
         mapped = (model.parameters - model.head) * model.file_bytes
     return Fit(mode=mode, context=context, slot=slot, parts=parts, sizes=found, short=short, mapped=mapped)
 

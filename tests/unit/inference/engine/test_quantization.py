@@ -19,6 +19,7 @@ from services.inference.engine.quantization import NAMES, QuantizationImpossible
 from services.inference.engine.torch_channels import crowded, factors, watched
 from services.inference.engine.torch_codes import CodesKept, CodesRead
 from services.inference.engine.torch_cpu import EIGHT
+from services.inference.engine.torch_dense import DenseDecoder
 from services.inference.engine.torch_engine import TorchEngine
 from services.inference.engine.torch_int8 import Int8Packing, weight_codes
 from services.inference.engine.torch_linear import TRIED_ROWS, Norm, rows_are_independent
@@ -342,6 +343,21 @@ def test_a_model_that_was_saved_quantized_gives_the_same_bits_and_needs_no_weigh
     other = next(name for name in NAMES[1:] if name != mode)
     with pytest.raises(ValueError, match=f"quantization must be {mode} or none for small"):
         open_torch_engine(replace(small, quantization=other), tmp_path, lambda line: None)
+
+
+@pytest.mark.parametrize("mode", ["none", "int8"])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_fused_layers_hold_no_file_of_weights_in_memory(
+    family: str, mode: str, tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """Fails if one norm, bias or embedding is a view of the file: all of it stays mapped then."""
+    folder = tmp_path / "models" / "tiny"
+    tiny_model(family).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    asked = EngineSettings(model="tiny", device="cpu", quantization=mode, slots=1, context_tokens=64, threads=1)
+    engine: Any = open_torch_engine(asked, tmp_path, lambda line: None)
+    assert isinstance(engine._runner, DenseDecoder)
+    assert f"{folder}/" not in Path("/proc/self/maps").read_text()
 
 
 def test_a_saved_model_that_is_damaged_is_refused(tmp_path: Path) -> None:
