@@ -7,13 +7,19 @@ import io
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
@@ -142,16 +148,13 @@ def _read(source: ModelSource, files: Files | None, options: dict[str, Any], pro
     )
     began = time.monotonic()
     if not (files and files.gguf):
-        options = options | _as_quantized(source, where, shared, progress)
+        options = options | _as_quantized(source, files, options["dtype"], shared, progress)
     if files:
         progress(f"model: loading {len(files.weights)} files, {files.size >> 20} MiB")
     try:
         with bars():
             tokenizer: Any = AutoTokenizer.from_pretrained(where, **shared)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                where, use_safetensors=True if not shared.get("gguf_file") else None, output_loading_info=True,
-                **options, **shared,
-            )  # fmt: skip
+            loaded = _model(where, options, shared)
     except OSError as error:
         raise ModelUnavailable(missing(source.model, hub=source.hub)) from error
     except torch.OutOfMemoryError:
@@ -169,21 +172,38 @@ def _read(source: ModelSource, files: Files | None, options: dict[str, Any], pro
     return tokenizer, model
 
 
-def _as_quantized(source: ModelSource, where: str, shared: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _model(where: str, options: dict[str, Any], shared: dict[str, Any]) -> Any:
+    """And what its files lack, and have besides."""
+    if "state_dict" not in options:
+        plain = None if shared.get("gguf_file") else True
+        return AutoModelForCausalLM.from_pretrained(
+            where, use_safetensors=plain, output_loading_info=True, **options, **shared
+        )
+    family: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(options["config"])]
+    made = family.from_pretrained(None, output_loading_info=True, **options)
+    with suppress(OSError):  # not every folder says how its model speaks
+        made[0].generation_config = GenerationConfig.from_pretrained(where, **shared)
+    return made
+
+
+def _as_quantized(
+    source: ModelSource, files: Files | None, dtype: torch.dtype, shared: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
     """Files that are quantized are read as plain numbers, or not at all. Raises ModelUnavailable."""
     try:
-        config = AutoConfig.from_pretrained(where, **shared)
+        config = AutoConfig.from_pretrained(str(files.folder) if files else source.model, **shared)
     except (OSError, ValueError):
         return {}  # reading the model itself says what is wrong
     name = model_name(source.model)
-    told = reading(config, name, source.modes)
+    how = method(config)
+    told = reading(config, name, source.modes, files, dtype)
     if source.gpu_mode and (told or has_experts(config.to_dict())):
         why = "its files came quantized" if told else "no library quantizes its fused experts there"
         raise ValueError(f"quantization must be none for {name} on a GPU: {why}")
     if told:
-        if source.device_map and "device_map" in told:
-            raise ValueError(f"device_map must be unset for {name}: its files are quantized by {method(config)}")
-        progress(f"model: the {method(config)} weights of {name} are read as plain numbers")
+        if source.device_map and how != "fp8":
+            raise ValueError(f"device_map must be unset for {name}: its files are quantized by {how}")
+        progress(f"model: the {how} weights of {name} are read as plain numbers")
     return told
 
 

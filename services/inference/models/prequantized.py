@@ -1,7 +1,7 @@
-"""Checkpoints that come quantized: which of them transformers reads here, and what is said of the others.
+"""Checkpoints that come quantized: which of them are read here, and what is said of the others.
 
-What it reads becomes plain numbers. The others it would read with packages that are not part of this version, most of
-them for one maker's GPUs; and without a word it would fetch kernels for some.
+What is read becomes plain numbers: by transformers, or by `integer_codes`. The others it would read with packages that
+are not part of this version, most of them for one maker's GPUs; and without a word it would fetch kernels for some.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from services.inference.models import integer_codes
 from services.inference.models.bitsandbytes import library
+from services.inference.models.files import Files
 from services.inference.models.wheel import ModelUnavailable
 
-READ = ("fp8", "bitsandbytes")  # the former DeepSeek-V3's own: a scale for each block
+READ = ("fp8", "bitsandbytes", *integer_codes.METHODS)  # the first is DeepSeek-V3's own: a scale for each block
 
 
 def method(config: Any) -> str:
@@ -23,8 +25,10 @@ def method(config: Any) -> str:
     return str(getattr(how, "value", how))[:40] if told else ""
 
 
-def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
-    """What transformers is told beside. `modes` can be had of plain weights. Raises ModelUnavailable."""
+def reading(config: Any, name: str, modes: Sequence[str], files: Files | None, dtype: Any) -> dict[str, Any]:
+    """What transformers is told beside. `modes` can be had of plain weights. Raises ModelUnavailable.
+
+    With a `state_dict` among it, which has numbers in `dtype`, it reads no files, and is told no folder."""
     how = method(config)
     if not how:
         return {}
@@ -37,6 +41,8 @@ def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
             f"the model's plain files with STRONGROOM_INFERENCE_QUANTIZATION={' or '.join(modes)}, or "
             "STRONGROOM_INFERENCE_ENGINE=vllm, which loads what vLLM knows on its device"
         )
+    if how in integer_codes.METHODS:
+        return _of_codes(config, name, files, dtype)
     if how == "bitsandbytes":
         library()  # before transformers imports it
         return {"device_map": {"": "cpu"}}  # where its codes are read; `made_plain` turns them into numbers
@@ -47,6 +53,22 @@ def reading(config: Any, name: str, modes: Sequence[str]) -> dict[str, Any]:
     whole_blocks()
     kept = _told(config).get("modules_to_not_convert")
     return {"quantization_config": FineGrainedFP8Config(dequantize=True, modules_to_not_convert=kept)}
+
+
+def _of_codes(config: Any, name: str, files: Files | None, dtype: Any) -> dict[str, Any]:
+    if files is None:
+        raise ModelUnavailable(f"{name} is quantized by {method(config)}: name a folder that has its files")
+    told = _told(config)
+    integer_codes.check(told, name)
+    try:
+        weights = integer_codes.plain_weights(files.weights, told, dtype)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise ModelUnavailable(
+            f"the codes of {name} cannot be read ({type(error).__name__}): its files do not belong together, copy them "
+            "again"
+        ) from error
+    del config.quantization_config
+    return {"config": config, "state_dict": weights}
 
 
 def made_plain(model: Any) -> Any:

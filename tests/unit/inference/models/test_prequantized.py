@@ -154,8 +154,7 @@ def test_of_fp8_files_a_mode_can_be_made_and_saved(folder: Made, tmp_path: Path)
 @pytest.mark.parametrize(
     ("how", "named"),
     [
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "gptq"),
-        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "awq"),
+        ({"quant_method": "aqlm"}, "aqlm"),
         ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors"),
         ({"bits": 4}, "a method that config.json does not name"),
     ],
@@ -168,6 +167,9 @@ def test_what_this_version_does_not_read_is_refused_with_what_can_be_had(
     with pytest.raises(ModelUnavailable) as caught:
         open_torch_engine(settings, tmp_path, lambda line: None)
     said = str(caught.value)
-    assert f"the files of tiny are quantized by {named}, and this engine reads fp8, bitsandbytes and GGUF" in said
+    assert (
+        f"the files of tiny are quantized by {named}, and this engine reads fp8, bitsandbytes, gptq, awq and GGUF"
+        in said
+    )
     assert "STRONGROOM_INFERENCE_QUANTIZATION=none or int8 or int4 or nf4" in said
     assert "STRONGROOM_INFERENCE_ENGINE=vllm" in said
