@@ -35,6 +35,7 @@ from services.inference.models.wheel import ModelUnavailable
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "deepseek-v2", "deepseek-v3"]
 SIZES = ((64, 128), (64, 128), (128, 64))  # in and out of gate, up and down
 STEPS = 2 * MOST  # that a row's numbers are told in
+Asked = Callable[[str, str], EngineSettings]
 PROMPTS = [[(7 * row + 3 * place * place) % 250 for place in range(30 + 9 * row)] for row in range(4)]
 
 
@@ -321,19 +322,28 @@ def test_layers_that_the_kernel_of_four_bits_does_not_take_are_held_in_eight() -
     assert kinds == {(112, 192): "FourBits", (120, 192): "Int8", (128, 96): "Int8"}
 
 
+@pytest.fixture
+def asked_of(tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tmp_path: Path) -> Asked:
+    """Saves a family's model, plain, and asks for it in a mode."""
+
+    def ask(family: str, mode: str) -> EngineSettings:
+        for part in (tiny_model(family), tiny_tokenizer):
+            part.save_pretrained(tmp_path / "models" / "tiny")
+        return EngineSettings(model="tiny", device="cpu", quantization=mode, slots=1, context_tokens=64, threads=1)
+
+    return ask
+
+
 @pytest.mark.parametrize("family", ["llama", "deepseek-v2"])
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_a_model_that_was_saved_quantized_gives_the_same_bits_and_needs_no_weights(
-    family: str, mode: str, tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tmp_path: Path
+    family: str, mode: str, asked_of: Asked, tmp_path: Path
 ) -> None:
     """Fails if `CodesRead` counts on from another layer, or `plain_state` leaves a router out."""
-    folder = tmp_path / "models" / "tiny"
-    tiny_model(family).save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    asked = EngineSettings(model="tiny", device="cpu", quantization=mode, slots=1, context_tokens=64, threads=1)
+    asked = asked_of(family, mode)
     expected = open_torch_engine(asked, tmp_path, lambda line: None)
     save_quantized(asked, tmp_path, "small", lambda line: None)
-    shutil.rmtree(folder)
+    shutil.rmtree(tmp_path / "models" / "tiny")
     small = replace(asked, model="small", quantization="none")
     found = open_torch_engine(small, tmp_path, lambda line: None)
     assert found.model.quantization == mode
@@ -348,16 +358,13 @@ def test_a_model_that_was_saved_quantized_gives_the_same_bits_and_needs_no_weigh
 @pytest.mark.parametrize("mode", ["none", "int8"])
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_fused_layers_hold_no_file_of_weights_in_memory(
-    family: str, mode: str, tiny_model: Callable[[str], Any], tiny_tokenizer: Any, tmp_path: Path
+    family: str, mode: str, asked_of: Asked, tmp_path: Path
 ) -> None:
     """Fails if one norm, bias or embedding is a view of the file: all of it stays mapped then."""
-    folder = tmp_path / "models" / "tiny"
-    tiny_model(family).save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    asked = EngineSettings(model="tiny", device="cpu", quantization=mode, slots=1, context_tokens=64, threads=1)
+    asked = asked_of(family, mode)
     engine: Any = open_torch_engine(asked, tmp_path, lambda line: None)
     assert isinstance(engine._runner, DenseDecoder)
-    assert f"{folder}/" not in Path("/proc/self/maps").read_text()
+    assert f"{tmp_path}/" not in Path("/proc/self/maps").read_text()
 
 
 def test_a_saved_model_that_is_damaged_is_refused(tmp_path: Path) -> None:
