@@ -52,12 +52,14 @@ class Soak:
     tally: Tally = field(default_factory=Tally)
     memory: Memory = field(default_factory=Memory)
     kills: int = 0
+    patience: float = 0.0  # seconds until an answer counts as stuck here
     reference: dict[Question, Seen] = field(default_factory=dict)
 
     async def run(self) -> None:
         async with grpc.aio.insecure_channel(self.stack.gateway) as channel:
             line = Line(self.stack, channel)
             self.reference = await line.references(self.questions)
+            self.patience = line.patience
             bad = [seen.status for seen in self.reference.values() if seen.status != "OK"]
             self.tally.problems += [f"without a disturbance a question ended as {status}" for status in bad]
             until = time.monotonic() + self.seconds
@@ -75,7 +77,7 @@ class Soak:
             seen = await line.take(turn)
             if seen.seconds > SLOW_SECONDS:
                 print(f"{turn.kind}: {seen.status} after {seen.seconds:.0f} s, {self.kills} kills", file=sys.stderr)
-            self.tally.add(turn, seen, judged(turn, seen, self.reference))
+            self.tally.add(turn, seen, judged(turn, seen, self.reference, line.patience))
 
     async def _watch(self) -> None:
         while True:
@@ -153,6 +155,7 @@ def told(soak: Soak, options: Any, code: int) -> dict[str, Any]:
         "kills": soak.kills,
         "outcomes": dict(sorted(soak.tally.outcomes.items())),
         "whole_answer_s": {"p50": ordered[len(ordered) // 2], "longest": ordered[-1]},
+        "stuck_after_s": soak.patience,
         "resident_mib": soak.memory.last(),
         "mib_per_1000_requests": slopes,
         "verify_exit": code,
@@ -163,7 +166,8 @@ def told(soak: Soak, options: Any, code: int) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     print(f"\nseed {result['seed']}, {result['minutes']:g} minutes, {result['turns']} turns, {result['kills']} kills\n")
     print(table(["turn, outcome", "times"], list(map(list, result["outcomes"].items()))))
-    print(f"\na whole answer, seconds: {result['whole_answer_s']}\nverify exits {result['verify_exit']}\n")
+    print(f"\na whole answer, seconds: {result['whole_answer_s']}; stuck after {result['stuck_after_s']:.0f}")
+    print(f"verify exits {result['verify_exit']}\n")
     slopes = result["mib_per_1000_requests"]
     rows = [[name, mib, slopes.get(name, "too few requests")] for name, mib in result["resident_mib"].items()]
     print(table(["", "resident MiB", "MiB per 1,000 requests"], rows))

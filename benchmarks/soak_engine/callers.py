@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import grpc
@@ -15,7 +16,10 @@ from benchmarks.soak_engine.questions import MOST_TOKENS, Question, Questions, T
 
 MASK = "[REDACTED]"
 LEAST_MASKED = 6  # characters: no number that the guard masks is shorter
-STUCK_SECONDS = 180.0  # no answer of this traffic takes so long, a killed worker's start included
+# No answer of this traffic takes so long, a killed worker's start included; on a slow machine, so many times as long as
+# the slowest of them takes alone.
+STUCK_SECONDS, STUCK_TIMES = 180.0, 30.0
+REFERENCE_SECONDS = 600.0
 LEFT = "left"
 
 
@@ -53,11 +57,12 @@ class Line:
     def __init__(self, stack: LocalStack, channel: grpc.aio.Channel) -> None:
         self._stub = rpc.GatewayServiceStub(channel)
         self._metadata = [("authorization", f"Bearer {stack.api_key}")]
+        self.patience = REFERENCE_SECONDS  # until an answer counts as stuck
 
     async def take(self, turn: Turn) -> Seen:
         seen, began, pieces = Seen(), time.monotonic(), 0
         call = self._stub.StreamGenerate(
-            turn.question.request(turn.tokens), metadata=self._metadata, timeout=turn.seconds or STUCK_SECONDS
+            turn.question.request(turn.tokens), metadata=self._metadata, timeout=turn.seconds or self.patience
         )
         try:
             async for event in call:
@@ -78,11 +83,18 @@ class Line:
 
     async def references(self, questions: Questions) -> dict[Question, Seen]:
         """Each question's answer, alone on an undisturbed suite: what every later one is held against."""
-        return {one: await self.take(Turn("whole", one, MOST_TOKENS)) for one in questions.answerable}
+        found = {one: await self.take(Turn("whole", one, MOST_TOKENS)) for one in questions.answerable}
+        self.patience = patience(found.values())
+        return found
 
 
-def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
-    """What is wrong with an outcome; nothing where it is as promised."""
+def patience(alone: Iterable[Seen]) -> float:
+    """Seconds until an answer counts as stuck where these came with nothing else running."""
+    return max(STUCK_SECONDS, STUCK_TIMES * max(seen.seconds for seen in alone))
+
+
+def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen], patience: float) -> str:
+    """What is wrong with an outcome; nothing where it is as promised. `patience`: seconds until it counts as stuck."""
     if turn.kind == "too long":
         return "" if seen.status == "INVALID_ARGUMENT" else f"ended as {seen.status}, not INVALID_ARGUMENT"
     wanted = reference[turn.question].text
@@ -91,7 +103,7 @@ def judged(turn: Turn, seen: Seen, reference: dict[Question, Seen]) -> str:
         return "" if wanted.startswith(seen.text.removesuffix(MASK)) else _parting(wanted, seen.text)
     if not (wanted.startswith(seen.text) or (seen.finish == "LENGTH" and _begins_a_mask(wanted, seen.text))):
         return f"{turn.tokens} tokens of {turn.question.text[:30]!r}… {_parting(wanted, seen.text)}"
-    if seen.seconds >= STUCK_SECONDS:
+    if seen.seconds >= patience:
         return f"stuck for {seen.seconds:.0f} s"
     allowed = {"leaves": {"OK", LEFT}, "deadline": {"OK", "DEADLINE_EXCEEDED"}}.get(turn.kind, {"OK"})
     if seen.status not in allowed:

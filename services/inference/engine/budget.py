@@ -10,9 +10,10 @@ _JUMP = 1.25  # a step so many times the expected one means a slower machine now
 _FIXED_TOKENS = 16.0  # how many tokens a pass' fixed cost is worth, until steps of several sizes have shown it
 _LEAST_SLOPE = 0.25  # of the mean cost of a token: long contexts make small steps slow, and tell nothing about it
 _SPREAD = 0.2  # of the mean size: less, and the sizes of the steps are too alike to tell fixed cost from tokens
-_LATE = 1.25  # a step so many times its target was late
+_LATE = 1.25  # a step so many times what it was to take was late
 _LEAST_SHARE = 0.25  # of the target, after late steps
 _CALM_PASSES = 16  # until a pass may carry twice as much again
+_LEAST_PROMPTS = 0.5  # of the target: what prompts have of a step beside decode
 _UNLIMITED = 1 << 30  # tokens
 _RECOVERY = 0.05  # of what is missing of the share, a step on time
 _RARE = 8  # steps since the last jump, or late one: the next stands alone
@@ -25,6 +26,10 @@ class PrefillBudget:
     time give it back slowly. A step that was interrupted, and alone was slow, makes the next one short and no other:
     what is released to callers interrupts one in every ten or twenty. The size of a chunk changes no token
     (invariant 11).
+
+    Where decode alone takes most of the target, steps grow beyond it, up to where they are late. Where it takes more
+    than that leaves room for, no step can be on time, and prompts get as long as decode: a pass has a fixed cost, and
+    crumbs of eight tokens would pay it for every crumb, while those who wait become more.
     """
 
     def __init__(self, target_ns: int, *, first: int = 32, most: int = 512, fixed: int = 0) -> None:
@@ -34,6 +39,7 @@ class PrefillBudget:
         self._fixed = fixed  # at most so many prompt tokens a step; 0 = learn
         self._cost = _Cost()
         self._before: _Cost | None = None  # as it was before the last step, if that was a jump
+        self._aimed_ns = float(target_ns)  # of the last step that was planned
         self._share = self._share_before = 1.0
         self._even = self._on_time = _RARE  # steps since the last jump, and since the last late one
 
@@ -41,8 +47,14 @@ class PrefillBudget:
         """For all prompts together, beside so many rows that decode. Never 0, so that prompts are never starved."""
         if self._fixed or not self._cost.known:
             return self._fixed or self._first
-        fitting = int(self._cost.tokens(self._target_ns * self._share)) - decoding
+        self._aimed_ns = self._aimed(self._target_ns, decoding)
+        fitting = int(self._cost.tokens(self._aimed(self._target_ns * self._share, decoding))) - decoding
         return min(max(fitting // _GRAIN * _GRAIN, _GRAIN), self._most)
+
+    def _aimed(self, target_ns: float, decoding: int) -> float:
+        decode_ns = self._cost.ns(decoding)
+        beside = decode_ns + _LEAST_PROMPTS * target_ns
+        return max(target_ns, beside) if beside <= _LATE * target_ns else 2 * decode_ns
 
     def stepped(self, tokens: int, took_ns: int, *, prompt: bool) -> None:
         """A step of one pass over so many tokens; `prompt`: some were of prompts, so the step could be made shorter."""
@@ -56,7 +68,7 @@ class PrefillBudget:
             self._late(took_ns)
 
     def _late(self, took_ns: int) -> None:
-        if took_ns > _LATE * self._target_ns:
+        if took_ns > _LATE * self._aimed_ns:
             halved = max(self._share / 2, _LEAST_SHARE)
             self._share_before = self._share if self._on_time >= _RARE else halved
             self._share, self._on_time = halved, 0
@@ -108,13 +120,14 @@ class _Cost:
 
     def jumps(self, tokens: int, ns: float) -> bool:
         """Whether such a step is of a slower machine than the one that this was learned of."""
-        return self.known and ns > _JUMP * self._expected(tokens)
+        return self.known and ns > _JUMP * self.ns(tokens)
 
-    def _expected(self, tokens: int) -> float:
+    def ns(self, tokens: int) -> float:
+        """What a step over so many probably takes."""
         return self._fixed + self._each * tokens
 
     def learn(self, tokens: int, ns: float) -> None:
-        slower = ns / self._expected(tokens) if self.known else 1.0
+        slower = ns / self.ns(tokens) if self.known else 1.0
         if 1 / _JUMP <= slower <= _JUMP:
             slower = 1.0
         self._ns, self._products = self._ns * slower, self._products * slower

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.soak_engine.callers import Seen, judged
+from benchmarks.soak_engine.callers import Seen, judged, patience
 from benchmarks.soak_engine.questions import MOST_TOKENS, Question, Turn
 
 QUESTION = Question("Who called?")
 WHOLE = "The caller's number was [REDACTED]? Nobody"
 
 
-def problem(text: str, finish: str = "LENGTH", tokens: int = 20, status: str = "OK") -> str:
-    seen = Seen(text=text, finish=finish, status=status)
-    return judged(Turn("whole", QUESTION, tokens), seen, {QUESTION: Seen(text=WHOLE)})
+def problem(text: str, finish: str = "LENGTH", tokens: int = 20, status: str = "OK", seconds: float = 1.0) -> str:
+    seen = Seen(text=text, finish=finish, status=status, seconds=seconds)
+    return judged(Turn("whole", QUESTION, tokens), seen, {QUESTION: Seen(text=WHOLE)}, patience=180.0)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,13 @@ def test_any_other_difference_is_told(text: str, finish: str) -> None:
 
 def test_a_cut_at_the_full_length_is_told() -> None:
     assert problem("The caller's", tokens=MOST_TOKENS) == "an answer that is cut off"
+
+
+def test_what_takes_longer_than_the_machine_explains_is_stuck() -> None:
+    assert problem("The caller", status="DEADLINE_EXCEEDED", seconds=181) == "stuck for 181 s"
+    assert problem("The caller", status="DEADLINE_EXCEEDED", seconds=20) == "ended as DEADLINE_EXCEEDED"
+
+
+def test_a_slow_machine_is_given_more_time_and_a_fast_one_no_less() -> None:
+    assert patience([Seen(seconds=1.0), Seen(seconds=2.0)]) == 180
+    assert patience([Seen(seconds=1.0), Seen(seconds=14.0)]) == 420
