@@ -1,14 +1,21 @@
 """Text as the topic lists see it: one folded character for each original one, so that offsets never move."""
 
+from __future__ import annotations
+
 import re
 import unicodedata
+from typing import TYPE_CHECKING, Final
 
-from services.guard.redaction.characters import Folds, ideographic, invisible
+from services.guard.redaction.characters import ideographic, invisible
+from services.guard.redaction.folds import Folds
 
-GAP = " "  # punctuation, spaces, symbols: whatever can be put between the letters of a word
-NOTHING = "\0"  # what cannot be seen
-STOP = "。"  # ends a sentence: no word goes across
-LONGEST_GAP = 8  # characters between two letters of a word; more end the word
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+GAP: Final = " "  # punctuation, spaces, symbols: whatever can be put between the letters of a word
+NOTHING: Final = "\0"  # what cannot be seen
+STOP: Final = "。"  # ends a sentence: no word goes across
+LONGEST_GAP: Final = 8  # characters between two letters of a word; more end the word
 
 # Digits and signs written for letters, and letters of other scripts that look Latin. `l` and `1` both read as `i`.
 _LOOKALIKES = (
@@ -43,7 +50,7 @@ def _fold_one(character: str) -> str:
     return _READ_AS.get(plain, plain)
 
 
-_FOLDS = Folds(_fold_one)
+_FOLDS: Final = Folds(_fold_one)
 
 
 def fold(text: str) -> str:
@@ -59,7 +66,7 @@ class _Spaced(dict[str, bool]):
         return spaced
 
 
-_SPACED = _Spaced()
+_SPACED: Final = _Spaced()
 
 
 def spaced_script(character: str) -> bool:
@@ -70,6 +77,34 @@ def spaced_script(character: str) -> bool:
 # All gaps but the usual one: a single GAP between two ASCII letters or digits.
 # Each branch begins with one of the two signs, so that nothing else is tried at any other character.
 GAPS = re.compile(f"[{GAP}{NOTHING}]{{2,}}|{NOTHING}|{GAP}(?<![0-9a-z]{GAP})|{GAP}(?![0-9a-z])")
+
+
+_GAP_POINT: Final = 0x20
+_NOTHING_POINT: Final = 0
+
+
+def next_gap(folded: str, start: i64) -> tuple[i64, i64]:
+    """Where the next one begins and ends that GAPS would find, from `start` on; both are the end where none does."""
+    place, size = start, len(folded)
+    while place < size:
+        point: i64 = ord(folded[place])
+        if point != _GAP_POINT and point != _NOTHING_POINT:
+            place += 1
+            continue
+        end = place + 1
+        while end < size and (ord(folded[end]) == _GAP_POINT or ord(folded[end]) == _NOTHING_POINT):
+            end += 1
+        usual = end == place + 1 < size and place > 0 and point == _GAP_POINT
+        if not (usual and _joined(folded, place - 1) and _joined(folded, place + 1)):
+            return place, end
+        place = end
+    return size, size
+
+
+def _joined(folded: str, place: i64) -> bool:
+    """By a GAP to another such one: an ASCII letter or digit."""
+    point: i64 = ord(folded[place])
+    return 97 <= point <= 122 or 48 <= point <= 57
 
 
 def squeeze(text: str) -> str:

@@ -3,23 +3,26 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ahocorasick_rs import AhoCorasick
 
 from services.guard.policy.folding import GAP, NOTHING, STOP, fold
-from services.guard.redaction.characters import Folds, ideographic
+from services.guard.redaction.characters import ideographic
+from services.guard.redaction.folds import Folds
 
 RULE = "system_prompt/repeated"
 # In letters; an ideograph says as much as three. Eight English words or fourteen characters: less is a turn of phrase.
-LEAK = 40
-SHOWN = 12  # of a repetition these are released before it is held back: a word or two
-_SEED = 9  # every repetition that is held back begins with one so long
-_IDEOGRAPH = 3
-WIDEST_GAP = 16  # characters between two letters of a repetition: numbering, bullets, line ends; more end it
-_KEPT = (_SEED - 1) * (WIDEST_GAP + 1)  # characters that may be the beginning of a repetition which shows no seed yet
+LEAK: Final = 40
+SHOWN: Final = 12  # of a repetition these are released before it is held back: a word or two
+_SEED: Final = 9  # every repetition that is held back begins with one so long
+_IDEOGRAPH: Final = 3
+WIDEST_GAP: Final = 16  # characters between two letters of a repetition: numbering, bullets, line ends; more end it
+_KEPT: Final = (_SEED - 1) * (
+    WIDEST_GAP + 1
+)  # characters that may be the beginning of a repetition which shows no seed yet
 
-_LETTER = re.compile(r"[^\W\d_]")
+_LETTER: Final = re.compile(r"[^\W\d_]")
 
 
 def _fold_letter(character: str) -> str:
@@ -30,7 +33,11 @@ def _fold_letter(character: str) -> str:
     return character if folded in (GAP, NOTHING, STOP) else folded
 
 
-letters_of = Folds(_fold_letter).fold
+_LETTERS: Final = Folds(_fold_letter)
+
+
+def letters_of(text: str) -> str:
+    return _LETTERS.fold(text)
 
 
 class PromptIndex:

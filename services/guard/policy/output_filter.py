@@ -79,11 +79,15 @@ class OutputFilter:
 
     def _release(self, limit: int, hits: list[TopicHit], last: bool = False, marks: tuple[str, ...] = ()) -> Filtered:
         """`marks`: rules that flag, beside those of the hits."""
-        text, findings, self._mask_ends, _ = part = self._redactor.emit(limit)
+        findings: tuple[Finding, ...] = ()
         if self._json is not None:
-            text, findings, self._mask_ends, broken = self._json.take(part, last)
+            text, findings, self._mask_ends, broken = self._json.take(self._redactor.emit(limit), last)
             if broken:
                 self._withheld = NO_JSON
+        elif self._redactor.masks_nothing:
+            text, self._mask_ends = self._redactor.emit_plain(limit), ()
+        else:
+            text, findings, self._mask_ends, _ = self._redactor.emit(limit)
         if not hits and not marks and self._owed is _NOTHING:  # most pieces
             return Filtered(text, findings, self._withheld)
         flagged = marks + tuple(hit.rule.source.rule for hit in hits if hit.counts and not hit.refuses)

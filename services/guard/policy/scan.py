@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from services.guard.policy.folding import GAP, GAPS, LONGEST_GAP, STOP, fold, spaced_script
+from services.guard.policy.folding import GAP, LONGEST_GAP, STOP, fold, next_gap, spaced_script
 from services.guard.policy.terms import (
     ALONE,
     ENDING,
@@ -83,11 +83,13 @@ class TopicScan:
         self._gap_shows = False
         self._occurrences: dict[Membership, list[_Occurrence]] = {}  # of words that others may still complete or excuse
         self._candidates: list[_Candidate] = []
+        self._begun = 0  # the squeezed character from which on the text may be the beginning of a word
+        self._partial: int | None = None  # and of one that counts
 
     @property
     def hold(self) -> int:
         """Where the longest stretch begins that more text could still turn into a hit."""
-        partial = self._partial_word()
+        partial = self._partial
         starts = [candidate.start for candidate in self._candidates] if self._candidates else []
         if self._occurrences:
             for membership, seen in self._occurrences.items():
@@ -108,6 +110,7 @@ class TopicScan:
         self._squeeze(text)
         hits = self._events(before, self._length)
         self._forget()
+        self._begin_word()
         return hits
 
     def finish(self) -> list[TopicHit]:
@@ -119,16 +122,16 @@ class TopicScan:
 
     def _squeeze(self, text: str) -> None:
         """As `squeeze` does with a whole text, and keeps where each character came from."""
-        folded, at = fold(text), 0
+        folded = fold(text)
+        at, size = 0, len(folded)
         squeezed: list[str] = []
-        for match in GAPS.finditer(folded):
-            start, end = match.span()
+        while at < size:
+            start, end = next_gap(folded, at)
             if start > at:
                 self._take(folded[at:start], at, squeezed)
-            self._pass_over(folded, start, end, squeezed)
+            if end > start:
+                self._pass_over(folded, start, end, squeezed)
             at = end
-        if at < len(folded):
-            self._take(folded[at:] if at else folded, at, squeezed)
         if squeezed:
             self._text += "".join(squeezed)
         self._read += len(text)
@@ -175,20 +178,20 @@ class TopicScan:
 
     def _words(self, before: int, now: int) -> list[_Occurrence]:
         """The words whose edges became known after `before` squeezed characters."""
-        fresh = max(0, before - self._dropped - self._index.longest - 2)
-        text = self._text[fresh:] if fresh else self._text
-        base = self._dropped + fresh
+        text, dropped = self._text, self._dropped
+        fresh = self._begun - dropped
         found: list[_Occurrence] = []
-        for number, start, end in self._index.hits(text):
+        for number, start, end in self._index.hits(text[fresh:]):
             term = self._index.terms[number]
-            known = base + end + term.edge_after
+            start, end = start + fresh, end + fresh
+            known = dropped + end + term.edge_after
             if not before < known <= now:
                 continue
             if term.edge_before and start and spaced_script(text[start - 1]):
                 continue
             if term.edge_after and end < len(text) and spaced_script(text[end]):
                 continue
-            found.append(_Occurrence(term, base + start, base + end, known))
+            found.append(_Occurrence(term, dropped + start, dropped + end, known))
         return found
 
     def _combine(self, seen: _Occurrence) -> None:
@@ -256,16 +259,19 @@ class TopicScan:
             for excuse in self._recent(Membership(candidate.number, UNLESS), reach)
         )
 
-    def _partial_word(self) -> int | None:
-        """Where the longest ending of the text begins that is the beginning of a word."""
+    def _begin_word(self) -> None:
+        """Looks for the longest endings of the text that are the beginning of a word."""
         text, length = self._text, len(self._text)
+        self._begun, self._partial = self._dropped + length, None
         for size in self._index.endings.get(text[-ENDING:], SHORTER):
             start = length - size
-            if start >= 0 and text[start:] in self._index.beginnings:
-                glued = start > 0 and spaced_script(text[start]) and spaced_script(text[start - 1])
-                if not glued:
-                    return self._dropped + start
-        return None
+            counts = self._index.beginnings.get(text[start:]) if start >= 0 else None
+            if counts is None or (start and spaced_script(text[start]) and spaced_script(text[start - 1])):
+                continue
+            self._begun = min(self._begun, self._dropped + start)
+            if counts:
+                self._partial = self._dropped + start
+                return
 
     def _awaits_others(self, membership: Membership, seen: _Occurrence, partial: int | None) -> bool:
         source = self._index.rules[membership.rule].source

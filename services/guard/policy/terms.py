@@ -54,8 +54,9 @@ class TermIndex:
     rules: tuple[Rule, ...]
     terms: tuple[Term, ...]
     automaton: AhoCorasick | None
-    beginnings: frozenset[str]  # of every word that counts, and whole ones whose edge is still to be seen
-    endings: Mapping[str, tuple[int, ...]]  # of `beginnings`, to how long those are that end so, the longest first
+    # Of every word, and whole ones whose edge is still to be seen: whether it is one of a word that counts.
+    beginnings: dict[str, bool]
+    endings: dict[str, tuple[int, ...]]  # of `beginnings`, to how long those are that end so, the longest first
     longest: int
     reach: int  # of a hit, at most: characters of squeezed text from its beginning to where it is decided
     parts: tuple[tuple[tuple[int, int], ...], ...]  # for each term: the rules it helps to meet, its group as a bit
@@ -112,15 +113,17 @@ def index_terms(topics: Sequence[Topic], direction: Direction) -> TermIndex:
                 rules.append(Rule(topic, source))
     terms = tuple(Term(*key, tuple(members)) for key, members in collected.memberships.items())
     automaton = AhoCorasick([term.text for term in terms], matchkind=MatchKind.Standard) if terms else None
-    counting = [term for term in terms if any(member.group != UNLESS for member in term.memberships)]
-    beginnings = {term.text[:length] for term in counting for length in range(1, len(term.text))}
-    beginnings |= {term.text for term in counting if term.edge_after}
+    beginnings: dict[str, bool] = {}
+    for term in terms:
+        counts = any(member.group != UNLESS for member in term.memberships)
+        for length in range(1, len(term.text) + term.edge_after):
+            beginnings[term.text[:length]] = beginnings.get(term.text[:length], False) or counts
     longest = max((len(term.text) for term in terms), default=0)
     return TermIndex(
         tuple(rules),
         terms,
         automaton,
-        frozenset(beginnings),
+        beginnings,
         _endings(beginnings),
         longest,
         max(map(_reach, rules), default=0) + 2 * longest + 2,

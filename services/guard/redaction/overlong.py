@@ -30,7 +30,8 @@ class Overlong:
     seen: int
 
     def shift(self, count: int) -> None:
-        self.match = self.match._replace(start=self.match.start - count, end=self.match.end - count)
+        self.match.start -= count
+        self.match.end -= count
         self.seen -= count
 
     def next_piece(self, window: Window) -> Span | None:

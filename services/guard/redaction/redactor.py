@@ -76,7 +76,7 @@ class Redactor:
         named: list[Detector] = []
         if maskings.keys() >= set(CLASSES.values()):  # a class of one's own is tried alone
             named = [WholeText(load())] if whole else detectors(load())
-        self._detectors: Sequence[Detector] = (Stretches(table), *named)
+        self._detectors: list[Detector] = [Stretches(table), *named]
         self._window = Window()
         self._cursor = 0  # in the whole text: everything before has been emitted
         self._spans: list[Span] = []  # in positions of the whole text, in order, not yet emitted
@@ -93,7 +93,12 @@ class Redactor:
 
     @property
     def _settled(self) -> int:
-        return min([detector.settled for detector in self._detectors])
+        detectors = self._detectors
+        settled = detectors[0].settled
+        for detector in detectors:
+            if detector.settled < settled:
+                settled = detector.settled
+        return settled
 
     def push(self, text: str) -> None:
         """Takes more text. An escape that is not complete waits for its rest."""
@@ -120,11 +125,9 @@ class Redactor:
     def emit(self, limit: int) -> Redaction:
         """What is decided and starts before position `limit` of the whole text, masked; a match never comes in part."""
         window, settled = self._window, self._settled
+        if not self._spans:
+            return Redaction(self.emit_plain(limit), (), ())
         limit = min(limit, window.received if window.ended else window.raw_end(settled))
-        if not self._spans:  # most pieces
-            plain = self._raw_to(limit)
-            self._trim(settled)
-            return Redaction(plain, (), ())
         emitted = _Emitted()
         taken = 0  # spans that are done with
         for cluster in self._clusters(limit):
@@ -141,15 +144,27 @@ class Redactor:
         self._trim(settled)
         return emitted.redaction()
 
+    @property
+    def masks_nothing(self) -> bool:
+        """As of most pieces."""
+        return not self._spans
+
+    def emit_plain(self, limit: int) -> str:
+        """What `emit` gives where nothing is to be masked."""
+        window, settled = self._window, self._settled
+        plain = self._raw_to(min(limit, window.received if window.ended else window.raw_end(settled)))
+        self._trim(settled)
+        return plain
+
     def _mask(self, span: Span, emitted: "_Emitted") -> None:
-        entity, start, end, value, rule, origin, complete = span
-        masking = self._maskings[entity]
+        start, end, value, origin = span.start, span.end, span.value, span.origin
+        masking = self._maskings[span.entity]
         plain, mask = self._raw_to(start), masking.mask(value) if origin == start else ""
         raw, self._done_to = self._raw_to(end), end
         finding = None
-        if complete:
+        if span.complete:
             token = mask if masking.tokens is not None and value is not None else ""
-            finding = Finding(entity, origin, end, masking.level, rule, token)
+            finding = Finding(span.entity, origin, end, masking.level, span.rule, token)
         emitted.add(plain, mask, raw, finding)
 
     def _clusters(self, limit: int) -> list[list[Span]]:

@@ -1,10 +1,12 @@
 """Cuts a text into the stretches that recognizers look at, at places that the text itself gives."""
 
 import re
+from typing import Final
 
 from services.guard.redaction.characters import BREAK, CHINESE_DIGITS
+from services.guard.redaction.charset import Charset
 from services.guard.redaction.email import CHINESE_TOPS
-from services.guard.redaction.finding import Match, Span
+from services.guard.redaction.finding import Detector, Match, Span
 from services.guard.redaction.overlong import Overlong
 from services.guard.redaction.plate import PROVINCES
 from services.guard.redaction.rows import LEAST, early_part
@@ -12,10 +14,11 @@ from services.guard.redaction.stretch import Stretch, Undecided
 from services.guard.redaction.table import Table
 from services.guard.redaction.window import Window
 
-FRAME = 224  # characters of a stretch that are looked at together
-STRIDE = 112  # of a longer one, what begins within so many is decided; no match but an open one is longer than the rest
-EDGE = 12  # a stretch that comes so near to FRAME may go on: more than any look-ahead of the pattern below
-WORD = 96  # characters that a stretch may begin before what makes it worth looking at: a mailbox
+FRAME: Final = 224  # characters of a stretch that are looked at together
+# Of a longer one, what begins within so many is decided; no match but an open one is longer than the rest.
+STRIDE: Final = 112
+EDGE: Final = 12  # a stretch that comes so near to FRAME may go on: more than any look-ahead of the pattern below
+WORD: Final = 96  # characters that a stretch may begin before what makes it worth looking at: a mailbox
 
 _D = CHINESE_DIGITS
 _SIGNS = "@._%+-'()/:·|*=&?#$!~^"
@@ -23,16 +26,20 @@ _TIGHT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _SIG
 
 # What makes a stretch worth looking at: nothing is found where none of these is. A digit or @; Chinese digits; a bank's
 # code; a key's first line, unless what it begins with is one. One set comes first, so that all else is passed over.
-_TRIGGER = re.compile(
+_TRIGGER: Final = re.compile(
     rf"[0-9@{_D}A-Z\-](?:(?<=[0-9@])|(?<=[{_D}])[{_D}]{{2}}"
     r"|(?<=[A-Z])[A-Z]{7}(?<![A-Za-z0-9].{8})(?:[A-Z]{3})?(?![A-Za-z])"
     r"|(?<=-)----BEGIN(?!(?:[A-Z]{3}){1,2}(?![A-Za-z])))"
 )
 
+_MAY_TRIGGER: Final = Charset(rf"0-9@{_D}A-Z\-")
+_CAPITALS: Final = Charset("A-Z")
+_CODE: Final = 8  # capitals that a bank's code has at least
+
 _WIDE_DOMAIN = rf"@(?: ?(?:[^\W_][\w\-]{{0,23}}+[.。]){{1,4}}(?:{CHINESE_TOPS}|[A-Za-z]{{2,24}}+))"
 # Nothing follows the outer group, so it need not be possessive; Python before 3.11.5 gets possessive groups wrong whose
 # inside backtracks (gh-106052), and let go of the last digit of a number.
-_STRETCH = re.compile(
+_STRETCH: Final = re.compile(
     rf"(?:[{PROVINCES}] ?)?(?:{_WIDE_DOMAIN}|[A-Za-z0-9{re.escape(_SIGNS.replace('@', ''))}]++|@"
     rf"|[{_D}]{{2,}}+|(?<=[0-9])[{_D}]|[{_D}](?=[0-9])"
     rf"|[ ,\n\\]{{1,4}}+(?=[0-9]|[(+\-./·|*]{{1,2}} ?[0-9]|[{_D}]{{3}})"  # before digits
@@ -42,20 +49,21 @@ _STRETCH = re.compile(
     rf"|(?<=[0-9{_D}十])[年月日]|[{_D}十]{{1,3}}(?=[月日])|(?<=[0-9A-Z])[挂学警港澳领])*"
 )
 # Behind the end of such a stretch, more text could still make it longer.
-_MAY_GO_ON = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
-_MAY_BE_DOMAIN = re.compile(r" ?(?:[\w\-]{1,24}[.。]){0,4}[\w\-]{0,24}\Z")
-_PLATE_HEAD = re.compile(rf"[{PROVINCES}] ?(?:[A-Z] )?\Z")
-_ENDS_OF_PLATE_HEADS = f"{PROVINCES} "
-_MONTHS = frozenset(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"))
-_FEW = 4  # fewer characters are nothing that any recognizer finds
+_MAY_GO_ON: Final = re.compile(rf"[ ,\n\\]{{0,4}}(?:[(+\-./·|*]{{1,2}} ?|[{_D}十]{{1,3}})?\Z")
+_MAY_BE_DOMAIN: Final = re.compile(r" ?(?:[\w\-]{1,24}[.。]){0,4}[\w\-]{0,24}\Z")
+_IN_A_WORD: Final = Charset(re.escape(_TIGHT))
+_PLATE_HEAD: Final = re.compile(rf"[{PROVINCES}] ?(?:[A-Z] )?\Z")
+_ENDS_OF_PLATE_HEADS: Final = f"{PROVINCES} "
+_MONTHS: Final = frozenset(re.findall("...", "janfebmaraprmayjunjulaugsepoctnovdec"))
+_FEW: Final = 4  # fewer characters are nothing that any recognizer finds
 _LONGEST_DOMAIN = 4 * 25 + 26
 
 
-class Stretches:
+class Stretches(Detector):
     """A detector that has every stretch worth it looked at by the recognizers, from left to right."""
 
     def __init__(self, table: Table) -> None:
-        self.settled = 0
+        super().__init__()
         self._table = table
         self._overlong: Overlong | None = None
 
@@ -116,7 +124,7 @@ class Stretches:
         """Where a stretch begins that has a trigger at `at`: with the word before it, or a plate's province."""
         low = max(self.settled, at - WORD)
         spaced = at - 1 if at > low and text[at - 1] == " " else at
-        begins = low + len(text[low:spaced].rstrip(_TIGHT))
+        begins = _IN_A_WORD.begin(text, low, spaced)
         if begins == spaced or (spaced < at < len(text) and self._apart(text[begins:spaced], text[at])):
             begins = at
         if begins == low or text[begins - 1] not in _ENDS_OF_PLATE_HEADS:
@@ -126,8 +134,18 @@ class Stretches:
 
 
 def next_trigger(text: str, start: int) -> int | None:
-    match = _TRIGGER.search(text, start)
-    return match.start() if match else None
+    """Words that begin with a capital, which most texts have, are passed over before the pattern is asked."""
+    size = len(text)
+    while (start := _MAY_TRIGGER.first(text, start, size)) < size:
+        character = text[start]
+        if character.isdecimal() or character == "@":
+            return start
+        behind = _CAPITALS.past(text, start, size)
+        if behind == start or behind - start >= _CODE:
+            match = _TRIGGER.search(text, start)
+            return match.start() if match else None
+        start = behind
+    return None
 
 
 def cut(text: str, start: int, *, ended: bool, widest: int = 0) -> Stretch | None:
@@ -174,7 +192,7 @@ def find(table: Table, stretch: Stretch) -> list[Match]:
         if match.end <= reach:
             continue
         if match.start < reach:  # the rest of one that another covers in part
-            match = match._replace(start=reach)
+            match.start = reach
         kept.append(match)
         reach = match.end
         if match.goes_on:

@@ -42,14 +42,17 @@ class Window:
         return len(self._raw) + len(self.plain) + len(self._unread)
 
     def take(self, text: str) -> None:
-        text = self._unread + text
-        cut = len(text) - unfinished(text)
-        self._unread = text[cut:]
-        self._append(text[:cut])
+        if self._unread:
+            text, self._unread = self._unread + text, ""
+        waiting = unfinished(text)
+        if waiting:
+            text, self._unread = text[:-waiting], text[-waiting:]
+        self._append(text)
 
     def end(self) -> None:
         unread, self._unread = self._unread, ""
-        self._append(unread)
+        if unread:
+            self._append(unread)
         self.ended = True
 
     def raw_start(self, place: int) -> int:
@@ -142,7 +145,7 @@ class Window:
 
 def unfinished(text: str) -> int:
     """How many characters at the end may be the beginning of an escape, and so cannot be read yet."""
-    if "\\" not in text[-6:] and "%" not in text[-2:]:
+    if "\\" not in text and "%" not in text:
         return 0
     end = 0
     for match in _ESCAPE.finditer(text):

@@ -9,6 +9,7 @@ import numpy as np
 from services.guard.redaction.named import chinese_names, tag_scores, western, words
 from services.guard.redaction.named.codes import within_code
 from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, PERSON, Entity
+from services.guard.redaction.named.passage import Passage
 from services.guard.training.sentences import Sentence
 from services.guard.training.softmax import Floats, Indices
 
@@ -65,7 +66,7 @@ def name_arrays(groups: Sequence[tuple[list[list[str]], int]]) -> tuple[Table, I
     return table, indices, lengths, np.array([right for _, right in groups], dtype=np.int32)
 
 
-def gold_tags(passage: words.Passage, entities: Iterable[Entity]) -> list[int]:
+def gold_tags(passage: Passage, entities: Iterable[Entity]) -> list[int]:
     """The right tag of each token. A name in Chinese characters is not the tagger's."""
     right = [tag_scores.OUT] * len(passage.words)
     for entity in entities:
@@ -81,7 +82,7 @@ def gold_tags(passage: words.Passage, entities: Iterable[Entity]) -> list[int]:
 
 def tag_rows(lexicon: words.Lexicon, sentence: Sentence, look_ahead: int | None) -> Iterator[tuple[list[str], int]]:
     """The features and the right tag of each token that the tagger would look at."""
-    passage = words.Passage(lexicon, sentence.text)
+    passage = Passage(lexicon, sentence.text)
     right = gold_tags(passage, sentence.entities)
     walk = tag_scores.Walk()
     for place, word in enumerate(passage.words):

@@ -10,7 +10,9 @@ from services.guard.policy.folding import GAP, NOTHING, STOP, fold, squeeze
 from services.guard.policy.scan import TopicScan
 from services.guard.redaction.named.chinese_addresses import _D, _ENDINGS, _HAN, _JOINTS, next_number, numbers, tail
 from services.guard.redaction.named.model import load
-from services.guard.redaction.named.words import Passage
+from services.guard.redaction.named.passage import Passage
+from services.guard.redaction.named.words import LETTERS
+from services.guard.redaction.stretches import _TRIGGER, next_trigger
 
 WORDS = st.lists(
     st.sampled_from(
@@ -20,6 +22,10 @@ WORDS = st.lists(
 ).map("".join)
 SPACED = st.lists(st.sampled_from([*"ab1客户 .,-。!\u200b\n", " " * 9, "b.o.m.b", "。 "]), max_size=20).map("".join)
 PLACES = st.text("3五百A号室单元路街道巷#\n楼x 中的园", max_size=14)
+TRIGGERS = st.text("aAB1-@一二三中\n", max_size=24) | st.lists(
+    st.sampled_from(["ICBKCNBJ", "ICBKCNBJXXX", "-----BEGIN", "Paris ", "a", "1", "一二三", " "]), max_size=6
+).map("".join)
+_TOKEN = re.compile(f"[{LETTERS}]{{1,15}}|[0-9]{{1,15}}|[\u4e00-\u9fff]{{1,12}}|['’]s\\b|\\n|[^\\s]")
 _NUMBERED = re.compile("[0-9一二三四五六七八九十百A-Za-z](?:[号號弄栋幢座室层楼户房#]|单元)|[路街道巷][0-9]")
 
 _FORWARDS = re.compile(f"(?:(?![{_JOINTS}])[{_HAN}](?:(?<=[{_ENDINGS}])|(?![{_D}A-Za-z#-]))|[{_D}A-Za-z#-])*\\Z")
@@ -37,6 +43,24 @@ def test_words_that_wait_are_read_once(text: str, data: st.DataObject) -> None:
     start = known.spans[place][0]
     again, anew = Passage(lexicon, text, start, known.rest(place)), Passage(lexicon, text, start)
     assert (again.words, again.spans) == (anew.words, anew.spans)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=WORDS | st.text(max_size=40))
+def test_words_are_those_that_the_plain_pattern_finds(text: str) -> None:
+    """Fails if a kind of character is taken for another, or a word is longer than one may be."""
+    passage = Passage(load().western, text)
+    assert [word.text for word in passage.words] == _TOKEN.findall(text)
+    assert passage.spans == [match.span() for match in _TOKEN.finditer(text)]
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=TRIGGERS, data=st.data())
+def test_what_makes_a_stretch_worth_it_is_what_the_plain_pattern_finds(text: str, data: st.DataObject) -> None:
+    """Fails if a row of capitals is passed over that has a bank's code in it."""
+    start = data.draw(st.integers(0, len(text)))
+    found = _TRIGGER.search(text, start)
+    assert next_trigger(text, start) == (found.start() if found else None)
 
 
 @settings(max_examples=300, deadline=None)

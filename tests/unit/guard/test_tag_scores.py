@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from services.guard.redaction.named.entity import LOOK_AHEAD
 from services.guard.redaction.named.model import FILE, load
+from services.guard.redaction.named.passage import Passage
 from services.guard.redaction.named.tag_scores import MOST, TAGS, Scores, Walk, features
-from services.guard.redaction.named.words import Passage
 
 CONTENTS = json.loads(FILE.read_text(encoding="utf-8"))
 WEIGHTS, MARGIN = CONTENTS["western"], CONTENTS["margins"]["western"]

@@ -12,7 +12,7 @@ from services.guard.redaction.named.chinese_addresses import (
     numbers,
     tail,
 )
-from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, Entity
+from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, Entity, Reader
 
 _SHORTEST = 5
 
@@ -37,15 +37,15 @@ class _Events:
         return None if division is None else (division[0], division[1], False)
 
 
-class AddressReader:
-    """Reads from left to right. Two things begin an address: divisions in a row (province, city, district), which are
+class AddressReader(Reader):
+    """Two things begin an address: divisions in a row (province, city, district), which are
     enough before any number is there, and the number of a house within LOOK_AHEAD of a clause's or a division's start.
     What was begun is read part by part, each within LOOK_AHEAD of its own beginning."""
 
     def __init__(self, grammar: Grammar) -> None:
+        super().__init__()
         self._grammar = grammar
         self._done = 0  # where the last address ended
-        self.open: Entity | None = None  # it never waits for one to grow
 
     def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]:
         """Addresses that are complete, and up to where the text is decided."""
@@ -64,7 +64,7 @@ class AddressReader:
                 self._done = reading.address_end or reading.end
                 found.append(Entity(ADDRESS, reading.start, self._done))
             position = max(end if is_number else begin + 1, self._done)
-        return found, max(position if ended else open_from, self._done, start)
+        return found, max(max(position if ended else open_from, self._done), start)
 
     def _starts(self, text: str, begin: int, reading: Reading | None) -> Iterator[int]:
         """Where what is not decided yet may begin: a division, and each number behind it, whose clause is older."""

@@ -1,12 +1,18 @@
 """Chinese postal addresses: a grammar of their parts, read from left to right, from division to room."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from services.guard.redaction.charset import Charset, kinds_of
 from services.guard.redaction.named.entity import ADDRESS, Entity
 
-LONGEST = 96  # characters of an address
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+LONGEST: Final = 96  # characters of an address
 _BACK = 48  # characters before a house number in which its address may begin, where the whole text is there
 
 _HAN = "\u4e00-\u9fff"
@@ -18,29 +24,33 @@ _JOINTS = "的了在是与及到至于从我你他她们就都也不这那有住
 _H = f"(?:(?![{_JOINTS}号])[{_HAN}])"
 
 # Of a house or a room. It begins a character earlier where the sign behind it comes first here, which is rarer.
-_NUMBERED = re.compile(
+_NUMBERED: Final = re.compile(
     f"[号號弄栋幢座室层楼户房#单路街道巷](?:(?<=[路街道巷])[{_D}]|(?<=[{_D}{_CD}百A-Za-z].)(?:(?<=单)元|(?<![单路街道巷])))"
 )
-_ROADS = "路街道巷"
-HARD = re.compile(f"[^{_HAN}{_D}A-Za-z#-]")
-_CUE = re.compile(
+_MAY_NUMBER: Final = Charset("号號弄栋幢座室层楼户房#单路街道巷")
+_ROADS: Final = "路街道巷"
+HARD: Final = re.compile(f"[^{_HAN}{_D}A-Za-z#-]")
+_CUE: Final = re.compile(
     "(?:地址|住址|住所|所在地|现住|家住|居住|坐落|位于|邮寄|快递|寄|送|搬|住)?(?:在|于|到|至|往|给|是|为|从)"
     "|地址|住址|住所|所在地|现住|家住|居住地?|坐落|户籍|籍贯|住|寄|址"
 )
 # The end of a text that may still be within an address: no joint, no punctuation, numbers only where a part may end.
-# Read backwards, each character by itself and the one behind it: looked for from the left, every place would be tried.
 _ENDINGS = "路街巷弄道里苑城园府湾庭阁坊区县旗州市镇乡村社心厦场寓家楼馆段东西南北中期附之元栋幢座层号號院室户铺"
-_BACKWARDS = re.compile(f"(?:[{_D}A-Za-z#-]|(?![{_JOINTS}])[{_HAN}](?:(?<=[{_ENDINGS}])|(?<![{_D}A-Za-z#-][{_HAN}])))*")
-_ASCII_TAIL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#-"
-STREET = re.compile("[路街巷弄道里苑村园区厦场]")
+_OTHER: Final = 0
+_OF_A_NUMBER: Final = 1
+_JOINT: Final = 2
+_IDEOGRAPH: Final = 4
+_KINDS: Final = kinds_of(f"{_D}A-Za-z#-", _JOINTS, _ENDINGS, _HAN)
+STREET: Final = re.compile("[路街巷弄道里苑村园区厦场]")
 
 
-class Part(NamedTuple):
+class Part:
     """Parts come in the order of `rank`. `numbered`: it says which house or room, and so makes a place an address."""
 
-    rank: int
-    numbered: bool
-    pattern: re.Pattern[str]
+    __slots__ = ("numbered", "pattern", "rank")
+
+    def __init__(self, rank: int, numbered: bool, pattern: re.Pattern[str]) -> None:
+        self.rank, self.numbered, self.pattern = rank, numbered, pattern
 
 
 def _parts() -> tuple[Part, ...]:
@@ -66,16 +76,16 @@ def _parts() -> tuple[Part, ...]:
     )
 
 
-PARTS = _parts()
+PARTS: Final = _parts()
 
 
-class Reading(NamedTuple):
+class Reading:
     """What was read from `start`: `levels` counts divisions; `address_end` is None where no house or room was named."""
 
-    start: int
-    end: int
-    levels: int
-    address_end: int | None
+    __slots__ = ("address_end", "end", "levels", "start")
+
+    def __init__(self, start: int, end: int, levels: int, address_end: int | None) -> None:
+        self.start, self.end, self.levels, self.address_end = start, end, levels, address_end
 
 
 class Grammar:
@@ -83,9 +93,11 @@ class Grammar:
         names = "|".join(sorted(divisions, key=lambda name: (-len(name), name)))
         ending = "省|市|特别行政区|(?:壮族|回族|维吾尔)?自治区|地区|[盟县区]"
         self.division = re.compile(f"(?:{names})(?:{ending})?")
+        self._may_begin = Charset("".join(sorted({name[0] for name in divisions})))
 
     def next_division(self, text: str, start: int) -> tuple[int, int] | None:
-        match = self.division.search(text, start)
+        begin = self._may_begin.first(text, start, len(text))
+        match = self.division.search(text, begin) if begin < len(text) else None
         return match.span() if match else None
 
     def read(self, text: str, start: int, ahead: int, longest: int = LONGEST) -> Reading:
@@ -154,7 +166,10 @@ def numbers(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
 
 
 def next_number(text: str, start: int) -> tuple[int, int] | None:
-    for match in _NUMBERED.finditer(text, start):
+    may_be = _MAY_NUMBER.first(text, start, len(text))
+    if may_be == len(text):
+        return None
+    for match in _NUMBERED.finditer(text, may_be):
         begin, end = match.span()
         if text[begin] not in _ROADS:
             begin -= 1
@@ -165,12 +180,16 @@ def next_number(text: str, start: int) -> tuple[int, int] | None:
 
 def tail(text: str, low: int) -> int:
     """Where the end of the text begins that may still be within an address; not before `low`."""
-    end = text[low:]
-    if end.isascii():
-        return low + len(end.rstrip(_ASCII_TAIL))
-    match = _BACKWARDS.match(end[::-1])
-    assert match is not None  # it may be empty
-    return len(text) - match.end()
+    size: i64 = len(text)
+    first: i64 = low
+    place, behind = size, _OTHER
+    while place > first:
+        point: i64 = ord(text[place - 1])
+        kind = _KINDS[point] if point < len(_KINDS) else _OTHER
+        if kind in (_OTHER, _JOINT) or (kind == _IDEOGRAPH and behind == _OF_A_NUMBER):
+            break
+        place, behind = place - 1, kind
+    return place
 
 
 def clause(text: str, low: int, anchor: int) -> int:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from services.guard.redaction.named.entity import PERSON, Entity
+from services.guard.redaction.charset import Charset
+from services.guard.redaction.named.entity import PERSON, Entity, Reader
 
 REACH = 9  # characters from a candidate's start that the features read
 _BEHIND = 8  # and before it
@@ -30,6 +31,11 @@ class Lexicon:
         self._begins = frozenset(name[0] for name in surnames)
         self._compound = frozenset(name for name in surnames if len(name) > 1)
         self.candidate = re.compile(_candidate(surnames))
+        self._may_begin = Charset("".join(sorted(self._begins)))
+
+    def next_candidate(self, text: str, start: int) -> re.Match[str] | None:
+        begin = self._may_begin.first(text, start, len(text))
+        return self.candidate.search(text, begin) if begin < len(text) else None
 
     def in_word(self, text: str, start: int) -> bool:
         """Whether the surname's character there begins or ends an ordinary word of two characters."""
@@ -132,13 +138,13 @@ def _best(weights: Weights, candidates: Iterator[tuple[int, list[str]]], margin:
     return chosen
 
 
-class NameReader:
-    """Reads a text from left to right and keeps where the last name ended."""
+class NameReader(Reader):
+    """Keeps where the last name ended; none that it finds waits to grow."""
 
     def __init__(self, lexicon: Lexicon, weights: Weights, margin: float) -> None:
         self._lexicon, self._weights, self._margin = lexicon, weights, margin
+        super().__init__()
         self._last_end = -_BEHIND
-        self.open: Entity | None = None  # it never waits for one to grow
 
     def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]:
         """Names that begin at `start` or later, and up to where the text is decided: a candidate is when REACH
@@ -147,7 +153,7 @@ class NameReader:
         size, position = len(text), start
         if text.isascii():  # tested in no time, and most texts in English are
             return found, size
-        while (match := self._lexicon.candidate.search(text, position)) is not None:
+        while (match := self._lexicon.next_candidate(text, position)) is not None:
             position = match.start()
             if not ended and position + REACH > size:
                 return found, position

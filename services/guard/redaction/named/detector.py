@@ -1,11 +1,9 @@
 """Names and addresses as the redactor reads them: a text in pieces, with the same result for every way of cutting."""
 
-from typing import Protocol
-
 from services.guard.redaction.finding import Detector, Span
 from services.guard.redaction.named.address_reader import AddressReader
 from services.guard.redaction.named.chinese_names import NameReader
-from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, PERSON, Entity
+from services.guard.redaction.named.entity import ADDRESS, LOOK_AHEAD, NONE_GROWS, PERSON, Entity, Reader
 from services.guard.redaction.named.model import Model, find
 from services.guard.redaction.named.western import Tagger
 from services.guard.redaction.window import Window
@@ -13,27 +11,18 @@ from services.guard.redaction.window import Window
 CLASSES = {PERSON: "PERSON_NAME", ADDRESS: "POSTAL_ADDRESS"}
 
 
-class Reader(Protocol):
-    """Gives the entities that are decided, and up to where the text is; `open` is one that may still grow."""
-
-    open: Entity | None
-
-    def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]: ...
-
-    def shift(self, count: int) -> None: ...
-
-
-class NamedDetector:
+class NamedDetector(Detector):
     """A detector around one reader."""
 
     def __init__(self, reader: Reader) -> None:
+        super().__init__()
         self._reader = reader
         self._position = 0
-        self.settled = 0
 
     def advance(self, window: Window) -> list[Span]:
         entities, self._position = self._reader.read(window.plain, self._position, window.ended)
-        self.settled = self._position if self._reader.open is None else min(self._position, self._reader.open.start)
+        growing = self._reader.growing
+        self.settled = self._position if growing == NONE_GROWS else min(self._position, growing)
         return [_span(window, entity) for entity in entities]
 
     def shift(self, count: int) -> None:
@@ -42,11 +31,11 @@ class NamedDetector:
         self._reader.shift(count)
 
 
-class WholeText:
-    """A detector for a text that is there whole: nothing is decided before its end, and everything may decide."""
+class WholeText(Detector):
+    """For a text that is there whole: nothing is decided before its end, and everything may decide."""
 
     def __init__(self, model: Model) -> None:
-        self.settled = 0
+        super().__init__()
         self._model = model
 
     def advance(self, window: Window) -> list[Span]:

@@ -1,16 +1,38 @@
 """What the finders of names and addresses hand on, and how the answers of several become one."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 PERSON, ADDRESS = "PERSON", "ADDRESS"
-LOOK_AHEAD = 16  # characters after a candidate's first one that may decide about it where text arrives in pieces
+LOOK_AHEAD: Final = 16  # characters after a candidate's first one that may decide about it where text arrives in pieces
 
 
 class Entity(NamedTuple):
     kind: str
     start: int
     end: int
+
+
+NONE_GROWS: Final = -1
+
+
+class Reader(ABC):
+    """Reads a text from left to right. `growing`: where an entity begins that may still grow. `free_to`: nothing begins
+    before it in what is read again."""
+
+    def __init__(self) -> None:
+        self.growing = NONE_GROWS
+        self.free_to = 0
+
+    @abstractmethod
+    def read(self, text: str, start: int, ended: bool) -> tuple[list[Entity], int]:
+        """The entities that are decided, and up to where the text is."""
+
+    def shift(self, count: int) -> None:
+        """The text's first `count` characters are gone."""
+        if self.growing != NONE_GROWS:
+            self.growing -= count
 
 
 def without_overlap(entities: Iterable[Entity]) -> list[Entity]:

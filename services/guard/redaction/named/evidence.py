@@ -1,7 +1,6 @@
 """What speaks for a name besides capitals: how sure the tagger was where it began, and whether people are called so."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from services.guard.redaction.named.words import NONE, Word
 
@@ -11,12 +10,13 @@ from services.guard.redaction.named.words import NONE, Word
 GIVEN, SURNAME, UNKNOWN, UNKNOWN_ALONE = 0.75, 1.75, 2.25, 3.25
 
 
-class Start(NamedTuple):
+class Start:
     """Where a name or an address began: the two words before it, and by how much it beat neither."""
 
-    before: Word
-    last: Word
-    lead: float
+    __slots__ = ("before", "last", "lead")
+
+    def __init__(self, before: Word, last: Word, lead: float) -> None:
+        self.before, self.last, self.lead = before, last, lead
 
 
 NOWHERE = Start(NONE, NONE, 0.0)

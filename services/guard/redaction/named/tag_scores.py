@@ -1,11 +1,16 @@
 """What the tagger's weights say of a word where it stands: its features in groups, and the sum of each group it met."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from services.guard.redaction.named.words import NONE, Word
 
-OUT, BEGIN_PERSON, IN_PERSON, BEGIN_ADDRESS, IN_ADDRESS = range(5)
-TAGS = 5
+OUT: Final = 0
+BEGIN_PERSON: Final = 1
+IN_PERSON: Final = 2
+BEGIN_ADDRESS: Final = 3
+IN_ADDRESS: Final = 4
+TAGS: Final = 5
 
 Weights = Sequence[Mapping[str, Sequence[float]]]
 
@@ -20,12 +25,12 @@ _TABLES = (*_OWN, *_BEFORE, *_AFTER, *_AHEAD, *_SHAPES, *_ALONE)
 _ORDER = sorted(range(len(_TABLES)), key=_TABLES.__getitem__)
 
 # A sum holds the scores of all tags side by side, in hundredths: a weight has two decimals.
-_BITS = 16
-_BIAS = 1 << _BITS - 1
-_ONE_SCORE = (1 << _BITS) - 1
-_PLACES = tuple(_BITS * tag for tag in range(TAGS))
+_BITS: Final = 16
+_BIAS: Final = 1 << _BITS - 1
+_ONE_SCORE: Final = (1 << _BITS) - 1
+_PLACES: Final = tuple(_BITS * tag for tag in range(TAGS))
 MOST = _BIAS // (100 * len(_TABLES))  # of a weight, so that no score runs into the next
-_MEMORY = 10_000  # sums of a group that are kept
+_MEMORY: Final = 10_000  # sums of a group that are kept
 
 
 class Walk:

@@ -1,8 +1,11 @@
 """Names and addresses in Latin, Greek and Cyrillic letters: a linear tagger that walks over the words that matter."""
 
+from typing import Final
+
 from services.guard.redaction.named import evidence
 from services.guard.redaction.named.codes import COUNT, within_code
-from services.guard.redaction.named.entity import ADDRESS, PERSON, Entity
+from services.guard.redaction.named.entity import ADDRESS, NONE_GROWS, PERSON, Entity, Reader
+from services.guard.redaction.named.passage import Passage, Rest
 from services.guard.redaction.named.tag_scores import (
     BEGIN_ADDRESS,
     BEGIN_PERSON,
@@ -24,14 +27,12 @@ from services.guard.redaction.named.words import (
     NOTHING,
     NUMBER,
     Lexicon,
-    Passage,
-    Rest,
     Word,
 )
 
-_BEGINS = {BEGIN_PERSON: PERSON, BEGIN_ADDRESS: ADDRESS}
-_OF_FORMS = frozenset(":=d")  # shapes behind a word of trade that make a form's field of it
-_MOST_WORDS = 32  # of one name or address
+_BEGINS: Final = {BEGIN_PERSON: PERSON, BEGIN_ADDRESS: ADDRESS}
+_OF_FORMS: Final = frozenset(":=d")  # shapes behind a word of trade that make a form's field of it
+_MOST_WORDS: Final = 32  # of one name or address
 
 
 def may_begin(walk: Walk, word: Word, after: Word, second: Word) -> bool:
@@ -51,7 +52,7 @@ def _street_like(word: Word) -> bool:
     return (word.capital and word.sort[0] != "M") or (word.shape == "x" and not word.sort.endswith("cx"))
 
 
-_ALLOWED = {
+_ALLOWED: Final = {
     OUT: (OUT, BEGIN_PERSON, BEGIN_ADDRESS),
     BEGIN_PERSON: (OUT, BEGIN_PERSON, IN_PERSON, BEGIN_ADDRESS),
     IN_PERSON: (OUT, BEGIN_PERSON, IN_PERSON, BEGIN_ADDRESS),
@@ -61,9 +62,9 @@ _ALLOWED = {
 
 
 # What may follow a word that begins nothing, and one that makes a firm of the name before it.
-_NO_BEGIN = {OUT: (OUT,)} | {tag: tuple(t for t in _ALLOWED[tag] if t not in _BEGINS) for tag in range(1, TAGS)}
-_NO_NAME = {tag: tuple(t for t in allowed if t != IN_PERSON) for tag, allowed in _NO_BEGIN.items()}
-_NEITHER: dict[int, tuple[int, ...]] = dict.fromkeys(range(TAGS), (OUT,))
+_NO_BEGIN: Final = {OUT: (OUT,)} | {tag: tuple(t for t in _ALLOWED[tag] if t not in _BEGINS) for tag in range(1, TAGS)}
+_NO_NAME: Final = {tag: tuple(t for t in allowed if t != IN_PERSON) for tag, allowed in _NO_BEGIN.items()}
+_NEITHER: Final[dict[int, tuple[int, ...]]] = dict.fromkeys(range(TAGS), (OUT,))
 
 
 def _allowed(word: Word) -> dict[int, tuple[int, ...]]:
@@ -90,14 +91,15 @@ def _begins_nothing(walk: Walk, passage: Passage, place: int) -> bool:
     return place + 2 < len(words) and words[place + 2].shape[0] not in "Xx"
 
 
-class Tagger:
-    """Reads a text from left to right and keeps where it stands. `open` is the entity that may still grow."""
+class Tagger(Reader):
+    """Keeps where it stands."""
 
     def __init__(self, lexicon: Lexicon, scores: Scores, look_ahead: int | None) -> None:
         self._lexicon, self._scores, self._look_ahead = lexicon, scores, look_ahead
+        super().__init__()
         self._walk = Walk()
-        self.open: Entity | None = None
-        self._words: list[Word] = []  # of the open entity
+        self._kind, self._end = PERSON, 0  # of the entity that grows
+        self._words: list[Word] = []
         self._start = evidence.NOWHERE
         self._rest: Rest | None = None  # words that are there and wait for more
 
@@ -124,7 +126,7 @@ class Tagger:
             if not ended and not self._sees_enough(passage, place):
                 return found, self._wait(passage, place)
             after, second = passage.following(place, self._look_ahead)
-            if outside and (not may_begin(walk, word, after, second) or within_code(text, passage.spans[place][0])):
+            if outside and (not may_begin(walk, word, after, second) or within_code(text, passage.begin(place))):
                 walk.step(word, OUT)
                 continue
             tag = self._scores.best(_allowed(word)[walk.previous], walk, word, after, second)
@@ -139,7 +141,7 @@ class Tagger:
                 self._start, self._words = begun, []
             if tag != OUT:
                 self._words.append(word)
-                self._grow(passage.spans[place], tag)
+                self._grow(passage.begin(place), passage.end(place), tag)
         if ended:
             self._close(found, text, NONE, NONE)
         return found, passage.size
@@ -147,10 +149,10 @@ class Tagger:
     def _wait(self, passage: Passage, place: int) -> int:
         """Where the word begins that is not decided yet."""
         self._rest = passage.rest(place)
-        return passage.spans[place][0]
+        return passage.begin(place)
 
     def _sees_enough(self, passage: Passage, place: int) -> bool:
-        return self._look_ahead is not None and passage.spans[place][0] + self._look_ahead < passage.size
+        return self._look_ahead is not None and passage.begin(place) + self._look_ahead < passage.size
 
     def _next(self, passage: Passage, place: int, ended: bool) -> int:
         """The next token that needs a look: outside of an entity most words begin none, and are passed over together.
@@ -168,31 +170,30 @@ class Tagger:
         walk.last = passage.words[sure - 1]
         return sure
 
-    def _grow(self, span: tuple[int, int], tag: int) -> None:
-        start, end = span
+    def _grow(self, start: int, end: int, tag: int) -> None:
         if tag in _BEGINS:
-            self.open = Entity(_BEGINS[tag], start, end)
-        elif self.open:
-            self.open = Entity(self.open.kind, self.open.start, end)
+            self._kind, self.growing = _BEGINS[tag], start
+        self._end = end
 
     def _close(self, found: list[Entity], text: str, word: Word, after: Word) -> None:
         """Ends the open entity before `word`. Now it may show that it is none: the first part of a firm's name, all of
         one that everybody knows, what little speaks for, or a count of something."""
-        entity, self.open = self.open, None
-        if entity is None:
+        start, self.growing = self.growing, NONE_GROWS
+        if start == NONE_GROWS:
             return
-        if entity.kind == PERSON:
+        if self._kind == PERSON:
             of_a_firm = word.ends == FIRM and after.shape[0] not in _OF_FORMS
             if of_a_firm or not evidence.enough(self._start, self._words):
                 return
-        said = text[entity.start : entity.end]
+        said = text[start : self._end]
         if said.lower() not in self._lexicon.firms and not (COUNT.match(said) and not self._road_in(said)):
-            found.append(entity)
+            found.append(Entity(self._kind, start, self._end))
 
     def _road_in(self, said: str) -> bool:
         return any(not {"R", "U"}.isdisjoint(self._lexicon.classes.get(word, "")) for word in said.split())
 
     def shift(self, count: int) -> None:
         """The text's first `count` characters are gone."""
-        if self.open:
-            self.open = Entity(self.open.kind, self.open.start - count, self.open.end - count)
+        if self.growing != NONE_GROWS:
+            self.growing -= count
+            self._end -= count
