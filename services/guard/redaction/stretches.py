@@ -68,7 +68,7 @@ class Stretches(Detector):
         self._overlong: Overlong | None = None
 
     def shift(self, count: int) -> None:
-        self.settled -= count
+        super().shift(count)
         if self._overlong:
             self._overlong.shift(count)
 
@@ -114,11 +114,12 @@ class Stretches(Detector):
         return True
 
     def _apart(self, word: str, sign: str) -> bool:
-        """An ordinary word before a space and a number has no part in it: no class has more than two letters there but
-        a date, and what a firm brings along."""
-        if sign == "@" or len(word) < 3 or self._table.widest:
+        """An ordinary word before a space and a number has no part in it, with a colon or without: no class has more
+        than two letters there but a date, and what a firm brings along."""
+        if sign == "@" or self._table.widest:
             return False
-        return word.isascii() and word.isalpha() and word[:3].lower() not in _MONTHS
+        word = word.removesuffix(":")
+        return len(word) >= 3 and word.isascii() and word.isalpha() and word[:3].lower() not in _MONTHS
 
     def _beginning(self, text: str, at: int) -> int:
         """Where a stretch begins that has a trigger at `at`: with the word before it, or a plate's province."""

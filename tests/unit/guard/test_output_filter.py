@@ -6,6 +6,9 @@ import pytest
 
 from services.guard.policy.bundle import PolicyBundle
 from services.guard.policy.output_filter import CannotResume, Filtered, OutputFilter, rebuild
+from services.guard.redaction.named.detector import detectors
+from services.guard.redaction.named.model import load
+from services.guard.redaction.window import Window
 
 ANSWER = "下面是说明。第一步，制作炸弹需要的材料是这些，请记下。"
 PLACE = ANSWER.index("制作炸弹")
@@ -52,6 +55,31 @@ def test_ordinary_words_are_held_back_only_until_they_end(bundle: PolicyBundle) 
     assert output_filter.feed("The liquidity ratio improved ").released == "The liquidity ratio "
     assert output_filter.feed("again").released == "improved "
     assert output_filter.feed("，").released == "again，"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "released"),
+    [
+        (("The", " cap", "ital"), ["", "The ", ""]),  # no corner: nothing begins with the article
+        (("meet at the cor", "porate desk"), ["meet at ", "the corporate "]),
+        (("Ask Paris. It is", " known"), ["Ask Paris. It ", "is "]),  # two words behind it decide
+        (("Birth date: 1982", ", "), ["Birth date: ", ""]),  # the word before a number has no part in it
+    ],
+)
+def test_what_shows_already_that_it_is_no_find_is_released(
+    bundle: PolicyBundle, pieces: tuple[str, ...], released: list[str]
+) -> None:
+    output_filter = OutputFilter(bundle)
+    assert [output_filter.feed(piece).released for piece in pieces] == released
+
+
+def test_a_row_of_ideographs_begins_no_western_name_whatever_it_grows_to() -> None:
+    *_, western = detectors(load())
+    window = Window()
+    for end, text in ((4, "然后减去"), (6, "本金"), (9, "abc")):
+        window.take(text)
+        assert western.advance(window) == []
+        assert western.settled == min(end, 6)
 
 
 def test_chinese_without_hits_is_not_held_back(bundle: PolicyBundle) -> None:

@@ -21,13 +21,13 @@ class NamedDetector(Detector):
 
     def advance(self, window: Window) -> list[Span]:
         entities, self._position = self._reader.read(window.plain, self._position, window.ended)
-        growing = self._reader.growing
-        self.settled = self._position if growing == NONE_GROWS else min(self._position, growing)
+        growing, settled = self._reader.growing, max(self._position, self._reader.free_to)
+        self.settled = settled if growing == NONE_GROWS else min(settled, growing)
         return [_span(window, entity) for entity in entities]
 
     def shift(self, count: int) -> None:
+        super().shift(count)
         self._position -= count
-        self.settled -= count
         self._reader.shift(count)
 
 
@@ -43,9 +43,6 @@ class WholeText(Detector):
             return []
         self.settled = len(window.plain)
         return [_span(window, entity) for entity in find(self._model, window.plain)]
-
-    def shift(self, count: int) -> None:
-        self.settled -= count
 
 
 def _span(window: Window, entity: Entity) -> Span:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from services.guard.redaction.charset import kinds_of
-from services.guard.redaction.named.words import LETTERS, NONE, Lexicon, Word
+from services.guard.redaction.named.words import HAN, LETTERS, NONE, Lexicon, Word
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -56,7 +56,7 @@ class Passage:
 
     def __init__(self, lexicon: Lexicon, text: str, start: int = 0, rest: Rest | None = None) -> None:
         """`rest`: of a passage in the same text, from `start` on, when it was shorter."""
-        self._lexicon, self._start, self.size = lexicon, start, len(text)
+        self._lexicon, self.text, self._start, self.size = lexicon, text, start, len(text)
         self.words: list[Word] = []
         self._places: list[int] = []  # where each begins, from `start` on
         self._begins: list[int] = []  # those that a name or an address may begin with, in order
@@ -122,7 +122,7 @@ class Passage:
         end = start + len(word.text)
         if end + 2 <= limit:
             return True
-        character, longest = word.text[0], _HAN_LONGEST if word.shape == "h" else _LONGEST
+        character, longest = word.text[0], _HAN_LONGEST if word.shape == HAN else _LONGEST
         if character.isalnum():
             return end < limit or (end == limit and end - start == longest)
         return end <= limit and character not in "'’"
@@ -134,9 +134,14 @@ class Passage:
             after, second = words[place + 1 : place + 2], words[place + 2 : place + 3]
             return after[0] if after else NONE, second[0] if second else NONE
         limit = min(self.size, self.begin(place) + look_ahead)
-        if place + 2 < len(words) and self.end(place + 2) + 2 <= limit:
+        if self.shows_two(place, look_ahead):
             return words[place + 1], words[place + 2]
         return self._seen(place + 1, limit), self._seen(place + 2, limit)
+
+    def shows_two(self, place: int, look_ahead: int) -> bool:
+        """Whether the next two words are there and end within the look-ahead, so that more text changes neither."""
+        limit = min(self.size, self.begin(place) + look_ahead)
+        return place + 2 < len(self.words) and self.end(place + 2) + 2 <= limit
 
     def _seen(self, place: int, limit: int) -> Word:
         if place >= len(self.words) or self.begin(place) >= limit:

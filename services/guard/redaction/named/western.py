@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.guard.redaction.named import evidence
-from services.guard.redaction.named.codes import COUNT, within_code
+from services.guard.redaction.named.codes import COUNT, ends_within, within_code
 from services.guard.redaction.named.entity import ADDRESS, NONE_GROWS, PERSON, Entity, Reader
 from services.guard.redaction.named.passage import Passage, Rest
 from services.guard.redaction.named.tag_scores import (
@@ -22,6 +22,7 @@ from services.guard.redaction.named.words import (
     BOTH,
     ENDS,
     FIRM,
+    HAN,
     NEVER,
     NONE,
     NOTHING,
@@ -32,6 +33,7 @@ from services.guard.redaction.named.words import (
 
 _BEGINS: Final = {BEGIN_PERSON: PERSON, BEGIN_ADDRESS: ADDRESS}
 _OF_FORMS: Final = frozenset(":=d")  # shapes behind a word of trade that make a form's field of it
+_CORNER: Final = "corner"  # what makes an address of an article
 _MOST_WORDS: Final = 32  # of one name or address
 
 
@@ -39,7 +41,7 @@ def may_begin(walk: Walk, word: Word, after: Word, second: Word) -> bool:
     """Whether a name or an address may begin with this word. With a number: where words follow, or a place stands
     before it. With an article: "the corner of"."""
     if word.may_begin == ARTICLE:
-        return after.text.lower() == "corner"
+        return after.text.lower() == _CORNER
     if word.may_begin != NUMBER:
         return word.may_begin == ALWAYS and after.text != "@"
     if _street_like(after) or (after.number and _street_like(second)):
@@ -83,7 +85,8 @@ def _begins_nothing(walk: Walk, passage: Passage, place: int) -> bool:
         return False
     after = words[place + 1]
     if kind == ARTICLE:
-        return passage.complete(place + 1, passage.size) and after.text.lower() != "corner"
+        seen = after.text.lower()
+        return seen != _CORNER if passage.complete(place + 1, passage.size) else not _CORNER.startswith(seen)
     if walk.last.place or after.capital or after.shape[0] == "x":
         return False
     if not after.number:
@@ -109,13 +112,16 @@ class Tagger(Reader):
         found: list[Entity] = []
         walk = self._walk
         passage = Passage(self._lexicon, text, start, self._rest)
-        self._rest = None
+        self._rest, self.free_to = None, start
         words, count, place = passage.words, len(passage.words), -1
         while (place := self._next(passage, place + 1, ended)) < count:
             word = words[place]
             outside = walk.previous == OUT
             if word.shape in ENDS or (outside and word.may_begin == NEVER):
                 if not ended and not passage.complete(place, passage.size):
+                    if word.shape == HAN:  # whatever it grows to
+                        self._close(found, text, word, NONE)
+                        self.free_to = passage.size
                     return found, self._wait(passage, place)
                 self._close(found, text, word, NONE)
                 walk.step(word, OUT)
@@ -152,7 +158,12 @@ class Tagger(Reader):
         return passage.begin(place)
 
     def _sees_enough(self, passage: Passage, place: int) -> bool:
-        return self._look_ahead is not None and passage.begin(place) + self._look_ahead < passage.size
+        """All of the look-ahead, or as much of it as is looked at: the next two words, and what is glued to this."""
+        if self._look_ahead is None:
+            return False
+        if passage.begin(place) + self._look_ahead < passage.size:
+            return True
+        return passage.shows_two(place, self._look_ahead) and ends_within(passage.text, passage.begin(place))
 
     def _next(self, passage: Passage, place: int, ended: bool) -> int:
         """The next token that needs a look: outside of an entity most words begin none, and are passed over together.
@@ -193,7 +204,5 @@ class Tagger(Reader):
         return any(not {"R", "U"}.isdisjoint(self._lexicon.classes.get(word, "")) for word in said.split())
 
     def shift(self, count: int) -> None:
-        """The text's first `count` characters are gone."""
-        if self.growing != NONE_GROWS:
-            self.growing -= count
-            self._end -= count
+        super().shift(count)
+        self._end -= count

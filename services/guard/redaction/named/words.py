@@ -8,7 +8,8 @@ LETTERS = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\u052
 _WORD: Final = re.compile(f"[{LETTERS}]{{2}}")
 
 _MEMORY: Final = 20_000  # different words whose reading is kept
-ENDS: Final = frozenset(["h", *"。!?;"])  # shapes of words that no name and no address goes over
+HAN: Final = "h"  # the shape of ideographs
+ENDS: Final = frozenset([HAN, *"。!?;"])  # shapes of words that no name and no address goes over
 
 # Classes whose words begin no name where they are in no other: a firm's trade or form, days and months, roles, methods
 # (Act, ratio), brands, grammar.
@@ -157,7 +158,7 @@ def _shape(text: str) -> str:
     if not text[0].isalpha():
         return text
     if "\u4e00" <= text[0] <= "\u9fff":
-        return "h"
+        return HAN
     if text.isupper():
         return "X" if len(text) == 1 else "XX"
     return "Xx" if text[0].isupper() else "x"
