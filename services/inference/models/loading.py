@@ -196,10 +196,10 @@ def _as_quantized(
         return {}  # reading the model itself says what is wrong
     name = model_name(source.model)
     how = method(config)
-    told = reading(config, name, source.modes, files, dtype)
-    if source.gpu_mode and (told or has_experts(config.to_dict())):
-        why = "its files came quantized" if told else "no library quantizes its fused experts there"
+    if source.gpu_mode and (how or has_experts(config.to_dict())):
+        why = "its files came quantized" if how else "no library quantizes its fused experts there"
         raise ValueError(f"quantization must be none for {name} on a GPU: {why}")
+    told = reading(config, name, source.modes, files, dtype)
     if told:
         if source.device_map and how != "fp8":
             raise ValueError(f"device_map must be unset for {name}: its files are quantized by {how}")
