@@ -24,7 +24,7 @@ import grpc
 from benchmarks.kills import verify
 from benchmarks.local_stack import LocalStack, local_stack
 from benchmarks.report import arguments, machine, table, write
-from benchmarks.soak_engine.callers import Line, Seen, Tally, judged
+from benchmarks.soak_engine.callers import Line, Seen, Tally, judged, patience
 from benchmarks.soak_engine.memory import Memory
 from benchmarks.soak_engine.questions import Question, Questions
 from services.inference.models.convert import converted
@@ -52,14 +52,12 @@ class Soak:
     tally: Tally = field(default_factory=Tally)
     memory: Memory = field(default_factory=Memory)
     kills: int = 0
-    patience: float = 0.0  # seconds until an answer counts as stuck here
     reference: dict[Question, Seen] = field(default_factory=dict)
 
     async def run(self) -> None:
         async with grpc.aio.insecure_channel(self.stack.gateway) as channel:
             line = Line(self.stack, channel)
             self.reference = await line.references(self.questions)
-            self.patience = line.patience
             bad = [seen.status for seen in self.reference.values() if seen.status != "OK"]
             self.tally.problems += [f"without a disturbance a question ended as {status}" for status in bad]
             until = time.monotonic() + self.seconds
@@ -155,7 +153,7 @@ def told(soak: Soak, options: Any, code: int) -> dict[str, Any]:
         "kills": soak.kills,
         "outcomes": dict(sorted(soak.tally.outcomes.items())),
         "whole_answer_s": {"p50": ordered[len(ordered) // 2], "longest": ordered[-1]},
-        "stuck_after_s": soak.patience,
+        "stuck_after_s": patience(soak.reference.values()),
         "resident_mib": soak.memory.last(),
         "mib_per_1000_requests": slopes,
         "verify_exit": code,

@@ -19,7 +19,7 @@ LEAST_MASKED = 6  # characters: no number that the guard masks is shorter
 # No answer of this traffic takes so long, a killed worker's start included; on a slow machine, so many times as long as
 # the slowest of them takes alone.
 STUCK_SECONDS, STUCK_TIMES = 180.0, 30.0
-REFERENCE_SECONDS = 600.0
+REFERENCE_SECONDS = 600.0  # for an answer alone, by which the machine's speed is told
 LEFT = "left"
 
 

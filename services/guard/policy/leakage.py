@@ -18,9 +18,8 @@ SHOWN: Final = 12  # of a repetition these are released before it is held back: 
 _SEED: Final = 9  # every repetition that is held back begins with one so long
 _IDEOGRAPH: Final = 3
 WIDEST_GAP: Final = 16  # characters between two letters of a repetition: numbering, bullets, line ends; more end it
-_KEPT: Final = (_SEED - 1) * (
-    WIDEST_GAP + 1
-)  # characters that may be the beginning of a repetition which shows no seed yet
+# Characters that may be the beginning of a repetition which shows no seed yet.
+_KEPT: Final = (_SEED - 1) * (WIDEST_GAP + 1)
 
 _LETTER: Final = re.compile(r"[^\W\d_]")
 

@@ -38,9 +38,9 @@ class _Events:
 
 
 class AddressReader(Reader):
-    """Two things begin an address: divisions in a row (province, city, district), which are
-    enough before any number is there, and the number of a house within LOOK_AHEAD of a clause's or a division's start.
-    What was begun is read part by part, each within LOOK_AHEAD of its own beginning."""
+    """Two things begin an address: divisions in a row (province, city, district), which are enough before any number is
+    there, and the number of a house within LOOK_AHEAD of a clause's or a division's start. What was begun is read part
+    by part, each within LOOK_AHEAD of its own beginning."""
 
     def __init__(self, grammar: Grammar) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class AddressReader(Reader):
                 self._done = reading.address_end or reading.end
                 found.append(Entity(ADDRESS, reading.start, self._done))
             position = max(end if is_number else begin + 1, self._done)
-        return found, max(max(position if ended else open_from, self._done), start)
+        return found, max(position if ended else open_from, self._done, start)
 
     def _starts(self, text: str, begin: int, reading: Reading | None) -> Iterator[int]:
         """Where what is not decided yet may begin: a division, and each number behind it, whose clause is older."""
